@@ -1,0 +1,6 @@
+"""The fused engine. Importing it fixes the arithmetic of this process, before the first product is computed."""
+
+import os
+
+# Intel MKL may sum in an order that depends on where a matrix starts in memory: a member's bits would show its slot.
+os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")

@@ -1,0 +1,42 @@
+"""Where a model's parameters stand in a member's row of the flat [K, P] tensor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+ALIGN = 16  # floats: every parameter of every member starts on a cache line
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names, shapes and first columns of the parameters."""
+
+    shapes: dict[str, torch.Size]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Layout":
+        return cls({name: p.shape for name, p in model.named_parameters()})
+
+    @property
+    def starts(self) -> list[int]:
+        """First column of each parameter, and the row's length at the end."""
+        return list(accumulate((-(-s.numel() // ALIGN) * ALIGN for s in self.shapes.values()), initial=0))
+
+    def stacked(self, flat_KP: Tensor) -> list[Tensor]:
+        """A view [K, ...] of each parameter."""
+        places = zip(self.starts, self.shapes.values(), strict=False)
+        return [flat_KP[:, start : start + shape.numel()].view(-1, *shape) for start, shape in places]
+
+    def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """A member's row [P]."""
+        row_1P = torch.zeros(1, self.starts[-1])
+        for name, view in zip(self.shapes, self.stacked(row_1P), strict=True):
+            view[0] = parameters[name].detach()
+        return row_1P[0]
+
+    def unflatten(self, row_P: Tensor) -> dict[str, Tensor]:
+        """The parameters in a member's row, as views by name."""
+        return {name: view[0] for name, view in zip(self.shapes, self.stacked(row_P[None]), strict=True)}

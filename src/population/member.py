@@ -1,0 +1,91 @@
+"""One model in training, and what is kept of it between epochs."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from src.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Member:
+    """A config, a seed, and the training rows: which (None: all) and how heavy (mean 1; None: alike)."""
+
+    config: Mapping[str, Any]
+    seed: int
+    rows: NDArray[np.int64] | None = None
+    weights: NDArray[np.float32] | None = None
+
+    def signature(self) -> str:
+        """Members of equal signature have equal tensor shapes and may train as one population.
+
+        Strengths that the engine keeps per member (dropout, and everything of optimizer, schedule and training) differ
+        freely.
+        """
+        model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
+        rows = None if self.rows is None else len(self.rows)
+        name = self.config["optimizer"]["name"]
+        return json.dumps([model, self.config["batch_size"], rows, self.weights is None, name], sort_keys=True)
+
+
+@dataclass
+class State:
+    """A member between epochs: `weights` by their `state_dict` names, `optimizer` rows [P], curves, last predictions."""
+
+    epoch: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    curves: dict[str, list[float]]
+    predictions: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, whole or not at all."""
+        tensors = {f"weights/{k}": v for k, v in self.weights.items()}
+        tensors |= {f"optimizer/{k}": v for k, v in self.optimizer.items()}
+        tensors["predictions"] = self.predictions
+        metadata = {"epoch": str(self.epoch), "curves": json.dumps(self.curves)}
+        write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
+
+    @classmethod
+    def load(cls, path: Path) -> "State":
+        """Read what `save` wrote.
+
+        Raises:
+            OSError: there is no whole checkpoint at `path`.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                metadata = file.metadata()
+        except SafetensorError as error:
+            raise OSError(f"{path} is torn: {error}") from error
+        return cls(
+            int(metadata["epoch"]),
+            {k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")},
+            {k.removeprefix("optimizer/"): v for k, v in tensors.items() if k.startswith("optimizer/")},
+            json.loads(metadata["curves"]),
+            tensors["predictions"],
+        )
+
+
+def derived_seed(*parts: int) -> int:
+    """A seed from whole numbers, each combination its own (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def one_thread() -> None:
+    """What a worker is: one thread, deterministic, and no denormals to slow a dying net down."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,0 +1,195 @@
+"""What runs in a worker: segments of members in, checkpoints and curves out. Any worker can run any segment again."""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from src.config import make
+from src.data import load
+from src.errors import UserError
+from src.population.member import Member, State, one_thread
+from src.population.population import Population, Rows
+
+FUSE_FROM = 3  # members; two train faster one after the other
+
+
+@dataclass(frozen=True)
+class Task:
+    """A member trains from the checkpoint `source` (None: anew) until it has `stop` epochs, which makes `checkpoint`."""
+
+    key: str
+    member: Member
+    stop: int
+    source: Path | None
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: its curves from the first epoch on, or an error of one line and its traceback."""
+
+    key: str
+    epochs: int
+    curves: dict[str, list[float]]
+    seconds: float
+    error: str = ""
+    detail: str = ""
+    note: str = ""  # why its population was not fused
+    began: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the worker works: the prepared data, the device, and the packages whose classes a config may name."""
+
+    data: Path
+    device: str
+    trusted: tuple[str, ...] = ()
+
+
+def start() -> None:
+    """Make this process a worker: one thread, no signals of the terminal, and gone when the sweep's process is."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    one_thread()
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
+    """Train tasks of one signature, as one population where that keeps every bit, else one after the other."""
+    began = time.monotonic()
+    waiting = []
+    outcomes = []
+    for task in tasks:
+        if done := _finished(task):
+            outcomes.append(done)
+        else:
+            waiting.append(task)
+    note = fusable(waiting[0].member, bench) if len(waiting) >= FUSE_FROM else ""
+    groups = [waiting] if len(waiting) >= FUSE_FROM and not note else [[task] for task in waiting]
+    for group in groups:
+        outcomes += _attempt(group, bench)
+    ended = time.monotonic()
+    return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
+
+
+def _finished(task: Task) -> Outcome | None:
+    """The outcome of a task whose checkpoint stands already: a crash came between it and the study."""
+    try:
+        state = State.load(task.checkpoint)
+    except OSError:
+        return None
+    return Outcome(task.key, state.epoch, state.curves, 0.0)
+
+
+def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
+    """Train a group; when it fails as a whole, each alone, so that only the culprit fails."""
+    try:
+        return _train(group, bench)
+    except Exception as error:
+        if len(group) > 1:
+            return [outcome for task in group for outcome in _attempt([task], bench)]
+        oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        text = "out of memory" if oom else str(error).strip().split("\n")[0] or type(error).__name__
+        detail = "" if oom or isinstance(error, UserError | ValueError) else traceback.format_exc()
+        return [Outcome(group[0].key, 0, {}, 0.0, text, detail)]
+
+
+def _train(group: list[Task], bench: Bench) -> list[Outcome]:
+    began = time.monotonic()
+    states = [_source(task) for task in group]
+    population = _population([t.member for t in group], rows(bench), bench, states, len(group) > 1)
+    tasks = list(group)
+    outcomes = []
+    while tasks:
+        points = population.epoch()
+        going = []
+        for k, (task, point) in enumerate(zip(tasks, points, strict=True)):
+            diverged = not all(abs(v) < float("inf") for v in point.values())
+            if not diverged and population.epochs[k] < task.stop:
+                going.append(k)
+                continue
+            if not diverged:
+                population.save(k).save(task.checkpoint)
+            seconds = (time.monotonic() - began) / len(group)
+            error = "diverged" if diverged else ""
+            outcomes.append(Outcome(task.key, population.epochs[k], population.curves[k], seconds, error))
+        if len(going) < len(tasks):
+            tasks = [tasks[k] for k in going]
+            if tasks:
+                population.keep(going)
+    return outcomes
+
+
+def _source(task: Task) -> State | None:
+    """Where the member goes on; from the first epoch when its checkpoint is torn or gone: the bits are the same."""
+    try:
+        return State.load(task.source) if task.source else None
+    except OSError:
+        return None
+
+
+def _population(
+    members: Sequence[Member], data: Rows, bench: Bench, states: Sequence[State | None] | None, fused: bool
+) -> Population:
+    return Population(
+        members,
+        data,
+        lambda config: make("optimizer", config["optimizer"], bench.trusted),
+        lambda config: make("schedule", config["schedule"], bench.trusted),
+        states,
+        fused,
+    )
+
+
+@lru_cache(maxsize=2)
+def rows(bench: Bench) -> Rows:
+    """The prepared data as tensors on the device, read once a worker (on the CPU: shared between workers, in the page cache)."""
+    data = load(bench.data)
+    arrays = (data.x_train, data.y_train, data.x_val, data.y_val)
+    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in arrays))
+
+
+_fusable: dict[tuple[str, Bench], str] = {}
+
+
+def fusable(member: Member, bench: Bench) -> str:
+    """Why members like this one cannot train as one population, or "".
+
+    It is tried: a few batches fused and alone must leave the same bits. (On a GPU it is enough that the fused form runs.)
+    """
+    key = (member.signature(), bench)
+    if key not in _fusable:
+        data = rows(bench)
+        n = len(data.x_train) if member.rows is None else len(member.rows)
+        batch = member.config["batch_size"]
+        few = min(n, 2 * batch + n % batch)
+        small = replace(data, x_train=data.x_train[:few], y_train=data.y_train[:few])
+        weights = None if member.weights is None else member.weights[:few]
+        probes = [replace(member, seed=member.seed + k, rows=None, weights=weights) for k in range(FUSE_FROM)]
+        try:
+            together, alone = (_population(probes, small, bench, None, fused) for fused in (True, False))
+            for population in (together, alone):
+                population.epoch()
+            same = torch.equal(together.p_KP, alone.p_KP) and torch.equal(together.predictions, alone.predictions)
+            _fusable[key] = "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
+        except Exception as error:
+            _fusable[key] = f"torch.func.vmap refuses it: {str(error).strip().splitlines()[0]}"
+    return _fusable[key]

@@ -1,0 +1,59 @@
+"""The line that a person watches while a sweep runs."""
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+
+from src.history import History
+
+EVERY = 10.0  # seconds between plain lines, where there is no terminal
+
+
+class Progress:
+    """A live line on a terminal; elsewhere a plain one now and then."""
+
+    def __init__(self, name: str, total: int, history: History) -> None:
+        self.name, self.total, self.history = name, total, history
+        self.before = self._done()
+        self.began = time.monotonic()
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=8) if sys.stderr.isatty() else None
+        self._last = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.show(final=True)
+        if self._live:
+            self._live.stop()
+
+    def show(self, final: bool = False) -> None:
+        """Bring the line up to date."""
+        if self._live:
+            self._live.update(self.line())
+        elif final or time.monotonic() - self._last > EVERY:
+            self._last = time.monotonic()
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """Trials done of all, running, pruned, failed, the best and its number, the rate and the time left."""
+        count = Counter(trial.state for trial in self.history.trials)
+        done, best = self._done(), self.history.best
+        rate = (done - self.before) / max(time.monotonic() - self.began, 1e-9)
+        parts = [f"{done}/{self.total} trials", f"{count['running']} running", f"{count['pruned']} pruned"]
+        parts += [f"{count['fail']} failed"] * bool(count["fail"])
+        parts += [f"best {best.value:.4f} (trial {best.number})"] if best else []
+        if done > self.before:
+            parts += [f"{60 * rate:.0f} trials/min", f"{(self.total - done) / rate:.0f} s left"]
+        return f"{self.name}: {', '.join(parts)}"
+
+    def _done(self) -> int:
+        return sum(1 for _ in self.history.of("complete", "pruned", "fail"))

@@ -1,0 +1,64 @@
+"""Which trial trains in which slot, in virtual time: what makes an asynchronous search deterministic.
+
+A segment costs its epochs times what an epoch of its trial costs by estimate, a number known before it runs. Results are
+taken in the order of their virtual ends, whatever order they arrive in; a freed slot gets the next proposal at that
+virtual moment. So every decision depends on the history alone, and all running segments may be computed in any order.
+"""
+
+from dataclasses import dataclass
+
+from src.history import History, Started
+
+SEGMENT_SECONDS = 60.0  # virtual; longer trainings report in between
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A trial trains from one epoch to another, and is over at a moment of virtual time."""
+
+    trial: int
+    start: int
+    stop: int
+    end: float
+
+
+class Timetable:
+    """The segments in flight, a plain function of the history's events and the number of slots."""
+
+    def __init__(self, history: History, slots: int) -> None:
+        self.history, self.slots = history, slots
+        self.clock = 0.0
+        self.running: dict[int, Segment] = {}
+        self._read = 0
+        self._targets: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
+        self.sync()
+
+    def sync(self) -> None:
+        """Take in the events that have come since."""
+        for event in self.history.events[self._read :]:
+            if isinstance(event, Started):
+                self._targets[event.trial] = event.target
+                self._begin(event.trial)
+                continue
+            if segment := self.running.pop(event.trial, None):  # none: a paused trial was ended
+                self.clock = segment.end
+            self._epochs[event.trial] = event.epochs
+            if event.state == "running":
+                self._begin(event.trial)
+        self._read = len(self.history.events)
+
+    @property
+    def free(self) -> int:
+        """Slots without a segment."""
+        return self.slots - len(self.running)
+
+    @property
+    def next(self) -> Segment | None:
+        """The segment that ends first; of those that end together, that of the lowest trial."""
+        return min(self.running.values(), key=lambda s: (s.end, s.trial), default=None)
+
+    def _begin(self, number: int) -> None:
+        start, cost = self._epochs.get(number, 0), self.history.trials[number].cost
+        stop = min(self._targets[number], start + max(1, int(SEGMENT_SECONDS / cost)))
+        self.running[number] = Segment(number, start, stop, self.clock + (stop - start) * cost)

@@ -1,0 +1,276 @@
+"""The runs of one MLflow experiment, as projections of records."""
+
+import fcntl
+import getpass
+import hashlib
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from src.errors import UserError
+from src.files import atomic_folder, atomic_write
+from src.tracking import RunRecord, database, masked, sqlite_file
+from src.tracking.change import Change, Shown, content_digest, difference, folder_digest
+
+FINGERPRINT, KEY, CONTENT, BUNDLE = "lockstep.fingerprint", "lockstep.key", "lockstep.content", "lockstep.bundle"
+_TAG_LENGTH = 8000  # MLflow's
+
+
+def curable(error: Exception) -> bool:
+    """Whether waiting may help: a locked database, a server that is away, a full disk."""
+    if isinstance(error, MlflowException):
+        bug = isinstance(error.__cause__, TypeError | ValueError | LookupError | AttributeError)
+        return error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED") and not bug
+    absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    return type(error).__name__ == "OperationalError" or (isinstance(error, OSError) and not absent)
+
+
+class Runs:
+    """Written by the one process that has claimed their fingerprint, which a lock file says while that process lives."""
+
+    def __init__(self, uri: str, experiment: str, source: str) -> None:
+        self._file = sqlite_file(uri)
+        self._locks = Path(f"{self._file}.locks") if self._file else _server_locks(uri)
+        self._claims: dict[str, IO[str]] = {}
+        self._shown: dict[str, dict[str, Shown]] = {}  # by fingerprint and key
+        self._unsure: set[tuple[str, str]] = set()  # runs whose last write failed: MLflow may show half of it
+        self._origin = {"mlflow.user": _user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
+        if self._file and not self._file.exists():
+            with _lock(self._locks / "make"):
+                if not self._file.exists():
+                    database.make(self._file, self._file.parent / "mlartifacts")
+        self.client = MlflowClient(uri, uri)
+        self._store = _store(self.client, uri)
+        self._database = database.is_known(self._store)
+        self._experiment = self._find_experiment(experiment)
+        self._kill_orphans()
+
+    # Whose runs
+
+    def claim(self, fingerprint: str, alive: Iterable[str]) -> None:
+        """Become the writer of a fingerprint; runs that a dead process left RUNNING become KILLED, all but the keys `alive`.
+
+        Raises TimeoutError while another process is the writer.
+        """
+        if fingerprint in self._claims:
+            return
+        lock = _lock(self._lock_path(fingerprint))
+        try:
+            self._shown[fingerprint] = self._search(fingerprint)
+            self._kill(shown for key, shown in self._shown[fingerprint].items() if key not in alive)
+        except BaseException:
+            lock.close()
+            raise
+        self._claims[fingerprint] = lock
+
+    def release(self) -> None:
+        """Let other processes claim."""
+        for lock in self._claims.values():
+            lock.close()
+        self._claims.clear()
+
+    def ids(self) -> dict[str, str]:
+        """Run ids by key."""
+        return {key: shown.run_id for runs in self._shown.values() for key, shown in runs.items()}
+
+    def kill_running(self) -> None:
+        """What is RUNNING still becomes KILLED."""
+        for place in sorted(self._unsure):
+            self._reread(*place)
+        self._kill(shown for runs in self._shown.values() for shown in runs.values())
+
+    def _kill(self, runs: Iterable[Shown]) -> None:
+        for shown in runs:
+            if shown.status == "RUNNING":
+                self.client.set_terminated(shown.run_id, "KILLED")
+                shown.status = "KILLED"
+
+    def _kill_orphans(self) -> None:
+        """Runs left by a study whose writer died with it: its lock file lies here and nobody holds it."""
+        for run in self._search_pages("attributes.status = 'RUNNING'"):
+            path = self._lock_path(run.data.tags.get(FINGERPRINT, ""))
+            if path.exists():
+                with suppress(TimeoutError), _lock(path):
+                    self._kill([Shown.of(run)])
+
+    def _lock_path(self, fingerprint: str) -> Path:
+        return self._locks / hashlib.sha256(f"{self._experiment.experiment_id} {fingerprint}".encode()).hexdigest()[:32]
+
+    # Reading
+
+    def _search(self, fingerprint: str, key: str | None = None) -> dict[str, Shown]:
+        only = f" and tags.`{KEY}` = '{key}'" if key else ""
+        runs = self._search_pages(f"tags.`{FINGERPRINT}` = '{fingerprint}'{only}")
+        return {run.data.tags[KEY]: Shown.of(run) for run in runs}
+
+    def _search_pages(self, condition: str) -> Iterable[Run]:
+        token: str | None = None
+        while token != "":
+            page = self.client.search_runs([self._experiment.experiment_id], condition, page_token=token)
+            yield from page
+            token = page.token or ""
+
+    def _reread(self, fingerprint: str, key: str) -> None:
+        self._shown[fingerprint] |= self._search(fingerprint, key)
+        self._unsure.discard((fingerprint, key))
+
+    def _find_experiment(self, name: str) -> Any:
+        found = self.client.get_experiment_by_name(name)
+        if not found:
+            folder = (self._file.parent / "mlartifacts" / quote(name, safe="")).as_uri() if self._file else None
+            with suppress(MlflowException):  # another process was faster
+                self.client.create_experiment(name, folder)
+            found = self.client.get_experiment_by_name(name)
+        if not found or found.lifecycle_stage != "active":
+            raise UserError(
+                f"MLflow's experiment {name!r} was deleted: `mlflow experiments restore` it, or name another tracking.uri."
+            )
+        return found
+
+    # Writing
+
+    def write(self, record: RunRecord) -> str:
+        """Make MLflow show `record`: files first, then figures, the state last. Returns the run's id."""
+        runs, place = self._shown[record.fingerprint], (record.fingerprint, record.key)
+        if place in self._unsure:
+            self._reread(*place)
+        shown, tags = runs.get(record.key), self._tags(record)
+        if shown and (shown.status, shown.tags.get(CONTENT)) == (record.state, tags[CONTENT]):
+            return shown.run_id
+        try:
+            shown = shown or self._begin(record, tags)
+            self._put_files(record, shown, new_model=shown.tags.get(BUNDLE) != tags.get(BUNDLE))
+            self._read_steps(record, shown)
+            change = difference(record, shown, tags)
+            if self._database:
+                number, user = int(self._experiment.experiment_id), self._origin["mlflow.user"]
+                database.write(self._store, number, user, record, shown, change)
+            else:
+                self._log(record, shown, change)
+        except Exception:
+            runs.pop(record.key, None)
+            self._unsure.add(place)
+            raise
+        change.apply(shown)
+        shown.status = record.state
+        runs[record.key] = shown
+        return shown.run_id
+
+    def _tags(self, record: RunRecord) -> dict[str, str]:
+        tags = {FINGERPRINT: record.fingerprint, KEY: record.key, "mlflow.runName": record.name} | self._origin
+        for key, value in record.tags.items():
+            tags[key] = str(value) if len(str(value)) <= _TAG_LENGTH else f"{str(value)[: _TAG_LENGTH - 8]} … (cut)"
+        if record.parent:
+            tags["mlflow.parentRunId"] = self._parent(record.fingerprint, record.parent)
+        if record.model:
+            tags[BUNDLE] = folder_digest(record.model)
+        return tags | {CONTENT: content_digest(record)}  # at the end: true once the rest is there
+
+    def _parent(self, fingerprint: str, key: str) -> str:
+        known = self._shown[fingerprint].get(key)
+        return known.run_id if known else self.write(RunRecord(key, fingerprint, key, None, "RUNNING"))
+
+    def _begin(self, record: RunRecord, tags: dict[str, str]) -> Shown:
+        """In a database the run appears with its data; a server has to number it now."""
+        if self._database:
+            run_id = uuid.uuid4().hex
+            return Shown(run_id, f"{self._experiment.artifact_location}/{run_id}/artifacts")
+        first = {key: tags[key] for key in tags if key not in (CONTENT, BUNDLE)}
+        return Shown.of(self.client.create_run(self._experiment.experiment_id, _ms(record.started), first, record.name))
+
+    def _put_files(self, record: RunRecord, shown: Shown, new_model: bool) -> None:
+        model = record.model if new_model else None
+        if folder := _local(shown.artifact_uri):
+            _gather(model, record, folder)
+        elif model or record.artifacts:
+            with tempfile.TemporaryDirectory() as name:
+                _gather(model, record, Path(name))
+                self.client.log_artifacts(shown.run_id, name)
+
+    def _read_steps(self, record: RunRecord, shown: Shown) -> None:
+        for name in shown.unread & (record.curves.keys() | record.metrics.keys()):
+            shown.points[name] = {point.step for point in self.client.get_metric_history(shown.run_id, name)}
+            shown.unread.discard(name)
+
+    def _log(self, record: RunRecord, shown: Shown, change: Change) -> None:
+        now = _ms(None)
+        metrics = [Metric(name, value, now, step) for name, step, value in change.points]
+        params = [Param(key, value) for key, value in change.params.items()]
+        tags = [RunTag(key, value) for key, value in change.tags.items()]
+        if change.dataset:
+            context = [InputTag("mlflow.data.context", "training")]
+            self.client.log_inputs(shown.run_id, [DatasetInput(change.dataset, context)])
+        while metrics or params:
+            self.client.log_batch(shown.run_id, metrics[:900], params[:90], synchronous=True)
+            metrics, params = metrics[900:], params[90:]
+        for start in range(0, len(tags), 90):
+            self.client.log_batch(shown.run_id, tags=tags[start : start + 90], synchronous=True)
+        if record.state == "RUNNING":
+            self.client.update_run(shown.run_id, "RUNNING")
+        else:
+            self.client.set_terminated(shown.run_id, record.state, _ms(record.ended))
+
+
+def _store(client: MlflowClient, uri: str) -> Any:
+    try:
+        return client._tracking_client.store
+    except MlflowException as error:
+        if "out-of-date database schema" not in str(error):
+            raise
+        where = masked(uri)
+        raise UserError(
+            f"tracking.uri={where}: an older MLflow made it, so back it up and run `mlflow db upgrade {where}`."
+        ) from error
+
+
+def _gather(model: Path | None, record: RunRecord, folder: Path) -> None:
+    if model:
+        with atomic_folder(folder / "model") as copy:
+            shutil.copytree(model, copy, dirs_exist_ok=True)
+    for name, path in record.artifacts.items():
+        atomic_write(folder / name, path.read_bytes())
+
+
+def _lock(path: Path) -> IO[str]:
+    """Held until the returned file is closed, at the latest by the end of the process.
+
+    Raises TimeoutError where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise TimeoutError("another process is writing the same runs") from None
+    return file
+
+
+def _server_locks(uri: str) -> Path:
+    return Path(tempfile.gettempdir(), f"lockstep-{_user()}", hashlib.sha256(uri.encode()).hexdigest()[:32])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's nameless user
+        return "unknown"
+
+
+def _local(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _ms(seconds: float | None) -> int:
+    return int(1000 * (time.time() if seconds is None else seconds))

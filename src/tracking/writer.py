@@ -1,0 +1,159 @@
+"""The writer process of a `Tracker`: takes records from a pipe and sees to it that MLflow shows them.
+
+It outlives its sweep by as long as it takes to leave no run RUNNING, and ignores the signals that are meant for the sweep.
+"""
+
+import gc
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from src.errors import UserError
+from src.tracking import RunRecord, masked
+
+if TYPE_CHECKING:
+    from src.tracking.runs import Runs
+
+T = TypeVar("T")
+
+PATIENCE = 90.0  # seconds that MLflow may stay away after the sweep's end; while the sweep runs, for ever
+_HURRY = 2.0  # seconds for what is still unwritten when the sweep died
+_PERIOD = 1.0  # seconds between writes, so that twenty reports of one trial cost one
+
+
+def write(pipe: int) -> None:
+    """Carry what comes down `pipe` to MLflow until it ends. Signals are the sweep's to answer."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        with suppress(AttributeError):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _Writer(Connection(pipe)).work()
+
+
+class _Hurry(Exception):
+    """The sweep is dead: what is not written by now waits for the next start."""
+
+
+class _Lost(Exception):
+    """MLflow stayed away for too long."""
+
+
+class _Inbox:
+    """What the sweep has said and the writer not yet done. A thread empties the pipe, so that the sweep never waits."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._news: dict[tuple[str, str], RunRecord] = {}
+        self._changed = threading.Condition()
+        self.ended: float | None = None
+        self.hurry = False  # ended by death
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        sweep = os.getppid()
+        try:
+            while (message := self._next(sweep)) != "close":
+                with self._changed:
+                    self._news.update({(record.fingerprint, record.key): record for record in message})
+                    self._changed.notify()
+        except (EOFError, OSError):
+            self.hurry = True
+        with self._changed:
+            self.ended = time.monotonic()
+            self._changed.notify()
+
+    def _next(self, sweep: int) -> Any:
+        while not self._pipe.poll(1.0):
+            if os.getppid() != sweep:  # dead, though a process that it forked may hold the pipe open
+                raise EOFError
+        return self._pipe.recv()
+
+    def take(self) -> list[RunRecord]:
+        """The newest record of each run, in order of first mention. Waits for one; empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._news or self.ended)
+            records, self._news = list(self._news.values()), {}
+            return records
+
+    def pause(self, seconds: float) -> None:
+        """Until the end at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ended, seconds)
+
+
+class _Writer:
+    """Carries records to MLflow, and while the sweep runs never gives up."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._address = pipe.recv()
+        self._inbox = _Inbox(pipe)
+
+    def work(self) -> None:
+        """Until the sweep ends, in order or by death."""
+        try:
+            gc.disable()  # a fifth of the time that these imports take
+            from src.tracking.runs import Runs
+
+            gc.freeze()
+            gc.enable()
+            logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it prints tracebacks of what is retried
+            runs = self._insist(partial(Runs, *self._address))
+            self._say("ready")
+            with suppress(_Hurry):
+                self._project(runs)
+            self._insist(runs.kill_running, last=True)
+            self._say("closed", runs.ids(), time.process_time())
+        except (UserError, ImportError, _Lost) as error:
+            self._say("lost", str(error))
+        except _Hurry:
+            pass
+
+    def _project(self, runs: "Runs") -> None:
+        while records := self._inbox.take():
+            begun = time.monotonic()
+            for fingerprint in dict.fromkeys(record.fingerprint for record in records):
+                alive = {record.key for record in records if record.fingerprint == fingerprint}
+                self._insist(partial(runs.claim, fingerprint, alive))
+            for record in records:
+                try:
+                    self._insist(partial(runs.write, record))
+                except UserError as error:
+                    self._say("refused", str(error))
+            self._inbox.pause(begun + _PERIOD - time.monotonic())
+
+    def _insist(self, act: Callable[[], T], last: bool = False) -> T:
+        """Until it works; where waiting cures nothing, twice; at most `PATIENCE` seconds after the sweep's end."""
+        from src.tracking.runs import curable
+
+        failed_at, pause, hopeless = 0.0, 0.1, False
+        while True:
+            if self._inbox.hurry and not last and time.monotonic() > (self._inbox.ended or 0.0) + _HURRY:
+                raise _Hurry
+            try:
+                return act()
+            except UserError:
+                raise
+            except Exception as error:
+                if hopeless:
+                    raise UserError(f"tracking.uri={masked(self._address[0])}: {error}") from error
+                hopeless = not curable(error)
+                failed_at = failed_at or time.monotonic()
+                ended = self._inbox.ended
+                if ended and time.monotonic() > max(ended, failed_at) + PATIENCE:
+                    again = "the study is whole, so run the same command again to bring MLflow level"
+                    raise _Lost(
+                        f"tracking.uri={masked(self._address[0])}: gone for {PATIENCE:.0f} s ({error}); {again}."
+                    ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    def _say(self, *message: Any) -> None:
+        with suppress(OSError):  # the sweep may be dead
+            self._pipe.send(message)

@@ -1,0 +1,444 @@
+"""The report: from files in the contract's format to a page that a browser shows without an error or the network."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from src import pages, plots
+from src.errors import UserError
+from src.report import report
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "<b>nine</b> & co"]
+SPACE: dict[str, BaseDistribution] = {
+    "optimizer": CategoricalDistribution(["sgd", "adamw"]),
+    "sgd/optimizer.lr": FloatDistribution(1e-3, 1.0, log=True),
+    "sgd/optimizer.momentum": FloatDistribution(0.0, 0.99),
+    "adamw/optimizer.lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "model.depth": IntDistribution(1, 4),
+    "model.width": CategoricalDistribution([32, 64, 128]),
+    "model.dropout": FloatDistribution(0.0, 0.6),
+    "batch_size": CategoricalDistribution([32, 64, 128]),
+}
+
+
+def draw_trial(rng: np.random.Generator, good: float) -> tuple[dict[str, Any], float]:
+    """Random parameters of SPACE and how far they are from good ones, with the rate as what matters most."""
+    optimizer = str(rng.choice(["sgd", "adamw"]))
+    rate = 10 ** rng.uniform(-3, 0) if optimizer == "sgd" else 10 ** rng.uniform(-5, -1)
+    params = {
+        "optimizer": optimizer,
+        f"{optimizer}/optimizer.lr": float(rate),
+        **({"sgd/optimizer.momentum": float(rng.uniform(0, 0.99))} if optimizer == "sgd" else {}),
+        "model.depth": int(rng.integers(1, 5)),
+        "model.width": int(rng.choice([32, 64, 128])),
+        "model.dropout": float(rng.uniform(0, 0.6)),
+        "batch_size": int(rng.choice([32, 64, 128])),
+    }
+    off = abs(math.log10(rate) - (-0.8 if optimizer == "sgd" else -2.6))
+    return params, good + 0.09 * off**2 + 0.12 * params["model.dropout"] ** 2 + 0.012 * abs(params["model.depth"] - 2)
+
+
+def write_sweep(outputs: Path, model: str, regression: bool, n_trials: int, seed: int, epochs: int = 20) -> None:
+    rng = np.random.default_rng(seed)
+    metric = "val/rmse" if regression else "val/accuracy"
+    sign = 1 if regression else -1
+    trials: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    for number in range(n_trials):
+        params, error = draw_trial(rng, 0.02 if model == "mlp" else 0.03)
+        state = "fail" if error > 0.42 else "pruned" if error > 0.16 and rng.random() < 0.7 else "complete"
+        ran = {"fail": 3, "pruned": 5, "complete": epochs}[state]
+        value = math.nan
+        for epoch in range(1, ran + 1):
+            rest = error + (0.85 - min(error, 0.5)) * math.exp(-epoch / 2.6) + rng.normal(0, 0.004)
+            value = 110_000 * (0.35 + rest) if regression else 1 - min(max(rest, 0.011), 0.95)
+            loss = math.nan if state == "fail" and epoch == ran else 2.4 * rest
+            overfit = 0.0006 * max(epoch - 12, 0) ** 2
+            curves.append({"number": number, "epoch": epoch, "train/loss": 0.72 * loss, "val/loss": loss + overfit,
+                           metric: value, "lr": 0.05 * (1 - epoch / (epochs + 1))})  # fmt: skip
+        diagnosis = {"fail": "diverged", "pruned": ""}.get(state, "healthy")
+        if state == "complete" and error > 0.18:
+            diagnosis = "too slow (rate too low)"
+        row = {"number": number, "state": state, "value": "" if state == "fail" else value, "epochs": ran}
+        trials.append(row | {"diagnosis": diagnosis} | {f"params.{name}": params.get(name, "") for name in SPACE})
+    complete = [trial for trial in trials if trial["state"] == "complete"]
+    best = min(complete, key=lambda trial: sign * trial["value"])
+    folder = outputs / "sweep" / model
+    write_csv(folder / "trials.csv", trials)
+    write_csv(folder / "curves.csv", curves)
+    write_json(folder / "summary.json", {
+        "study": f"{model}-tpe-6f2c91", "fingerprint": "6f2c91d07be4a3558be05a1f0a2f", "search": "tpe",
+        "n_trials": n_trials, "best_number": best["number"], "best_value": best["value"], "metric": metric,
+        "states": {state: sum(trial["state"] == state for trial in trials) for state in ("complete", "pruned", "fail")},
+        "direction": "minimize" if regression else "maximize",
+        "distributions": {name: distribution_to_json(kind) for name, kind in SPACE.items()},
+    })  # fmt: skip
+    seconds = {str(t["number"]): {"run_id": f"{t['number']:032x}", "seconds": 0.05 * t["epochs"]} for t in trials}
+    write_json(folder / "timing.json", {
+        "wall_s": 18.4 + n_trials / 10, "train_s": 14.0, "tracking_s": 2.1, "trials_per_minute": 150.0,
+        "mlflow_run_id": "a3f1c2d4e5b60718293a4b5c6d7e8f90", "trials": seconds,
+    })  # fmt: skip
+    rates = np.geomspace(1e-6, 3.0, 90)
+    falling = 2.3 - 1.9 / (1 + np.exp(-2.2 * (np.log10(rates) + 2.4)))
+    loss = falling + np.maximum(np.log10(rates) + 0.7, 0) ** 2 * 25 + rng.normal(0, 0.01, 90)
+    write_json(outputs / "lr_range" / model / "lr_range.json", {
+        "suggested_lr": 0.0082, "base_lr": 0.0011, "max_lr": 0.17, "diverged_at": 0.93,
+        "curve": [{"lr": float(lr), "loss": float(v), "accuracy": None if regression else float(1 / (0.8 + v))}
+                  for lr, v in zip(rates, loss, strict=True)],
+    })  # fmt: skip
+
+
+def write_outputs(
+    root: Path, regression: bool = False, models: tuple[str, ...] = ("mlp", "cnn"), n_trials: int = 64
+) -> None:
+    """`outputs/` and `prepared/` as the stages leave them, with made-up numbers of a realistic shape."""
+    rng = np.random.default_rng(3)
+    outputs, n_test = root / "outputs", 360
+    for seed, model in enumerate(models):
+        write_sweep(outputs, model, regression, n_trials, seed)
+        members = {"model": model, "members": "seeds", "task": "regression" if regression else "classification"}
+        write_json(
+            outputs / "train" / model / "members.json",
+            members | {"sha256": "9d5ed678fe57bcca610140957afab571", "items": []},
+        )
+    if regression:
+        truth = rng.gamma(4, 52_000, n_test)
+        output, single = (truth * 0.93 + 14_000 + rng.normal(0, s, n_test) for s in (44_000, 47_000))
+        scores = [{"rmse": float(np.sqrt(np.mean((o - truth) ** 2))), "mae": float(np.mean(abs(o - truth))),
+                   "r2": float(1 - np.var(o - truth) / np.var(truth))} for o in (output, single)]  # fmt: skip
+    else:
+        truth = rng.integers(0, 10, n_test)
+        output, single = (probabilities(rng, truth, wrong) for wrong in (0.022, 0.04))
+        scores = [{"accuracy": float(np.mean(o.argmax(1) == truth)), "nll": float(-np.log(o[range(n_test), truth]).mean()),
+                   "ece": 0.0123} for o in (output, single)]  # fmt: skip
+    other = {
+        name: value * 1.01 if name in ("nll", "rmse", "mae") else value * 0.995 for name, value in scores[0].items()
+    }
+    write_json(outputs / "ensemble" / "metrics.json", {
+        "val": scores[0], "test": scores[0], "best_single": {"val": scores[1], "test": scores[1]},
+        "ensembles": {"seeds+average": {"val": other, "test": other}, "seeds+greedy": {"val": scores[0], "test": scores[0]}},
+    })  # fmt: skip
+    np.savez(outputs / "ensemble" / "predictions.npz", y_test=truth, test=output, best_single=single)
+    write_json(root / "prepared" / "meta.json", {
+        "name": "california_housing" if regression else "digits", "task": "regression" if regression else "classification",
+        "n_train": 1150, "n_val": 287, "n_test": n_test, "input_shape": [8] if regression else [1, 8, 8],
+        "n_classes": 0 if regression else 10, "class_names": [] if regression else DIGITS, "source": "scikit-learn",
+        "sha256": "9d5ed678fe57bcca610140957afab571448709560147ce1f703b0944955c7dc5",
+    })  # fmt: skip
+
+
+def probabilities(rng: np.random.Generator, truth: np.ndarray, wrong: float) -> np.ndarray:
+    """Softmax outputs that miss about the share `wrong` of the rows."""
+    seen = np.where(rng.random(len(truth)) < wrong, rng.integers(0, 10, len(truth)), truth)
+    logits = rng.normal(0, 1, (len(truth), 10))
+    logits[range(len(truth)), seen] += 7
+    exponential = np.exp(logits)
+    return exponential / exponential.sum(1, keepdims=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="module")
+def housing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("housing"), regression=True, models=("mlp",))
+
+
+def build(root: Path, models: tuple[str, ...] = ("mlp", "cnn"), **kinds: Any) -> Path:
+    write_outputs(root, models=models, **kinds)
+    report(root / "outputs", list(models), root / "report", root / "prepared")
+    return root
+
+
+def page(root: Path, models: tuple[str, ...] = ("mlp",), prepared: str = "prepared") -> str:
+    report(root / "outputs", list(models), root / "report", root / prepared)
+    return (root / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def without_scripts(html: str) -> str:
+    return re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
+
+
+def test_page_is_one_file_of_moderate_size(digits: Path) -> None:
+    html = (digits / "report" / "index.html").read_text(encoding="utf-8")
+    assert len(html.encode()) < 6e6
+    assert html.count("* plotly.js v") == 1
+    assert not re.findall(r"""(?:src|href)=["'](?!\#|data:)""", without_scripts(html))
+
+
+@pytest.mark.slow
+def test_same_inputs_give_the_same_bytes_in_any_process(digits: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from src.report import report
+        root, out = map(Path, sys.argv[1:])
+        report(root / "outputs", ["mlp", "cnn"], out, root / "prepared")
+    """
+    for seed in ("1", "2"):  # of Python's hashes, which order sets
+        out = digits / f"again{seed}"
+        subprocess.run(
+            [sys.executable, "-c", code, digits, out], check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        for path in sorted((digits / "report").rglob("*.*")):
+            assert (out / path.relative_to(digits / "report")).read_bytes() == path.read_bytes(), path.name
+
+
+def test_names_of_the_user_stay_text(digits: Path) -> None:
+    html = (digits / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<b>nine" not in html
+    assert "\\u003cb>nine" not in html  # as Plotly would show it bold
+    assert "&lt;b&gt;nine" in html
+
+
+def test_study_is_rebuilt_with_types_conditions_and_curves(digits: Path) -> None:
+    study = pages.read(digits / "outputs", ["mlp"]).sweeps[0].study
+    with (digits / "outputs/sweep/mlp/trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(study.trials) == len(rows)
+    for trial, row in zip(study.trials, rows, strict=True):
+        told = {name.removeprefix("params."): cell for name, cell in row.items() if name.startswith("params.") and cell}
+        assert {name: str(value) for name, value in trial.params.items()} == told
+        assert type(trial.params["model.width"]) is type(trial.params["model.depth"]) is int
+        assert len(trial.intermediate_values) == int(row["epochs"])
+        if row["state"] == "complete":
+            assert trial.value == float(row["value"]) == trial.intermediate_values[int(row["epochs"])]
+
+
+def test_headline_is_what_the_predictions_say(digits: Path) -> None:
+    from scipy.stats import chi2
+
+    found = pages.read(digits / "outputs", ["mlp", "cnn"], digits / "prepared")
+    with np.load(digits / "outputs/ensemble/predictions.npz") as saved:
+        ours, theirs = (saved[name].argmax(1) == saved["y_test"] for name in ("test", "best_single"))
+    b, c = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    told = pages.paired(found)
+    assert told is not None
+    assert (told["wins"], told["losses"], told["rows"]) == (b, c, 360)
+    assert told["p"] == pytest.approx(chi2.sf((abs(b - c) - 1) ** 2 / (b + c), 1))  # McNemar with its correction
+    text = without_scripts((digits / "report/index.html").read_text(encoding="utf-8"))
+    assert f"<b>{ours.mean():.2%}</b> of 360" in text
+    assert f"{(ours.mean() - theirs.mean()) * 100:.2f} points better" in text
+    assert ">128<" in text  # trials of both sweeps
+    assert re.search(r"seeds\+greedy<span[^>]*>chosen", text)
+
+
+def test_trials_that_went_wrong_are_listed_with_their_diagnosis(digits: Path) -> None:
+    sweep = pages.read(digits / "outputs", ["mlp"]).sweeps[0]
+    tables = pages.trial_tables(sweep)
+    values = [trial.value for trial in tables["best"].trials]
+    assert values == sorted((t.value for t in sweep.trials if t.state.name == "COMPLETE"), reverse=True)[:20]
+    wrong = {trial.number for trial in tables["wrong"].trials}
+    assert {trial.number for trial in sweep.trials if trial.state.name == "FAIL"} <= wrong
+    assert not wrong & {trial.number for trial in tables["best"].trials}
+    assert tables["best"].settings(tables["best"].trials[0]).keys() >= {"optimizer.lr", "model.depth"}
+
+
+def test_plots_data(digits: Path, housing: Path) -> None:
+    history = read_csv(digits / "report/plots/history.csv")
+    values = [float(row["value"]) for row in history]
+    assert [float(row["best"]) for row in history] == [max(values[: n + 1]) for n in range(len(values))]
+    assert {row["model"] for row in history} == {"mlp", "cnn"}
+    confusion = read_csv(digits / "report/plots/confusion.csv")
+    with np.load(digits / "outputs/ensemble/predictions.npz") as saved:
+        assert [row["actual"] for row in confusion] == [DIGITS[index] for index in saved["y_test"]]
+    tenths = [int(row["actual"]) for row in read_csv(housing / "report/plots/confusion.csv")]
+    assert np.bincount(tenths)[1:].tolist() == [36] * 10
+    falling = [float(row["best"]) for row in read_csv(housing / "report/plots/history.csv")]
+    assert falling == sorted(falling, reverse=True)
+    assert [int(row["epoch"]) for row in read_csv(housing / "report/plots/curves.csv")] == list(range(1, 21))
+
+
+def test_regression_page(housing: Path) -> None:
+    html = (housing / "report/index.html").read_text(encoding="utf-8")
+    assert "root mean squared error" in html
+    assert all(f'id="{name}"' in html for name in ("predicted", "residuals"))
+    assert 'id="confusion"' not in html
+
+
+@pytest.mark.parametrize(
+    ("gone", "note"),
+    [
+        ("outputs/sweep/mlp/timing.json", "timing.json is not there"),
+        ("outputs/sweep/mlp/curves.csv", "The search"),
+        ("outputs/sweep/mlp/summary.json", "The search"),
+        ("outputs/lr_range", "lr_range.json is not there"),
+        ("outputs/train", "classification"),
+        ("outputs/ensemble", "No ensemble yet"),
+        ("outputs/ensemble/predictions.npz", "predictions.npz is not there"),
+        ("prepared", "Report"),
+    ],
+)
+def test_what_is_missing_is_left_out(tmp_path: Path, gone: str, note: str) -> None:
+    write_outputs(tmp_path, models=("mlp",), n_trials=12)
+    target = tmp_path / gone
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    assert note in page(tmp_path)
+
+
+@pytest.mark.parametrize("n_trials", [0, 1, 5])
+@pytest.mark.parametrize("state", ["fail", "pruned"])
+def test_no_complete_trial(tmp_path: Path, state: str, n_trials: int) -> None:
+    write_outputs(tmp_path, models=("mlp",), n_trials=12)
+    path = tmp_path / "outputs/sweep/mlp/trials.csv"
+    rows = read_csv(path)
+    kept = [row | {"state": state, "value": "nan", "diagnosis": "diverged"} for row in rows[:n_trials]]
+    write_csv(path, kept or rows[:1])
+    if not kept:
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    html = page(tmp_path)
+    assert "No trial of mlp completed" in html
+    assert ("the commonest diagnosis is “diverged”" in html) == (n_trials > 0)
+    assert (tmp_path / "report/plots/history.csv").read_text().count("\n") == 1
+
+
+def test_numbers_that_are_not_finite_do_no_harm(tmp_path: Path) -> None:
+    write_outputs(tmp_path, models=("mlp",), n_trials=30)
+    folder = tmp_path / "outputs/sweep/mlp"
+    rows = read_csv(folder / "trials.csv")
+    for row, value in zip(rows, ("nan", "inf", "-inf", ""), strict=False):
+        row |= {"state": "complete", "value": value}
+    write_csv(folder / "trials.csv", rows)
+    write_csv(
+        folder / "curves.csv",
+        [row | {"val/loss": "nan", "val/accuracy": "inf"} for row in read_csv(folder / "curves.csv")],
+    )
+    metrics = json.loads((tmp_path / "outputs/ensemble/metrics.json").read_text())
+    metrics["ensembles"]["seeds+average"]["test"] = {"accuracy": None, "nll": math.nan}
+    write_json(tmp_path / "outputs/ensemble/metrics.json", metrics)
+    data = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page(tmp_path), re.S)
+    for figure in data:
+        json.loads(figure, parse_constant=lambda name: pytest.fail(f"{name} is no JSON for a browser"))
+
+
+def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write_outputs(tmp_path, models=("mlp",), n_trials=12)
+    with pytest.raises(UserError, match=r"sweep/cnn/trials\.csv is not there.*drop 'cnn' from models"):
+        page(tmp_path, ("mlp", "cnn"))
+    with pytest.raises(UserError, match="models is empty"):
+        page(tmp_path, ())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "–"),
+        (7.31, "7.3 s"),
+        (9.99, "10 s"),
+        (41.2, "41 s"),
+        (59.7, "1 min 00 s"),
+        (192, "3 min 12 s"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_duration(seconds: float | None, words: str) -> None:
+    assert pages.duration(seconds) == words
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium.webdriver.chrome.service import Service
+
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if not driver or not chromium:
+        pytest.skip("chromium and chromedriver are not on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+                 "disable-component-update", "disable-sync", "window-size=1400,14000", "enable-unsafe-swiftshader",
+                 f"user-data-dir={tmp_path_factory.mktemp('chromium')}"):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    yield started
+    started.quit()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", ["digits", "housing"])
+def test_page_in_a_browser(browser: Any, kind: str, request: pytest.FixtureRequest) -> None:
+    browser.get((request.getfixturevalue(kind) / "report/index.html").as_uri())
+    waiting = (
+        "return [...document.querySelectorAll('.chart')].filter(c => !c.querySelector('.main-svg')).map(c => c.id)"
+    )
+    deadline = time.monotonic() + 60
+    while (left := browser.execute_script(waiting)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+    sections = "return [...document.querySelectorAll('section')].map(s => [s.id, s.querySelectorAll('.chart').length])"
+    charts = dict(browser.execute_script(sections))
+    assert charts["results"] >= 1
+    assert all(count >= 9 for name, count in charts.items() if name.startswith("sweep"))
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(wide) == 0
+
+    colours = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        time.sleep(2)
+        tick = "return getComputedStyle(document.querySelector('#sweep0-history .xtick text')).fill"
+        colours.append(browser.execute_script(tick))
+    assert colours == [rgb(plots.MUTED), rgb(plots.PALETTE[plots.MUTED])]
+
+    head = "document.querySelectorAll('#sweep0 .sortable')[0].tHead.rows[0].cells[1]"
+    column = (
+        "return [...document.querySelectorAll('#sweep0 .sortable')[0].tBodies[0].rows].map(r => +r.cells[1].dataset.v)"
+    )
+    browser.execute_script(f"{head}.click()")
+    assert (down := browser.execute_script(column)) == sorted(down, reverse=True)
+    browser.execute_script(f"{head}.click()")
+    assert browser.execute_script(column) == sorted(down)
+
+    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not errors
+    events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert asked
+    assert all(url.startswith(("file://", "data:", "blob:")) for url in asked)
+
+
+def rgb(colour: str) -> str:
+    return f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
