@@ -41,6 +41,8 @@ FROM_DATA = {
 }  # given to a model by the engine, not by a config
 OF_A_TRIAL = ("model", "optimizer", "schedule", "training", "batch_size", "epochs")
 
+OmegaConf.register_new_resolver("params", lambda key: OmegaConf.load("params.yaml")[key], replace=True)
+
 Count = Annotated[int, Field(gt=0)]
 
 

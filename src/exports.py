@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +49,7 @@ def summary(study: Study, space: Space, search: str, metric: str) -> dict[str, A
         "best_value": best.value if best else None,
         "metric": metric,
         "direction": history.direction,
-        "distributions": {n: json.loads(distribution_to_json(d)) for n, d in sorted(distributions.items())},
+        "distributions": {n: distribution_to_json(d) for n, d in sorted(distributions.items())},
     }
 
 

@@ -1,222 +1,28 @@
-"""The report page: reads what the stages wrote under `outputs/` and renders one self-contained HTML file."""
+"""The report page: what was read from `outputs/`, as one self-contained HTML file and as data for `dvc plots`."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-import optuna
 import plotly.graph_objects as go
 from markupsafe import Markup
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
 from src import plots
-from src.errors import UserError
+from src.results import Ensemble, Report, Sweep
 
 TOP = 20
 METRICS = ("accuracy", "nll", "ece", "rmse", "mae", "r2")  # the order of columns; others follow by name
-FINE = {"", "healthy", "plateaued", "still improving"}
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What one model's sweep left behind."""
-
-    model: str
-    study: optuna.Study
-    summary: Mapping[str, Any]
-    losses: tuple[list[int], list[float], list[float]]  # the best trial's epochs, train/loss, val/loss
-    timing: Mapping[str, Any]
-    lr_range: Mapping[str, Any]
-
-    @cached_property
-    def trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
-
-    @cached_property
-    def best(self) -> FrozenTrial | None:
-        return plots.best_trial(self.study)
-
-    @property
-    def states(self) -> Counter[str]:
-        return Counter(trial.state.name.lower() for trial in self.trials)
-
-    @property
-    def diagnoses(self) -> list[tuple[str, int]]:
-        found = Counter(trial.user_attrs["diagnosis"] for trial in self.trials)
-        return sorted(((name, n) for name, n in found.items() if name), key=lambda item: (-item[1], item[0]))
-
-    def seconds(self, trial: FrozenTrial) -> Any:
-        return self.timing.get("trials", {}).get(str(trial.number), {}).get("seconds")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One line of the results table: an ensemble or the best single model."""
-
-    name: str
-    val: Mapping[str, float]
-    test: Mapping[str, float]
-    chosen: bool = False
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    results: list[Result]
-    single: Result | None
-    truth: NDArray[Any] | None = None
-    output: NDArray[Any] | None = None  # probabilities [N,C], or values [N]
-    single_output: NDArray[Any] | None = None
-
-    @property
-    def chosen(self) -> Result:
-        return next(result for result in self.results if result.chosen)
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the page shows. `meta` is the prepared data's meta.json, or what could be found out without it."""
-
-    sweeps: list[Sweep]
-    ensemble: Ensemble | None
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def regression(self) -> bool:
-        return bool(self.meta["task"] == "regression")
-
-    @property
-    def metric(self) -> str:
-        return "rmse" if self.regression else "accuracy"
-
-    @property
-    def class_names(self) -> list[str]:
-        classes = 0 if self.ensemble is None or self.ensemble.output is None else self.ensemble.output.shape[-1]
-        return [str(name) for name in self.meta.get("class_names") or range(classes)]
-
-    @property
-    def wall_s(self) -> float | None:
-        return sum(sweep.timing.get("wall_s") or 0.0 for sweep in self.sweeps) or None
-
-
-def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> Report:
-    """Everything under `outputs` for `models`; a missing sweep is an error, what else is missing is left out."""
-    if not models:
-        raise UserError("models is empty: name at least one model whose sweep the report shall show")
-    sweeps = [read_sweep(outputs, model) for model in models]
-    members = _json(outputs / "train" / models[0] / "members.json")
-    guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
-    found = {"task": members.get("task", guess), "sha256": members.get("sha256")}
-    meta = _json(prepared / "meta.json") if prepared else {}
-    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**found, **meta})
-
-
-def read_sweep(outputs: Path, model: str) -> Sweep:
-    folder = outputs / "sweep" / model
-    if not (folder / "trials.csv").exists():
-        raise UserError(f"{folder / 'trials.csv'} is not there: run `dvc repro` or drop {model!r} from models")
-    summary, curves = _json(folder / "summary.json"), _rows(folder / "curves.csv")
-    study = read_study(_rows(folder / "trials.csv"), curves, summary)
-    best = plots.best_trial(study)
-    mine = [row for row in curves if best and int(row["number"]) == best.number]
-    train, val = ([_number(row.get(name)) for row in mine] for name in ("train/loss", "val/loss"))
-    losses = [int(row["epoch"]) for row in mine], train, val
-    lr_range = _json(outputs / "lr_range" / model / "lr_range.json")
-    return Sweep(model, study, summary, losses, _json(folder / "timing.json"), lr_range)
-
-
-def read_study(
-    table: Sequence[Mapping[str, str]], curves: Sequence[Mapping[str, str]], summary: Mapping[str, Any]
-) -> optuna.Study:
-    """trials.csv, curves.csv and summary.json as an Optuna study again: values, parameters, values per epoch."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction=summary.get("direction", "maximize"))
-    study.set_user_attr("metric", metric := summary.get("metric", "value"))
-    study.set_user_attr("best_number", summary.get("best_number"))
-    space = {name: json_to_distribution(kind) for name, kind in summary.get("distributions", {}).items()}
-    reports: dict[int, dict[int, float]] = {}
-    for row in curves:
-        reports.setdefault(int(row["number"]), {})[int(row["epoch"])] = _number(row.get(metric))
-    by_number = {int(row["number"]): row for row in table}
-    gap = {"state": "fail", "value": "", "diagnosis": "not in trials.csv"}
-    for number in range(max(by_number, default=-1) + 1):
-        row = by_number.get(number, gap)
-        cells = {name: _param(name, kind, row.get(f"params.{name}") or "") for name, kind in space.items()}
-        params = {name: cell for name, cell in cells.items() if cell is not MISSING}
-        value, state = _number(row["value"]), STATES[row["state"]]
-        if state is TrialState.COMPLETE and not math.isfinite(value):
-            state = TrialState.FAIL
-        trial = create_trial(
-            state=state,
-            value=value if math.isfinite(value) and state is not TrialState.FAIL else None,
-            params=params,
-            distributions={name: space[name] for name in params},
-            intermediate_values=reports.get(number, {}),
-            user_attrs={"diagnosis": row.get("diagnosis") or "", "epochs": row.get("epochs") or ""},
-        )
-        study.add_trial(trial)
-    return study
-
-
-MISSING = object()
-
-
-def _param(name: str, kind: BaseDistribution, cell: str) -> Any:
-    """A cell of trials.csv in its own type; MISSING where this trial has no such parameter."""
-    if isinstance(kind, CategoricalDistribution):
-        wanted = cell or ("" if "/" in name else "None")  # an empty cell is the choice None, but not under a branch
-        return next((choice for choice in kind.choices if str(choice) == wanted), MISSING)
-    number = _number(cell)
-    return kind.to_external_repr(number) if cell and kind._contains(number) else MISSING
-
-
-def read_ensemble(folder: Path) -> Ensemble | None:
-    metrics = _json(folder / "metrics.json")
-    if not metrics:
-        return None
-    entries = {name: (entry.get("val", {}), entry.get("test", {})) for name, entry in metrics["ensembles"].items()}
-    val, test = metrics.get("val", {}), metrics.get("test", {})
-    chosen = metrics.get("chosen") or next((name for name, scores in entries.items() if scores == (val, test)), None)
-    if chosen not in entries:
-        entries[chosen := chosen or "ensemble"] = (val, test)
-    results = [Result(name, *scores, chosen=name == chosen) for name, scores in entries.items()]
-    best = metrics.get("best_single")
-    single = Result("best single model", best.get("val", {}), best.get("test", {})) if best else None
-    results += [single] if single else []
-    if not (folder / "predictions.npz").exists():
-        return Ensemble(results, single)
-    with np.load(folder / "predictions.npz") as saved:
-        return Ensemble(results, single, saved["y_test"], saved["test"], saved.get("best_single"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """What stands in a JSON file; nothing where an older or unfinished build has none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _number(cell: str | None) -> float:
-    return float(cell) if cell else math.nan
+FINE = ("healthy", "plateaued", "still improving")
 
 
 def render(report: Report) -> str:
@@ -263,18 +69,17 @@ def figures(report: Report) -> dict[str, go.Figure]:
 
 
 def sweep_figures(sweep: Sweep) -> dict[str, go.Figure]:
-    found = {"history": plots.history(sweep.study)} if sweep.trials else {}
+    found = {"history": plots.history(sweep.study)} if any(trial.value is not None for trial in sweep.trials) else {}
     if any(trial.intermediate_values for trial in sweep.trials):
         found["curves"] = plots.learning_curves(sweep.study)
     if sweep.losses[0]:
         found["losses"] = plots.losses(*sweep.losses)
-    shares = plots.importances(sweep.study) or {}
+    shares = plots.importances(sweep.compared) or {}
     if shares:
         found["importance"] = plots.importance(shares)
-        found |= {f"effect{index}": plots.effect(sweep.study, name) for index, name in enumerate(list(shares)[:4])}
-    if sweep.best and sweep.best.params:
-        order = [*shares, *(name for trial in plots.trials(sweep.study, "COMPLETE") for name in trial.params)]
-        found["parallel"] = plots.parallel_coordinates(sweep.study, order)
+        found |= {f"effect{index}": plots.effect(sweep.compared, name) for index, name in enumerate(list(shares)[:4])}
+    if order := [*shares, *(name for trial in plots.trials(sweep.compared, "COMPLETE") for name in trial.params)]:
+        found["parallel"] = plots.parallel_coordinates(sweep.compared, order)
     if sweep.lr_range.get("curve"):
         found["lr_range"] = plots.lr_range(sweep.lr_range["curve"], sweep.lr_range)
     return found
@@ -294,12 +99,16 @@ class Table:
         return {plots.leaf(name): value for name, value in trial.params.items()}
 
 
+def is_fault(diagnosis: str) -> bool:
+    return bool(diagnosis) and not diagnosis.startswith(FINE)
+
+
 def trial_tables(sweep: Sweep) -> dict[str, Table]:
     """The best trials, and those that went wrong and are not among them."""
     sign, complete = plots.sign(sweep.study), plots.trials(sweep.study, "COMPLETE")
     best = sorted(complete, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))[:TOP]
     shown = {trial.number for trial in best}
-    wrong = [t for t in sweep.trials if t.state is TrialState.FAIL or t.user_attrs["diagnosis"] not in FINE]
+    wrong = [t for t in sweep.trials if t.state is TrialState.FAIL or is_fault(t.user_attrs["diagnosis"])]
     return {"best": Table(best), "wrong": Table([trial for trial in wrong if trial.number not in shown])}
 
 

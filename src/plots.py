@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID, CARD = "#1b1e28", "#667085", "#e7e9ee", "#ffffff"
 ACCENT, SECOND, PRUNED, FAILED, FAINT = "#3f5bd9", "#e07a1f", "#a4abb8", "#d23f3f", "#b9c3ee"
 LOW, HIGH = "#eef1fc", "#22338f"
+SCALE = [[0, LOW], [0.6, ACCENT], [1, HIGH]]
 PALETTE = {  # light: dark
     INK: "#e9ebf1", MUTED: "#98a1b3", GRID: "#2b303d", CARD: "#181b23",
     ACCENT: "#8b9dff", SECOND: "#ffa657", PRUNED: "#6c7487", FAILED: "#ff7575", FAINT: "#4a5595",
@@ -48,7 +49,7 @@ MARKS = {
     "max_lr": ("highest useful rate", SECOND, "dash"),
     "diverged_at": ("diverged", FAILED, "dot"),
 }  # key of lr_range.json: (words, colour, dash)
-MAX_CURVES, MAX_POINTS, MAX_CLASSES, MAX_AXES, MIN_TRIALS = 200, 2000, 30, 10, 10
+MAX_POINTS, MAX_ROWS, MAX_CLASSES, MAX_AXES, MIN_TRIALS = 10_000, 2_000, 30, 10, 10
 
 
 def text(value: Any) -> str:
@@ -127,60 +128,55 @@ def figure(height: int, *traces: Any, **layout: Any) -> go.Figure:
     return go.Figure(list(traces), layout=go.Layout(template={"layout": LAYOUT}, height=height, **layout))
 
 
-def line(
-    x: Iterable[Any], y: Iterable[float | None], colour: str, width: float = 2, dash: str = "solid", **more: Any
-) -> Any:
-    style = {"color": colour, "width": width, "dash": dash}
-    return go.Scatter(x=list(x), y=[_rounded(value) for value in y], mode="lines", line=style, **more)
+def line(x: Iterable[Any], y: Iterable[float | None], colour: str, width: float = 2, **more: Any) -> Any:
+    y = [_rounded(value) for value in y]
+    return go.Scatter(x=list(x), y=y, mode="lines", line_color=colour, line_width=width, **more)
 
 
-def dots(
-    group: Sequence[FrozenTrial], x: Sequence[Any], colour: str, floor: float = 0, name: str = "", **marker: Any
-) -> Any:
-    """The values of trials over x; those that have none stand on the floor."""
-    y = [floor if trial.value is None else trial.value for trial in group]
-    marker = {"size": 7, "color": colour, "line": {"width": 1, "color": CARD}, **marker}
-    hover = [describe(trial) for trial in group]
-    return go.Scatter(name=name, x=x, y=y, mode="markers", marker=marker, hovertext=hover, hoverinfo="text")
+def dots(group: Sequence[FrozenTrial], x: Iterable[Any], colour: str, hover: Iterable[str], **more: Any) -> Any:
+    y = [_rounded(trial.value) for trial in group]
+    marker = {"size": 7, "color": colour, "line": {"width": 1, "color": CARD}}
+    return go.Scatter(x=list(x), y=y, mode="markers", marker=marker, hoverinfo="text", hovertext=list(hover), **more)
 
 
 def history(study: Study) -> go.Figure:
-    """Every trial's value by number, coloured by state, and the best so far."""
-    complete, pruned, failed = (trials(study, state) for state in ("COMPLETE", "PRUNED", "FAIL"))
-    shown = focus((trial.value for trial in complete + pruned), sign(study))
-    floor = 0.0 if shown is None else 0.96 * shown[0] + 0.04 * shown[1]
-    cross = {"symbol": "x-thin", "line": {"width": 2, "color": FAILED}}
+    """Every trial's value by number, coloured by state, and the best so far; failed ones stand at the bottom."""
+    colours = {"PRUNED": PRUNED, "COMPLETE": ACCENT, "FAIL": FAILED}
+    groups = {state: group for state in colours if (group := trials(study, state))}
+    shown = focus((trial.value for group in groups.values() for trial in group), sign(study))
     traces = []
-    for name, group, colour in (("pruned", pruned, PRUNED), ("complete", complete, ACCENT), ("failed", failed, FAILED)):
-        if group:
-            style, title = cross if name == "failed" else {}, f"{name} ({len(group)})"
-            traces.append(dots(group, [trial.number for trial in group], colour, floor, title, **style))
-    if complete:
+    for state, group in groups.items():
+        title, hover = f"{state.lower()} ({len(group)})", map(describe, group)
+        traces.append(dots(group, (trial.number for trial in group), colours[state], hover, name=title))
+    if failed := groups.get("FAIL"):
+        bottom = 0.0 if shown is None else 0.96 * shown[0] + 0.04 * shown[1]
+        cross = {"symbol": "x-thin", "line": {"width": 2, "color": FAILED}}
+        traces[-1].update(y=[bottom] * len(failed), marker=cross)
+    if complete := groups.get("COMPLETE"):
         so_far = sign(study) * np.maximum.accumulate([sign(study) * (trial.value or 0.0) for trial in complete])
         x = [*(trial.number for trial in complete), study.get_trials(deepcopy=False)[-1].number]
-        best = line(x, [*so_far, so_far[-1]], SECOND, name="best so far", line_shape="hv", hoverinfo="skip")
-        traces.append(best)
+        style: dict[str, Any] = {"line_shape": "hv", "hoverinfo": "skip"}
+        traces.append(line(x, [*so_far, so_far[-1]], SECOND, name="best so far", **style))
     yaxis = {"title": text(metric(study)), "range": shown}
     return figure(320, *traces, showlegend=True, xaxis={"title": "trial"}, yaxis=yaxis)
 
 
 def learning_curves(study: Study) -> go.Figure:
-    """The study's metric over epochs: every trial faint, pruned ones grey, the best one on top."""
+    """The study's metric over epochs: every trial (of very many, one in n) faint, pruned ones grey, the best one on top."""
     best = best_trial(study)
-    ran = [trial for trial in study.get_trials(deepcopy=False) if trial.intermediate_values]
-    ran = [trial for trial in ran if best is None or trial.number != best.number]
-    ran = ran[:: math.ceil(len(ran) / MAX_CURVES) or 1]
+    others = (t for t in study.get_trials(deepcopy=False) if best is None or t.number != best.number)
+    ran = [trial for trial in others if trial.intermediate_values]
+    every = math.ceil(sum(len(trial.intermediate_values) for trial in ran) / MAX_POINTS) or 1
     traces = []
     for state, colour in (("fail", FAILED), ("pruned", PRUNED), ("complete", FAINT)):
-        group = [trial for trial in ran if trial.state.name == state.upper()]
+        group = [trial for trial in ran[::every] if trial.state.name == state.upper()]
         x = [epoch for trial in group for epoch in (*trial.intermediate_values, None)]  # None parts two trials
         y = [value for trial in group for value in (*trial.intermediate_values.values(), None)]
         hover = [f"trial {trial.number}" for trial in group for _ in range(len(trial.intermediate_values) + 1)]
-        tip = "%{hovertext}, epoch %{x}: %{y}<extra></extra>"
+        tip, name = "%{hovertext}, epoch %{x}: %{y}<extra></extra>", state + (f" (1 in {every})" if every > 1 else "")
         if group:
-            traces.append(line(x, y, colour, 1.2, name=state, opacity=0.7, hovertext=hover, hovertemplate=tip))
-    if best and best.intermediate_values:
-        curve = best.intermediate_values
+            traces.append(line(x, y, colour, 1.2, name=name, opacity=0.7, hovertext=hover, hovertemplate=tip))
+    if best and (curve := best.intermediate_values):
         traces.append(line(curve, curve.values(), ACCENT, 3, name=f"best: trial {best.number}"))
     yaxis = {"title": text(metric(study)), "range": focus((v for trace in traces for v in trace.y), sign(study))}
     return figure(300, *traces, showlegend=True, xaxis={"title": "epoch"}, yaxis=yaxis)
@@ -215,9 +211,9 @@ def importances(study: Study) -> dict[str, float] | None:
 
 def importance(shares: Mapping[str, float]) -> go.Figure:
     """Bars, the most important parameter on top."""
-    percent = [f"{share:.0%}" for share in shares.values()]
-    bar = go.Bar(x=list(shares.values()), y=list(map(label, shares)), orientation="h", text=percent, textposition="outside",
-                 marker={"color": ACCENT}, hoverinfo="skip", cliponaxis=False)  # fmt: skip
+    x, y, percent = list(shares.values()), list(map(label, shares)), [f"{share:.0%}" for share in shares.values()]
+    style = {"orientation": "h", "textposition": "outside", "marker_color": ACCENT, "cliponaxis": False}
+    bar = go.Bar(x=x, y=y, text=percent, hoverinfo="skip", **style)
     xaxis = {"visible": False, "range": [0, 1.12 * max(shares.values())]}
     yaxis = {"autorange": "reversed", "tickfont": {"color": INK}, "ticksuffix": "  "}
     return figure(24 + 27 * len(shares), bar, xaxis=xaxis, yaxis=yaxis, bargap=0.35)
@@ -227,7 +223,8 @@ def effect(study: Study, name: str) -> go.Figure:
     """The value of every complete trial over one parameter."""
     having = [trial for trial in trials(study, "COMPLETE") if name in trial.params]
     axis = Axis.of([trial.distributions[name] for trial in having])
-    marks = dots(having, [axis.place(trial.params[name]) for trial in having], ACCENT, opacity=0.75)
+    hover = (f"trial {t.number}: {text(short(t.params[name]))}, {t.value:.5g}" for t in having)
+    marks = dots(having, (axis.place(trial.params[name]) for trial in having), ACCENT, hover, opacity=0.75)
     xaxis = {"title": label(name), "tickvals": axis.at, "ticktext": list(map(text, axis.labels))}
     values = focus((trial.value for trial in having), sign(study))
     return figure(240, marks, xaxis=xaxis, yaxis={"title": text(metric(study)), "range": values, "nticks": 5})
@@ -247,7 +244,7 @@ def parallel_coordinates(study: Study, order: Iterable[str]) -> go.Figure:
     names = list(dict.fromkeys(leaf(name) for name in order))[:MAX_AXES]
     parcoords = go.Parcoords(
         dimensions=[value, *(_dimension(name, label, complete) for name, label in brief(names).items())],
-        line={"color": scores.tolist(), "colorscale": [[0, LOW], [0.6, ACCENT], [1, HIGH]], "cmin": low, "cmax": high},
+        line={"color": list(map(_rounded, scores)), "colorscale": SCALE, "cmin": low, "cmax": high},
         labelfont={"color": INK, "size": 12},
         tickfont={"color": MUTED, "size": 11, "shadow": "none"},
         rangefont={"color": "rgba(0,0,0,0)"},
@@ -287,7 +284,10 @@ class Axis:
             return cls(-0.3, len(names) - 0.7, at, names, lambda value: float(names.index(str(value))))
         low, high = min(kind.low for kind in kinds), max(kind.high for kind in kinds)
         scale: Callable[[float], float] = math.log10 if all(kind.log for kind in kinds) else float
-        ticks, margin = _ticks(low, high, scale is math.log10), 0.5 * (low == high)
+        step = getattr(kinds[0], "step", None) or 0
+        few = scale is float and low < high <= low + 6 * step  # then every value is a tick
+        ticks = np.arange(low, high + step / 2, step).tolist() if few else _ticks(low, high, scale is math.log10)
+        margin = 0.5 * (low == high)
         labels = [short(tick) for tick in ticks]
         return cls(scale(low) - margin, scale(high) + margin, list(map(scale, ticks)), labels, scale)
 
@@ -321,7 +321,7 @@ def lr_range(curve: Curve, marks: Mapping[str, float | None]) -> go.Figure:
     for key, (words, colour, dash) in MARKS.items():
         if (rate := marks.get(key)) is not None and shown:
             name = f"{words} {short(float(rate))}"
-            traces.append(line([rate, rate], shown, colour, dash=dash, name=name, hoverinfo="name"))
+            traces.append(line([rate, rate], shown, colour, line_dash=dash, name=name, hoverinfo="name"))
     xaxis = {"title": "learning rate", "type": "log", "exponentformat": "power", "dtick": 1}
     right = {"title": "accuracy", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
     return figure(320, *traces, xaxis=xaxis, yaxis={"title": "loss", "range": shown}, yaxis2=right)
@@ -333,7 +333,8 @@ def lr_range_png(curve: Curve, marks: Mapping[str, float | None], path: Path) ->
 
     rates, loss, shown = _range_test(curve)
     picture = Figure(figsize=(7, 4), dpi=150, layout="constrained")
-    axes = picture.add_subplot(xlabel="learning rate", ylabel="loss", xscale="log", ylim=shown)
+    ends = (min(rates), max(rates)) if len(rates) > 1 else None
+    axes = picture.add_subplot(xlabel="learning rate", ylabel="loss", xscale="log", xlim=ends, ylim=shown)
     axes.plot(rates, loss, color=INK, linewidth=1.8)
     for key, (words, colour, dash) in MARKS.items():
         if (rate := marks.get(key)) is not None:
@@ -366,7 +367,7 @@ def confusion(actual: NDArray[np.int64], predicted: NDArray[np.int64], class_nam
     heat = go.Heatmap(
         z=np.round(share, 4).tolist(), x=names, y=names, customdata=counts.tolist(), zmin=0, zmax=1, showscale=False,
         text=[[str(n) if n else "" for n in row] for row in counts.tolist()], xgap=2, ygap=2,
-        texttemplate="%{text}" if len(kept) <= 20 else None, colorscale=[[0, LOW], [0.5, ACCENT], [1, HIGH]],
+        texttemplate="%{text}" if len(kept) <= 20 else None, colorscale=SCALE,
         hovertemplate="%{y}, taken for %{x}: %{customdata} rows, %{z:.1%}<extra></extra>",
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False, "tickfont": {"color": INK}}
@@ -376,12 +377,12 @@ def confusion(actual: NDArray[np.int64], predicted: NDArray[np.int64], class_nam
 
 def predicted_over_true(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
     """Regression: each row's prediction over its true value, and the line where both are equal."""
-    keep = slice(None, None, math.ceil(len(actual) / MAX_POINTS) or 1)
+    keep = slice(None, None, math.ceil(len(actual) / MAX_ROWS) or 1)
     x, y = ([_rounded(float(value)) for value in values[keep]] for values in (actual, predicted))
     tip, marker = "true %{x}, predicted %{y}<extra></extra>", {"color": ACCENT, "size": 4, "opacity": 0.5}
-    marks = go.Scatter(x=x, y=y, mode="markers", marker=marker, hovertemplate=tip)
-    equal = line(ends := [actual.min(), actual.max()], ends, SECOND, 1.5, hoverinfo="skip")
-    return figure(360, marks, equal, showlegend=False, xaxis={"title": "true"}, yaxis={"title": "predicted"})
+    traces = [go.Scatter(x=x, y=y, mode="markers", marker=marker, hovertemplate=tip)]
+    traces.append(line(ends := [actual.min(), actual.max()], ends, SECOND, 1.5, hoverinfo="skip"))
+    return figure(360, *traces, showlegend=False, xaxis={"title": "true"}, yaxis={"title": "predicted"})
 
 
 def residuals(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:

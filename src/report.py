@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from src.stage import prepared, stage
+
+if TYPE_CHECKING:
+    from src.config import Config
 
 
 def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = None) -> None:
     """Write `out`/index.html and `out`/plots/*.csv; `prepared` is the prepared data's folder: its name, rows, classes."""
-    from src import pages
+    from src import pages, results
     from src.files import write_text
 
-    found = pages.read(outputs, models, prepared)
+    found = results.read(outputs, models, prepared)
     write_text(out / "index.html", pages.render(found))
     for name, table in pages.plots_data(found).items():
         write_text(out / "plots" / f"{name}.csv", table)
+
+
+@stage
+def main(config: Config) -> None:
+    """Write `report/`."""
+    folder, _ = prepared(config)
+    out = Path("report") if config["outputs"] == "outputs" else Path(config["outputs"]) / "report"
+    report(Path(config["outputs"]), config["models"], out, folder)
+    print(f"open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()

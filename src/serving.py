@@ -118,7 +118,8 @@ class Ensemble:
 
     def _output(self, y: Tensor) -> Tensor:
         if self._meta["task"] == "regression":
-            return y.double().flatten() * self._meta["target_std"] + self._meta["target_mean"]
+            values: Tensor = y.double().flatten() * self._meta["target_std"] + self._meta["target_mean"]
+            return values
         return torch.softmax(y.double(), dim=-1)
 
 

@@ -30,7 +30,7 @@ def stage(main: Callable[[Any], None], components: bool = True) -> Callable[[], 
     """
 
     def run() -> None:
-        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra's errors come here, not to its own printer
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come here, not to its own printer
         sys.argv[1:] = [_added(word) for word in sys.argv[1:]]
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _stop)

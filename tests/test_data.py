@@ -389,7 +389,7 @@ def test_checking_a_config_needs_no_heavy_import() -> None:
 
 
 def test_pointers_name_the_official_files(tmp_path: Path) -> None:
-    pointers = {path.stem: path for path in (ROOT / "data/raw/fashion_mnist").glob("*.dvc")}
+    pointers = {path.stem: path for path in (ROOT / "data/import/fashion_mnist").glob("*.dvc")}
     md5 = conf("fashion_mnist")["md5"]
     assert set(pointers) == set(md5) == set(IDX_FILES)
     for name, path in pointers.items():
@@ -508,7 +508,7 @@ def test_truncated_gzip_table(tmp_path: Path) -> None:
 
 def test_missing_file_says_where_and_how(tmp_path: Path) -> None:
     refused(conf("adult", root=str(tmp_path)), tmp_path, str(tmp_path / "adult.data"), "uci.edu", "LOCKSTEP_DATA")
-    shutil.copytree(ROOT / "data/raw/fashion_mnist", tmp_path / "f", ignore=shutil.ignore_patterns("*.gz"))
+    shutil.copytree(ROOT / "data/import/fashion_mnist", tmp_path / "f", ignore=shutil.ignore_patterns("*.gz"))
     refused(conf("fashion_mnist", root=str(tmp_path / "f")), tmp_path, "`dvc update ", IDX_FILES[0] + ".dvc`")
 
 

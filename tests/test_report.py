@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import (
     BaseDistribution,
@@ -24,8 +25,9 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.trial import TrialState, create_trial
 
-from src import pages, plots
+from src import pages, plots, results
 from src.errors import UserError
 from src.report import report
 
@@ -80,7 +82,7 @@ def write_sweep(outputs: Path, model: str, regression: bool, n_trials: int, seed
         diagnosis = {"fail": "diverged", "pruned": ""}.get(state, "healthy")
         if state == "complete" and error > 0.18:
             diagnosis = "too slow (rate too low)"
-        row = {"number": number, "state": state, "value": "" if state == "fail" else value, "epochs": ran}
+        row = {"number": number, "state": state, "value": value if state == "complete" else "", "epochs": ran}
         trials.append(row | {"diagnosis": diagnosis} | {f"params.{name}": params.get(name, "") for name in SPACE})
     complete = [trial for trial in trials if trial["state"] == "complete"]
     best = min(complete, key=lambda trial: sign * trial["value"])
@@ -228,7 +230,7 @@ def test_names_of_the_user_stay_text(digits: Path) -> None:
 
 
 def test_study_is_rebuilt_with_types_conditions_and_curves(digits: Path) -> None:
-    study = pages.read(digits / "outputs", ["mlp"]).sweeps[0].study
+    study = results.read(digits / "outputs", ["mlp"]).sweeps[0].study
     with (digits / "outputs/sweep/mlp/trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(study.trials) == len(rows)
@@ -237,14 +239,32 @@ def test_study_is_rebuilt_with_types_conditions_and_curves(digits: Path) -> None
         assert {name: str(value) for name, value in trial.params.items()} == told
         assert type(trial.params["model.width"]) is type(trial.params["model.depth"]) is int
         assert len(trial.intermediate_values) == int(row["epochs"])
+        if row["state"] == "pruned":
+            assert trial.value == trial.intermediate_values[int(row["epochs"])]
         if row["state"] == "complete":
             assert trial.value == float(row["value"]) == trial.intermediate_values[int(row["epochs"])]
+
+
+def test_settings_are_compared_at_one_epoch_where_few_trials_complete() -> None:
+    study = optuna.create_study(direction="maximize")
+    rate = FloatDistribution(0.0, 1.0)
+    for number in range(40):  # rungs at 2, 4 and 8 epochs; every other trial goes on
+        epochs = 8 if number % 8 == 0 else 4 if number % 4 == 0 else 2
+        values = {epoch: number / 40 + epoch / 100 for epoch in range(1, epochs + 1)}
+        state = TrialState.COMPLETE if epochs == 8 else TrialState.PRUNED
+        trial = {"params": {"x": number / 40}, "distributions": {"x": rate}, "intermediate_values": values}
+        study.add_trial(create_trial(state=state, value=values[epochs], **trial))
+    view = results.comparable(study)
+    assert view.user_attrs["epoch"] == 4
+    compared = {trial.number: trial.value for trial in plots.trials(view, "COMPLETE")}
+    assert compared == {number: number / 40 + 0.04 for number in range(0, 40, 4)}
+    assert results.comparable(view) is view  # enough are complete
 
 
 def test_headline_is_what_the_predictions_say(digits: Path) -> None:
     from scipy.stats import chi2
 
-    found = pages.read(digits / "outputs", ["mlp", "cnn"], digits / "prepared")
+    found = results.read(digits / "outputs", ["mlp", "cnn"], digits / "prepared")
     with np.load(digits / "outputs/ensemble/predictions.npz") as saved:
         ours, theirs = (saved[name].argmax(1) == saved["y_test"] for name in ("test", "best_single"))
     b, c = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
@@ -260,7 +280,7 @@ def test_headline_is_what_the_predictions_say(digits: Path) -> None:
 
 
 def test_trials_that_went_wrong_are_listed_with_their_diagnosis(digits: Path) -> None:
-    sweep = pages.read(digits / "outputs", ["mlp"]).sweeps[0]
+    sweep = results.read(digits / "outputs", ["mlp"]).sweeps[0]
     tables = pages.trial_tables(sweep)
     values = [trial.value for trial in tables["best"].trials]
     assert values == sorted((t.value for t in sweep.trials if t.state.name == "COMPLETE"), reverse=True)[:20]
@@ -400,13 +420,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.parametrize("kind", ["digits", "housing"])
 def test_page_in_a_browser(browser: Any, kind: str, request: pytest.FixtureRequest) -> None:
     browser.get((request.getfixturevalue(kind) / "report/index.html").as_uri())
-    waiting = (
+    undrawn = (
         "return [...document.querySelectorAll('.chart')].filter(c => !c.querySelector('.main-svg')).map(c => c.id)"
     )
-    deadline = time.monotonic() + 60
-    while (left := browser.execute_script(waiting)) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert not left
+    assert eventually(browser, undrawn, []) == []
     sections = "return [...document.querySelectorAll('section')].map(s => [s.id, s.querySelectorAll('.chart').length])"
     charts = dict(browser.execute_script(sections))
     assert charts["results"] >= 1
@@ -414,14 +431,11 @@ def test_page_in_a_browser(browser: Any, kind: str, request: pytest.FixtureReque
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) == 0
 
-    colours = []
-    for scheme in ("light", "dark"):
+    for scheme, colour in (("light", plots.MUTED), ("dark", plots.PALETTE[plots.MUTED])):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        time.sleep(2)
         tick = "return getComputedStyle(document.querySelector('#sweep0-history .xtick text')).fill"
-        colours.append(browser.execute_script(tick))
-    assert colours == [rgb(plots.MUTED), rgb(plots.PALETTE[plots.MUTED])]
+        assert eventually(browser, tick, rgb(colour)) == rgb(colour)
 
     head = "document.querySelectorAll('#sweep0 .sortable')[0].tHead.rows[0].cells[1]"
     column = (
@@ -435,9 +449,18 @@ def test_page_in_a_browser(browser: Any, kind: str, request: pytest.FixtureReque
     errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not errors
     events = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert asked
-    assert all(url.startswith(("file://", "data:", "blob:")) for url in asked)
+    asked = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    urls = [params["request"]["url"] for params in asked if params["documentURL"].startswith("file:")]
+    assert urls
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def eventually(browser: Any, script: str, wanted: Any, seconds: float = 60) -> Any:
+    """What the script returns once that is as wanted, or at the end of the patience."""
+    deadline = time.monotonic() + seconds
+    while (found := browser.execute_script(script)) != wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 def rgb(colour: str) -> str:

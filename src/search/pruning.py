@@ -74,7 +74,7 @@ def _make(name: Any, options: Mapping[str, Any], epochs: int) -> BasePruner:
         names = sorted({*OWN_NAMES, *(n.removesuffix("Pruner").lower() for n in classes if n != "BasePruner")})
         raise UserError(f"search.pruner: {name!r} is none of {', '.join(names)}")
     if name == "asha":
-        options = {"min_resource": max(1, epochs // 9), "reduction_factor": 3, **options}
+        options = {"min_resource": max(1, epochs // 5), "reduction_factor": 2, **options}
     if name == "median":
         options = {"interval_steps": max(1, epochs // 10), "n_warmup_steps": epochs // 10, **options}
     try:

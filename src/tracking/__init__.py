@@ -105,7 +105,7 @@ class Tracker:
 
         On the first records of a fingerprint its other runs that a dead process left RUNNING become KILLED.
         """
-        batch = [_absolute_paths(record) for record in records]
+        batch = [_portable(record) for record in records]
         self._latest.update({(record.fingerprint, record.key): record for record in batch})
         while self._pipe.poll():
             self._hear()
@@ -213,8 +213,9 @@ def absolute(uri: str) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The database file of a `sqlite:///path`; None for servers."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    """The database file of a `sqlite:///path`; None for a server."""
+    scheme, _, path = uri.partition(":///")
+    return Path(path).absolute() if scheme == "sqlite" and path not in ("", ":memory:") else None
 
 
 def check(uri: str) -> None:
@@ -280,8 +281,8 @@ def masked(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
-def _absolute_paths(record: RunRecord) -> RunRecord:
-    if record.model is None and not record.artifacts:
-        return record
+def _portable(record: RunRecord) -> RunRecord:
+    """For a process in another folder, and no larger than it has to be."""
     artifacts = {name: path.absolute() for name, path in record.artifacts.items()}
-    return replace(record, model=record.model and record.model.absolute(), artifacts=artifacts)
+    dataset = {key: record.dataset[key] for key in ("name", "sha256", "source", "n_train") if key in record.dataset}
+    return replace(record, model=record.model and record.model.absolute(), artifacts=artifacts, dataset=dataset)

@@ -68,10 +68,10 @@ def difference(record: RunRecord, shown: Shown, tags: Mapping[str, str]) -> Chan
     )
 
 
-def content_digest(record: RunRecord) -> str:
-    """SHA-256 of all that the record says, the files' contents included."""
+def content_digest(record: RunRecord, bundle: str) -> str:
+    """SHA-256 of all that the record says, the files' contents included: `bundle` is the digest of its model."""
     files = {name: _file_digest(path) for name, path in record.artifacts.items()}
-    content = vars(record) | {"model": record.model and folder_digest(record.model), "artifacts": files}
+    content = vars(record) | {"model": bundle, "artifacts": files}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

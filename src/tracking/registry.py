@@ -4,8 +4,9 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
@@ -81,19 +83,17 @@ def _register(
         known = _find(runs.client, name, identity)
         if known is None:
             run_id = runs.write(replace(record, state="RUNNING", model=None))
-            logged = _log(run_id, record, bundle, example)
-            known = mlflow.register_model(logged, name, tags=identity | {VALUE: repr(float(value)), DATA: sha256})
+            model_id = _log(runs, run_id, record, bundle, example)
+            with suppress(MlflowException):  # it exists
+                runs.client.create_registered_model(name)
+            tags = identity | {VALUE: repr(float(value)), DATA: sha256}
+            known = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
         run_id = runs.write(replace(record, model=None))
         alias = _crown(runs.client, known, value, higher_is_better, sha256)
     finally:
         runs.release()
-    return {
-        "name": name,
-        "version": str(known.version),
-        "alias": alias,
-        "run_id": run_id,
-        "model_uri": f"models:/{name}/{known.version}",
-    }
+    address = f"models:/{name}/{known.version}"
+    return {"name": name, "version": str(known.version), "alias": alias, "run_id": run_id, "model_uri": address}
 
 
 def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVersion | None:
@@ -101,25 +101,25 @@ def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVer
     return next((version for version in versions if identity.items() <= version.tags.items()), None)
 
 
-def _log(run_id: str, record: RunRecord, bundle: Path, example: Any) -> str:
-    """The URI of the bundle as a full MLflow model: with the code that runs it, what that needs, and what it takes."""
+def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any) -> str:
+    """The id of the bundle as a full MLflow model: with the code that runs it, what that needs, and what it takes."""
     from src.serving import Ensemble
 
-    signature = infer_signature(example, Ensemble(bundle).predict(example))
-    info = Model.log(
+    model = runs.client.create_logged_model(runs.experiment_id, "model", run_id, model_type="ensemble")
+    Model.log(
         artifact_path=None,
-        name="model",
         flavor=mlflow.pyfunc,
         run_id=run_id,
+        model_id=model.model_id,
         step=max(map(len, record.curves.values()), default=0),
         loader_module="src.serving",
         data_path=str(bundle),
         code_paths=[str(_SOURCE)],
-        signature=signature,
+        signature=infer_signature(example, Ensemble(bundle).predict(example)),
         input_example=example,
         pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in _PACKAGES],
     )
-    return str(info.model_uri)
+    return str(model.model_id)
 
 
 def _crown(client: MlflowClient, candidate: ModelVersion, value: float, higher_is_better: bool, sha256: str) -> str:
@@ -145,14 +145,16 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 @contextmanager
 def _mlflow_at(uri: str) -> Iterator[None]:
-    """MLflow's global address; it and the search path, which MLflow extends, are afterwards as they were."""
-    path, variable, registry = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI"), mlflow.get_registry_uri()
+    """MLflow's global address; it and the search path, which MLflow extends, are afterwards as they were.
+
+    Deprecations inside MLflow and its libraries are not our users' to mend.
+    """
+    path, variable = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI")
     try:
-        with _use_tracking_uri(uri):
-            mlflow.set_registry_uri(uri)
+        with _use_tracking_uri(uri), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|pydantic|fastapi)\b")
             yield
     finally:
-        mlflow.set_registry_uri(registry)
         sys.path[:] = path
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable

@@ -49,10 +49,11 @@ class Runs:
             with _lock(self._locks / "make"):
                 if not self._file.exists():
                     database.make(self._file, self._file.parent / "mlartifacts")
-        self.client = MlflowClient(uri, uri)
-        self._store = _store(self.client, uri)
+        self.client = _connect(uri)
+        self._store = self.client._tracking_client.store
         self._database = database.is_known(self._store)
         self._experiment = self._find_experiment(experiment)
+        self.experiment_id = str(self._experiment.experiment_id)
         self._kill_orphans()
 
     # Whose runs
@@ -104,7 +105,7 @@ class Runs:
                     self._kill([Shown.of(run)])
 
     def _lock_path(self, fingerprint: str) -> Path:
-        return self._locks / hashlib.sha256(f"{self._experiment.experiment_id} {fingerprint}".encode()).hexdigest()[:32]
+        return self._locks / hashlib.sha256(f"{self.experiment_id} {fingerprint}".encode()).hexdigest()[:32]
 
     # Reading
 
@@ -116,7 +117,7 @@ class Runs:
     def _search_pages(self, condition: str) -> Iterable[Run]:
         token: str | None = None
         while token != "":
-            page = self.client.search_runs([self._experiment.experiment_id], condition, page_token=token)
+            page = self.client.search_runs([self.experiment_id], condition, page_token=token)
             yield from page
             token = page.token or ""
 
@@ -153,7 +154,7 @@ class Runs:
             self._read_steps(record, shown)
             change = difference(record, shown, tags)
             if self._database:
-                number, user = int(self._experiment.experiment_id), self._origin["mlflow.user"]
+                number, user = int(self.experiment_id), self._origin["mlflow.user"]
                 database.write(self._store, number, user, record, shown, change)
             else:
                 self._log(record, shown, change)
@@ -174,7 +175,7 @@ class Runs:
             tags["mlflow.parentRunId"] = self._parent(record.fingerprint, record.parent)
         if record.model:
             tags[BUNDLE] = folder_digest(record.model)
-        return tags | {CONTENT: content_digest(record)}  # at the end: true once the rest is there
+        return tags | {CONTENT: content_digest(record, tags.get(BUNDLE, ""))}  # at the end: true once the rest is there
 
     def _parent(self, fingerprint: str, key: str) -> str:
         known = self._shown[fingerprint].get(key)
@@ -186,7 +187,7 @@ class Runs:
             run_id = uuid.uuid4().hex
             return Shown(run_id, f"{self._experiment.artifact_location}/{run_id}/artifacts")
         first = {key: tags[key] for key in tags if key not in (CONTENT, BUNDLE)}
-        return Shown.of(self.client.create_run(self._experiment.experiment_id, _ms(record.started), first, record.name))
+        return Shown.of(self.client.create_run(self.experiment_id, _ms(record.started), first, record.name))
 
     def _put_files(self, record: RunRecord, shown: Shown, new_model: bool) -> None:
         model = record.model if new_model else None
@@ -221,9 +222,9 @@ class Runs:
             self.client.set_terminated(shown.run_id, record.state, _ms(record.ended))
 
 
-def _store(client: MlflowClient, uri: str) -> Any:
+def _connect(uri: str) -> MlflowClient:
     try:
-        return client._tracking_client.store
+        return MlflowClient(uri, uri)
     except MlflowException as error:
         if "out-of-date database schema" not in str(error):
             raise

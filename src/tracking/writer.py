@@ -141,9 +141,10 @@ class _Writer:
             except UserError:
                 raise
             except Exception as error:
-                if hopeless:
-                    raise UserError(f"tracking.uri={masked(self._address[0])}: {error}") from error
-                hopeless = not curable(error)
+                if not curable(error):
+                    if hopeless:
+                        raise UserError(f"tracking.uri={masked(self._address[0])}: {error}") from error
+                    hopeless = True
                 failed_at = failed_at or time.monotonic()
                 ended = self._inbox.ended
                 if ended and time.monotonic() > max(ended, failed_at) + PATIENCE:

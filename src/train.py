@@ -1,0 +1,120 @@
+"""Train the final members from the best config of a sweep, as one population where they can be.
+
+python -m src.train [model=mlp members=seeds]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import UserError
+from src.stage import alone, prepared, stage
+
+if TYPE_CHECKING:
+    from src.config import Config
+    from src.population.worker import Outcome
+    from src.tracking import RunRecord
+
+
+@stage
+def main(config: Config) -> None:
+    """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
+    import json
+
+    import yaml
+    from safetensors.torch import save
+
+    from src.files import write_bytes, write_json, write_npy, write_text
+    from src.metrics import score
+    from src.population.engine import Engine
+    from src.population.member import State
+    from src.population.worker import Bench, Task
+    from src.study import digest
+    from src.tracking import Tracker, check
+
+    model, how = config["model"]["name"], config["members"]["name"]
+    folder, meta = prepared(config)
+    check(config["tracking"]["uri"])
+    source = Path(config["outputs"]) / "sweep" / model / "best.yaml"
+    if not source.exists():
+        raise UserError(f"model: {source} is not there; run python -m src.sweep model={model} first")
+    best = yaml.safe_load(source.read_text())
+    fingerprint = digest(meta["sha256"], json.dumps([best, config["members"], config["seed"]], sort_keys=True))[:16]
+    kept = Path(config["study"]["root"]) / "members" / fingerprint
+    with alone(kept / "lock", f"the training of {model}"):
+        members = config.make("members", config["members"], best, config["seed"])
+        names = [f"member-{k}" for k in range(len(members))]
+        tasks = [
+            Task(name, member, best["epochs"], None, kept / f"{name}.safetensors")
+            for name, member in zip(names, members, strict=True)
+        ]
+        with (
+            Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"]) as engine,
+            Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
+        ):
+            engine.submit(tasks)
+            outcomes = [outcome for name in names if (outcome := engine.result(name))]
+            if failed := [o for o in outcomes if o.error]:
+                raise UserError(f"{failed[0].key} of {model} failed: {failed[0].error}")
+            tracker.level(_records(config, fingerprint, best, meta, outcomes))
+            y_val = config_targets(folder, meta)
+            out, items = Path(config["outputs"]) / "train" / model, []
+            for task in tasks:
+                state = State.load(task.checkpoint)
+                predictions = state.predictions.numpy()
+                write_bytes(out / task.key / "weights.safetensors", save(state.weights))
+                write_npy(out / task.key / "val.npy", predictions)
+                items.append(
+                    {
+                        "name": task.key,
+                        "seed": task.member.seed,
+                        "val": score(meta["task"], predictions, y_val),
+                        "weights": f"{task.key}/weights.safetensors",
+                        "predictions": f"{task.key}/val.npy",
+                    }
+                )
+            write_text(out / "config.yaml", yaml.safe_dump(best))
+            head = {"model": model, "members": how, "task": meta["task"], "sha256": meta["sha256"]}
+            write_json(out / "members.json", {**head, "class_names": meta["class_names"], "items": items})
+            tracker.close()
+
+
+def config_targets(folder: Path, meta: dict[str, Any]) -> Any:
+    """The validation targets in their own units."""
+    from src.data import load
+
+    y_val = load(folder).y_val
+    return y_val if meta["task"] == "classification" else y_val * meta["target_std"] + meta["target_mean"]
+
+
+def _records(
+    config: Config, fingerprint: str, best: dict[str, Any], meta: dict[str, Any], outcomes: list[Outcome]
+) -> list[RunRecord]:
+    from src.tracking import RunRecord
+
+    model, how = config["model"]["name"], config["members"]["name"]
+    tags = {"lockstep.stage": "train", "model": model}
+    params = {k: v for section in ("model", "optimizer") for k, v in best[section].items()} | {"epochs": best["epochs"]}
+    parent = RunRecord("train", fingerprint, f"train {model}", None, "FINISHED", params, tags=tags, dataset=meta)
+    return [
+        parent,
+        *(
+            RunRecord(
+                outcome.key,
+                fingerprint,
+                f"{model} {how} {outcome.key}",
+                "train",
+                "FINISHED",
+                params,
+                outcome.curves,
+                tags=tags | {"lockstep.member": outcome.key},
+                dataset=meta,
+            )
+            for outcome in outcomes
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()
