@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 repro: .venv/ready  ## the whole way, from raw data to a registered ensemble and a report
 	dvc repro
-	@python -m src.results
+	@python -m src.show
 
 test: .venv/ready  ## all tests, slow ones included
 	python -m pytest -n 2 --dist loadfile

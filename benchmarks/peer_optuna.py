@@ -141,8 +141,12 @@ def work(args: argparse.Namespace, experiment: str, seed: int) -> None:
     study = optuna.load_study(
         study_name=STUDY, storage=storage(args.folder), sampler=samplers[args.sampler](seed=seed), pruner=pruner(args)
     )
-    share = args.trials // args.processes + (seed < args.trials % args.processes)
-    study.optimize(Worker(args, experiment).objective, n_trials=share)
+
+    def enough(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if trial.number >= args.trials - args.processes:  # each process ends with one of the last: none too many
+            study.stop()
+
+    study.optimize(Worker(args, experiment).objective, callbacks=[enough])
 
 
 def pruner(args: argparse.Namespace) -> optuna.pruners.BasePruner:

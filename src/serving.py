@@ -53,7 +53,13 @@ def _write_weights(weights: Path | Mapping[str, Tensor], file: Path) -> None:
     if isinstance(weights, Path):
         shutil.copyfile(weights, file)
     else:
-        save_file({name: value.detach().cpu().clone() for name, value in weights.items()}, file)
+        save_file(
+            {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in weights.items()
+            },
+            file,
+        )
 
 
 def load_members(path: str | Path) -> list[nn.Module]:

@@ -294,14 +294,16 @@ def assert_whole(uri: str, trials: int = 6) -> None:
             assert curve(uri, run, name) == list(enumerate(values, 1)), (key, name)
 
 
-def kill_and_level(uri: str, after: float) -> None:
+def kill_and_level(uri: str, after: float, writer_too: bool = False) -> None:
     with sweep(uri) as process:
         assert process.stdout
         writer = int(process.stdout.readline())
         time.sleep(after)
         process.kill()
+        if writer_too:
+            os.kill(writer, signal.SIGKILL)
     wait_for(lambda: gone(writer))
-    assert "RUNNING" not in {run.info.status for run in runs(uri)}
+    assert writer_too or "RUNNING" not in {run.info.status for run in runs(uri)}
     with Tracker(uri, STUDY) as tracker:
         tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
     assert_whole(uri)
@@ -312,9 +314,10 @@ def test_sigkill_of_the_sweep_leaves_killed_runs_and_level_makes_them_whole(uri:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8))
-def test_sigkill_of_the_sweep_at_any_moment(uri: str, seed: int) -> None:
-    kill_and_level(uri, after=random.Random(seed).uniform(0.0, 5.0))
+@pytest.mark.parametrize("writer_too", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_sigkill_at_any_moment_from_the_first(tmp_path: Path, seed: int, writer_too: bool) -> None:
+    kill_and_level(f"sqlite:///{tmp_path}/mlflow.db", random.Random(seed).uniform(0.0, 6.0), writer_too)
 
 
 def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
