@@ -1,29 +1,27 @@
-"""The schema of `conf/`: composes, checks and resolves what a stage runs with.
+"""The schema of `conf/`: checks and resolves what a stage runs with.
 
 Defaults stand in `conf/` alone. What a component's constructor takes is the schema of its section; the sections that
 are no component have their schema here. Everything is checked before anything runs.
 """
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from hydra import compose
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from src.errors import UserError
-from src.space import Choice, Leaf, Space, dimensions
+from src.compose import composed, fixed_keys, keys, options_of, parse, register_resolvers, sentence
+from src.errors import UserError, known, nearest
+from src.space import Choice, Leaf, Space, dimensions, with_value
 
-CONF = Path(__file__).parent.parent / "conf"
-GROUPS = ("data", "model", "optimizer", "schedule", "training", "search", "members", "combiner", "experiment")
 ROOMS = {  # where the components of a group are found by name
     "model": "src.models.{name}",
     "optimizer": "src.optim",
@@ -39,11 +37,11 @@ FROM_DATA = {
     "categories",
     "bins",
 }  # given to a model by the engine, not by a config
-OF_A_TRIAL = ("model", "optimizer", "schedule", "training", "batch_size", "epochs")
-
-OmegaConf.register_new_resolver("params", lambda key: OmegaConf.load("params.yaml")[key], replace=True)
+GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
+OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "batch_size", "epochs")
 
 Count = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a file
 
 
 class Section(BaseModel):
@@ -80,6 +78,12 @@ class LrRange(Section):
     steps: Annotated[int, Field(ge=10)]
     seeds: Count
 
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        return self
+
 
 class Root(Section):
     """The whole config; components and data are checked by their own schemas."""
@@ -92,7 +96,7 @@ class Root(Section):
     search: dict[str, Any]
     members: dict[str, Any]
     combiner: dict[str, Any]
-    models: list[str]
+    models: list[Name]
     n_trials: Count
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -106,7 +110,7 @@ class Root(Section):
     outputs: str
     lr_range: LrRange
     trusted: list[str]
-    choose: dict[str, list[str]]
+    choose: dict[str, Any]
     space: dict[str, Any]
 
 
@@ -130,13 +134,7 @@ class Config:
         return make(group, section, self["trusted"], *context, **more)
 
 
-def make(group: str, section: Mapping[str, Any], trusted: Sequence[str], *context: Any, **more: Any) -> Any:
-    """Call the component of `group` that `section` names."""
-    arguments = {k: v for k, v in section.items() if k not in ("name", "_target_")}
-    return component(group, section, trusted)(*context, **more, **arguments)
-
-
-# --- composing ---------------------------------------------------------------------------------------------------------
+# --- loading -----------------------------------------------------------------------------------------------------------
 
 
 def load(overrides: Sequence[str], components: bool = True) -> Config:
@@ -147,75 +145,85 @@ def load(overrides: Sequence[str], components: bool = True) -> Config:
     Raises:
         UserError: naming the key that is wrong and what would be right.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    groups = [o for o in parsed if o.key_or_group in GROUPS and not o.is_delete()]
-    values = [o for o in parsed if o not in groups]
+    register_resolvers()
+    try:
+        return _load(overrides, components)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(sentence(error)) from error
+
+
+def _load(overrides: Sequence[str], components: bool) -> Config:
+    groups, values = parse(overrides)
     met: set[str] = set()
-    composed = partial(_composed, values=values, met=met)
-    base = composed([str(o.input_line) for o in groups])
-    fixed = {o.key_or_group for o in parsed if not o.is_delete()}
-    choose = {g: options for g, options in base["choose"].items() if g not in fixed}
-    for group, options in choose.items():
-        known(f"choose.{group}", group, ROOMS)
-        for option in options:
-            known(f"choose.{group}", option, options_of(group))
-
-    def expand(chosen: dict[str, str], names: dict[str, str]) -> Choice | Leaf:
-        config = composed([str(o.input_line) for o in groups] + [f"{g}={o}" for g, o in chosen.items()])
-        pending = [g for g in config["choose"] if g not in chosen and g not in fixed]
-        if pending:
-            group = pending[0]
-            name = group if group in choose else "/".join([*list(chosen.values())[-1:], group])
-            options = config["choose"][group]
-            return Choice(name, group, {o: expand({**chosen, group: o}, {**names, name: o}) for o in options})
-        check(config, components)
-        trial = {key: config[key] for key in OF_A_TRIAL}
-
-        def prefix(key: str) -> str:
-            section = key.split(".")[0]
-            return f"{chosen[section]}/" if section in chosen else ""
-
-        found = dimensions(config["space"], trial, prefix)
-        return Leaf(trial, {n: d for n, d in found.items() if d.key not in fixed})
-
-    space = Space(expand({}, {}))
-    if missing := [o for o in values if o.key_or_group not in met]:
-        key = missing[0].key_or_group
-        raise UserError(f"{key}: no such key{_nearest(key, _keys(base))}")
-    if not choose:
-        base["choose"] = {}
+    compose = partial(composed, values=values, met=met)
+    base = compose(groups)
+    fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
+    base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
     check(base, components)
+    _check_device(base["device"])
+
+    def expand(config: dict[str, Any], chosen: dict[str, str]) -> Choice | Leaf:
+        pending = [g for g in config["choose"] or () if g not in chosen and g not in fixed]
+        if not pending:
+            return _leaf(config, chosen, fixed, components)
+        group = pending[0]
+        options = _options(group, config["choose"][group])
+        name = group if group in base["choose"] else "/".join([*list(chosen.values())[-1:], group])
+        return Choice(name, group, {o: expand(option(group, o, chosen), {**chosen, group: o}) for o in options})
+
+    def option(group: str, name: str, chosen: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return compose([*groups, *(f"{g}={o}" for g, o in {**chosen, group: name}.items())])
+        except MissingConfigException as error:
+            raise UserError(f"choose.{sentence(error)}") from error
+
+    space = Space(expand(base, {}))
+    if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
+        raise UserError(f"{missing[0]}: no such key{nearest(missing[0], keys(base))}")
     return Config(base, _distinct(space))
 
 
-def _composed(groups: list[str], values: list[Override], met: set[str]) -> dict[str, Any]:
-    """The config of these groups with the values set where their keys exist; `met` collects the keys that do."""
-    cfg = compose("config", overrides=groups)
-    OmegaConf.set_struct(cfg, False)
-    for override in values:
-        key = override.key_or_group
-        exists = _exists(cfg, key)
-        if exists or (override.is_add() and not override.is_force_add()):
-            met.add(key)
-            if override.is_delete():
-                _delete(cfg, key)
-            else:
-                OmegaConf.update(cfg, key, override.value(), merge=True, force_add=True)
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+def _options(group: str, options: Any) -> list[str]:
+    """What `choose` lists for a group, if it can be chosen from."""
+    known("choose", group, GROUPS_OF_A_TRIAL)
+    if not isinstance(options, list) or not options:
+        raise UserError(f"choose.{group}: expected a list of some of {', '.join(options_of(group))}, not {options!r}")
+    if repeated := [option for option in options if options.count(option) > 1]:
+        raise UserError(f"choose.{group}: {repeated[0]!r} stands twice; name each option once")
+    return options
 
 
-def _exists(cfg: DictConfig, key: str) -> bool:
-    parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return isinstance(node, DictConfig) and last in node
+def _leaf(config: dict[str, Any], chosen: Mapping[str, str], fixed: set[str], components: bool) -> Leaf:
+    """The trial's config and its dimensions, whose every end has been checked."""
+    check(config, components)
+    trial = {key: config[key] for key in OF_A_TRIAL}
+
+    def refuse(key: str, value: Any) -> None:
+        section = key.split(".")[0]
+        check(with_value(config, key, value), components, [section] if section in ROOMS else [])
+
+    def prefix(key: str) -> str:
+        section = key.split(".")[0]
+        return f"{chosen[section]}/" if section in chosen else ""
+
+    if config["space"].get("epochs") is not None:
+        raise UserError(
+            "space.epochs: the budget of every trial, not a dimension; search.pruner=asha ends trials early"
+        )
+    found = dimensions(config["space"], trial, prefix, refuse)
+    return Leaf(trial, {n: d for n, d in found.items() if d.key not in fixed})
 
 
-def _delete(cfg: DictConfig, key: str) -> None:
-    parent, _, last = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    del node[last]
+def _check_device(name: str) -> None:
+    if name == "cpu":
+        return
+    import torch
+
+    here, found = ["cpu"], torch.accelerator.current_accelerator(check_available=True)
+    if found:
+        here += [found.type, *(f"{found.type}:{index}" for index in range(torch.accelerator.device_count()))]
+    if name not in here:
+        raise UserError(f"device: {name!r} is not there; this machine has {', '.join(here)}")
 
 
 def _distinct(space: Space) -> Space:
@@ -236,34 +244,58 @@ def _distinct(space: Space) -> Space:
 # --- checking ----------------------------------------------------------------------------------------------------------
 
 
-def check(config: Mapping[str, Any], components: bool = True) -> None:
-    """Refuse a config with an unknown key, a wrong type or a component that is not there."""
+def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[str] = ROOMS) -> None:
+    """Refuse a config with an unknown key, a wrong type or, in `groups`, a component that is not there."""
     validate(Root, config, "")
-    for group in ROOMS if components else ():
+    for group in (*ROOMS, "data"):
+        name = config[group].get("name")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+            raise UserError(f"{group}.name: should be letters, digits, dots and dashes (it names files), not {name!r}")
+    for group in groups if components else ():
         section = config[group]
-        arguments = {k: v for k, v in section.items() if k not in ("name", "_target_")}
-        validate(_schema(component(group, section, config["trusted"])), arguments, f"{group}.")
+        schema = _schema(component(group, section, config["trusted"]))
+        validate(schema, _arguments(section), f"{group}.")
 
 
 def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> None:
-    """Check values against a schema.
+    """Check values against a schema, as JSON: a list may stand for a tuple, but no text for a number.
 
     Raises:
         UserError: the first key that is wrong, and what would be right.
     """
     try:
-        schema.model_validate(values)
+        schema.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as invalid:
-        error = invalid.errors(include_url=False)[0]
-        key = prefix + ".".join(str(part) for part in error["loc"] if part not in ("function-after", "constrained-int"))
-        if error["type"] == "extra_forbidden":
-            siblings = [*prefix.split(".")[:-1], *map(str, error["loc"][:-1])]
-            names = [".".join([*siblings, name]) for name in _fields(schema, error["loc"][:-1])]
-            raise UserError(f"{key}: no such key{_nearest(key, names)}") from None
-        if error["type"] == "missing":
-            raise UserError(f"{key}: a value is needed") from None
-        message = error["msg"][0].lower() + error["msg"][1:]
-        raise UserError(f"{key}: {message}, not {error['input']!r}") from None
+        raise UserError(_complaint(schema, values, prefix, invalid)) from None
+
+
+def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, invalid: ValidationError) -> str:
+    errors = invalid.errors(include_url=False)
+    paths = [_path(values, error) for error in errors]
+    path = max((p for p in paths if p[0] == paths[0][0]), key=len)  # of the ways to be right, the nearest to it
+    errors = [error for error, p in zip(errors, paths, strict=True) if p == path]
+    key, value = prefix + ".".join(map(str, path)), errors[0]["input"]
+    if errors[0]["type"] == "extra_forbidden":
+        names = [prefix + ".".join(map(str, (*path[:-1], name))) for name in _fields(schema, path[:-1])]
+        return f"{key}: no such key{nearest(key, names)}"
+    if errors[0]["type"] == "missing":
+        return f"{key}: a value is needed"
+    if errors[0]["type"] == "value_error":
+        return f"{key}: {errors[0]['ctx']['error']}"
+    right = " or ".join(re.sub(r"^\w+ should |, .*got a number.*|, unable to parse.*", "", e["msg"]) for e in errors)
+    hint = nearest(str(value), re.findall("'(.*?)'", right))
+    return f"{key}: should {right}, not {value!r}{hint}"
+
+
+def _path(values: Any, error: Any) -> tuple[str | int, ...]:
+    """The keys of an error, without the words in between that name the types tried."""
+    if error["type"] == "missing":
+        return tuple(error["loc"])
+    path: list[str | int] = []
+    for part in error["loc"]:
+        if part in values if isinstance(values, Mapping) else isinstance(values, list) and isinstance(part, int):
+            path, values = [*path, part], values[part]
+    return tuple(path)
 
 
 def _fields(schema: Any, path: Sequence[Any]) -> list[str]:
@@ -275,7 +307,7 @@ def _fields(schema: Any, path: Sequence[Any]) -> list[str]:
 @lru_cache
 def _schema(target: Callable[..., Any]) -> type[BaseModel]:
     """What a component takes from the config: a class its arguments, a function those that are keyword-only."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     free = False
@@ -293,19 +325,33 @@ def _schema(target: Callable[..., Any]) -> type[BaseModel]:
 # --- components --------------------------------------------------------------------------------------------------------
 
 
+def make(group: str, section: Mapping[str, Any], trusted: Sequence[str], *context: Any, **more: Any) -> Any:
+    """Call the component of `group` that `section` names, with its other keys as arguments."""
+    return component(group, section, trusted)(*context, **more, **_arguments(section))
+
+
+def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in ("name", "_target_")}
+
+
 def component(group: str, section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Callable[..., Any]:
     """The class or function that a section names: by `name` in its room, or any by `_target_` from a trusted package.
 
     In its room it bears the name without regard to case and underscores (`gaussian_process`: GaussianProcess).
+
+    Raises:
+        UserError: there is none.
     """
     if "_target_" in section:
         return trusted_target(f"{group}._target_", section["_target_"], trusted)
-    name = section.get("name")
-    known(f"{group}.name", name, options_of(group))
-    module = importlib.import_module(ROOMS[group].format(name=name))
-    wanted = str(name).replace("_", "").lower()
-    found: Callable[..., Any] = next(v for k, v in vars(module).items() if k.replace("_", "").lower() == wanted)
-    return found
+    path, wanted = ROOMS[group].format(name=section["name"]), section["name"].replace("_", "").lower()
+    there: Mapping[str, Callable[..., Any]] = vars(importlib.import_module(path)) if find_spec(path) else {}
+    for name in sorted(there, key=lambda name: name != section["name"]):  # itself before another that only looks so
+        found = there[name]
+        if name.replace("_", "").lower() == wanted and callable(found) and _inside(f"{found.__module__}.", ["src"]):
+            return found
+    known(f"{group}.name", section["name"], options_of(group))
+    raise UserError(f"{group}.name: {path} has no {section['name']}; write one there, or name its class in _target_")
 
 
 def trusted_target(key: str, path: Any, trusted: Sequence[str]) -> Callable[..., Any]:
@@ -315,40 +361,20 @@ def trusted_target(key: str, path: Any, trusted: Sequence[str]) -> Callable[...,
         UserError: it is outside `src.` and the trusted packages, or is not there.
     """
     packages = ["src", *trusted]
-    if not any(str(path).startswith(f"{package}.") for package in packages):
-        raise UserError(
-            f"{key}: {path} is outside the trusted packages ({', '.join(packages)}); list its own in trusted"
-        )
+    outside = f"is outside the trusted packages ({', '.join(packages)}); list its own in trusted"
+    if not _inside(str(path), packages):
+        raise UserError(f"{key}: {path} {outside}")
     module, _, name = str(path).rpartition(".")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{key}: {path} cannot be imported ({error})") from error
+    if not callable(found):
+        raise UserError(f"{key}: {path} is neither a class nor a function")
+    if not _inside(f"{found.__module__}.", packages):  # only imported there: `src.files.Path`
+        raise UserError(f"{key}: {path} comes from {found.__module__}, which {outside}")
     return found
 
 
-def options_of(group: str) -> list[str]:
-    """The names that a config group offers."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def known(key: str, name: Any, names: Sequence[str] | Mapping[str, Any]) -> None:
-    """Refuse a name that is none of `names`, and say the nearest."""
-    if name not in names:
-        raise UserError(f"{key}: {name!r} is none of {', '.join(names)}{_nearest(str(name), names)}")
-
-
-def _nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _keys(tree: Mapping[str, Any], path: str = "") -> list[str]:
-    return list(_walk(tree, path))
-
-
-def _walk(tree: Mapping[str, Any], path: str) -> Iterator[str]:
-    for name, node in tree.items():
-        yield f"{path}{name}"
-        if isinstance(node, Mapping):
-            yield from _walk(node, f"{path}{name}.")
+def _inside(path: str, packages: Sequence[str]) -> bool:
+    return any(path.startswith(f"{package}.") for package in packages)

@@ -187,6 +187,11 @@ def load(folder: Path, verify: bool = False) -> Dataset:
     return Dataset(meta, x_train, y_train, x_val, y_val)
 
 
+def val_targets(folder: Path) -> NDArray[Any]:
+    """The validation targets in their own units."""
+    return _array(folder, "y_val.npy")
+
+
 def load_test(folder: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """x_test and y_test, the latter in raw units: only the last stage may look at them."""
     return _array(folder, "x_test.npy"), _array(folder, "y_test.npy")

@@ -36,15 +36,14 @@ def main(config: Config) -> None:
     """Write `outputs/ensemble/` and `metrics.json`."""
     import numpy as np
 
-    from src.data import load_test
+    from src.data import load_test, val_targets
     from src.files import write_json, write_npz
     from src.metrics import score, selection
-    from src.train import config_targets
 
     folder, meta = prepared(config)
     outputs, task, combiner = Path(config["outputs"]), meta["task"], config["combiner"]["name"]
     pool = [member for model in config["models"] for member in read_members(outputs / "train" / model, model, meta)]
-    y_val = config_targets(folder, meta)
+    y_val = val_targets(folder)
     by = selection(task)
 
     chosen: dict[str, tuple[list[int], NDArray[np.float64]]] = {}
@@ -62,10 +61,13 @@ def main(config: Config) -> None:
         name: {"val": val[name], "test": score(task, joined([test[k] for k in places], weights), y_test)}
         for name, (places, weights) in chosen.items()
     }
-    best_single = {"name": f"{pool[single].model} {pool[single].name}", "val": singles[single]}
-    best_single["test"] = score(task, test[single], y_test)
+    best_single = {
+        "name": f"{pool[single].model} {pool[single].name}",
+        "val": singles[single],
+        "test": score(task, test[single], y_test),
+    }
     places, weights = chosen[winner]
-    metrics = {"chosen": winner, **ensembles[winner], "best_single": best_single, "ensembles": ensembles}
+    metrics: dict[str, Any] = {"chosen": winner, **ensembles[winner], "best_single": best_single, "ensembles": ensembles}
     out = outputs / "ensemble"
     predictions = {"y_test": y_test, "test": joined([test[k] for k in places], weights), "best_single": test[single]}
     write_npz(out / "predictions.npz", predictions)
@@ -103,7 +105,7 @@ def predict(member: Trained, meta: dict[str, Any], x: Any) -> Any:
     module.load_state_dict(load_file(member.weights))
     module.eval()
     with torch.no_grad():
-        output = torch.cat([module(part) for part in torch.from_numpy(x).split(2048)])
+        output = torch.cat([module(part) for part in torch.split(torch.from_numpy(x), 2048)])
     if meta["task"] == "classification":
         return output.softmax(1).numpy()
     return (output[:, 0] * meta["target_std"] + meta["target_mean"]).numpy()

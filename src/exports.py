@@ -3,13 +3,36 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
 from optuna.distributions import distribution_to_json
+from safetensors.torch import save
 
+from src.files import write_bytes, write_json, write_npz, write_text
+from src.population.member import State
 from src.space import Space
 from src.study import Study
+
+
+def write(out: Path, study: Study, space: Space, search: str) -> None:
+    """Fill the folder of a sweep; what an earlier one left there and this one has not goes."""
+    _remove_leftovers(out, study)
+    write_text(out / "trials.csv", trials_csv(study))
+    write_text(out / "curves.csv", curves_csv(study))
+    write_json(out / "summary.json", summary(study, space, search))
+    if study.history.best is None:
+        return
+    write_text(out / "best.yaml", yaml.safe_dump(space.config(study.history.best.params)))
+    predictions: dict[str, np.ndarray[Any, Any]] = {}
+    for trial in study.history.of("complete"):
+        state = State.load(study.checkpoint(trial.number, trial.epochs))
+        predictions[str(trial.number)] = state.predictions.numpy()
+        write_bytes(out / "weights" / f"{trial.number}.safetensors", save(state.weights))
+    write_npz(out / "predictions.npz", predictions)
 
 
 def trials_csv(study: Study) -> str:
@@ -34,7 +57,7 @@ def curves_csv(study: Study) -> str:
     return _csv(["number", "epoch", *names], rows)
 
 
-def summary(study: Study, space: Space, search: str, metric: str) -> dict[str, Any]:
+def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
     """What the sweep came to, and the distributions that its parameters were drawn from."""
     history, best = study.history, study.history.best
     count = Counter(trial.state for trial in history.trials)
@@ -47,13 +70,43 @@ def summary(study: Study, space: Space, search: str, metric: str) -> dict[str, A
         "states": {state: count[state] for state in ("complete", "pruned", "fail")},
         "best_number": best.number if best else None,
         "best_value": best.value if best else None,
-        "metric": metric,
+        "metric": study.attributes["metric"],
         "direction": history.direction,
         "distributions": {n: distribution_to_json(d) for n, d in sorted(distributions.items())},
     }
 
 
-def _csv(columns: list[str], rows: list[Mapping[str, Any]]) -> str:
+def failure(study: Study, label: str) -> str:
+    """Why there is no best trial, the commonest reason first."""
+    total = len(study.history.trials)
+    reasons = Counter(trial.reason for trial in study.history.of("fail")).most_common()
+    if not reasons:
+        return f"no trial of {label} is complete: all {total} were pruned; choose a milder search.pruner"
+    (reason, count), *others = reasons
+    rest = "; ".join(f"{count} with: {reason}" for reason, count in others)
+    return f"no trial of {label} is complete: {count} of {total} failed with: {reason}{'; ' * bool(rest)}{rest}"
+
+
+def timing(study: Study, runs: Mapping[str, str]) -> dict[str, Any]:
+    """Run ids and seconds, which differ from run to run: no stage depends on them."""
+    trials = {
+        str(t.number): {"run_id": runs.get(f"trial-{t.number}"), "seconds": study.seconds[t.number]}
+        for t in study.history.trials
+    }
+    return {"mlflow_run_id": runs.get("sweep"), "trials": trials}
+
+
+def _remove_leftovers(out: Path, study: Study) -> None:
+    weights = {f"{trial.number}.safetensors" for trial in study.history.of("complete")}
+    for path in [*out.glob(".*.tmp"), *(out / "weights").glob("*")]:
+        if path.name not in weights:
+            path.unlink(missing_ok=True)
+    if study.history.best is None:
+        for name in ("best.yaml", "predictions.npz"):
+            (out / name).unlink(missing_ok=True)
+
+
+def _csv(columns: list[str], rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

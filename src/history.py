@@ -70,12 +70,14 @@ class History:
     def start(self, proposal: Proposal, full: int, cost: float) -> Trial:
         """A new trial begins, or a paused one goes on."""
         if proposal.trial is None:
-            trial = Trial(len(self.trials), proposal.params, full, cost, proposal.epochs, proposal.start_from)
+            target = min(proposal.epochs, full)
+            trial = Trial(len(self.trials), proposal.params, full, cost, target, proposal.start_from)
             self.trials.append(trial)
         else:
             trial = self.trials[proposal.trial]
             assert trial.state == "paused", f"trial {trial.number} is {trial.state}"
-            trial.target, trial.start_from, trial.state = proposal.epochs, proposal.start_from, "running"
+            trial.target = min(proposal.epochs, trial.full)
+            trial.start_from, trial.state = proposal.start_from, "running"
         self.events.append(Started(trial.number, trial.target))
         return trial
 

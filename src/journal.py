@@ -11,16 +11,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from src.errors import UserError
+from src.files import sync_folder
 
 
 class Journal(JournalFileBackend):
     """The backend of a study whose process holds the study's own lock, so that the file needs none."""
 
     def __init__(self, path: Path) -> None:
-        _mend(path)
+        self._count = _mend(path)
         super().__init__(str(path), _Unlocked())
+        sync_folder(path.parent)
         self._path = path
-        self._count = sum(1 for _ in super().read_logs(0))
         self._pending: list[dict[str, Any]] = []
         self._held = False
 
@@ -36,7 +37,7 @@ class Journal(JournalFileBackend):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """All records made inside are one append: all of them survive a crash, or none."""
+        """All records made inside are one append."""
         self._held = True
         try:
             yield
@@ -55,7 +56,8 @@ class Journal(JournalFileBackend):
         except OSError as error:
             os.truncate(self._path, size)
             raise UserError(
-                f"study.root: {self._path} cannot be written ({error.strerror}); the study is whole"
+                f"study.root: {self._path} cannot be written ({error.strerror}); "
+                "the study is whole, so the same command goes on once it can"
             ) from error
         self._count += len(self._pending)
         self._pending = []
@@ -69,19 +71,17 @@ class _Unlocked(BaseJournalFileLock):
         pass
 
 
-def _mend(path: Path) -> None:
-    """Cut off what a crash left of a record that was never acknowledged: from the first line that is not whole."""
+def _mend(path: Path) -> int:
+    """Cut off a last record that is not whole, which a crash left unacknowledged; returns the number of those before."""
     if not path.exists():
-        return
-    whole = 0
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-    if whole < path.stat().st_size:
+        return 0
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    last = data.rfind(b"\n", 0, max(0, whole - 1)) + 1
+    try:
+        json.loads(data[last:whole] or b"{}")
+    except ValueError:
+        whole = last
+    if whole < len(data):
         os.truncate(path, whole)
+    return data.count(b"\n", 0, whole)

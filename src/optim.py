@@ -76,7 +76,6 @@ class AdamW:
         correction1, correction2 = 1 - h["beta1"] ** step_SK1, 1 - h["beta2"] ** step_SK1
         return {
             "keep": 1 - h["lr"] * h["weight_decay"],
-            "beta2": h["beta2"],
             "fresh1": 1 - h["beta1"],
             "fresh2": 1 - h["beta2"],
             "eps": h["eps"] * correction2.sqrt(),
@@ -86,9 +85,17 @@ class AdamW:
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
         mean = state["mean"].lerp_(g_KP, c["fresh1"])
-        square = state["square"].mul_(c["beta2"]).addcmul_(g_KP.square_(), c["fresh2"])
-        denominator = torch.sqrt(square, out=g_KP).add_(c["eps"])
-        p_KP.mul_(c["keep"]).add_(torch.div(mean, denominator, out=g_KP).mul_(c["rate"]))
+        square = state["square"].lerp_(g_KP.square_(), c["fresh2"])
+        denominator = root(square, out=g_KP).add_(c["eps"])
+        p_KP.mul_(c["keep"]).addcmul_(torch.div(mean, denominator, out=g_KP), c["rate"])
+
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+def root(x: Tensor, out: Tensor) -> Tensor:
+    """The square root; `torch.sqrt` takes five times as long where many elements are zero, as in rectified nets."""
+    return torch.add(x, TINY, out=out).rsqrt_().mul_(x)
 
 
 class Schedule(Protocol):

@@ -19,8 +19,8 @@ class Progress:
 
     def __init__(self, name: str, total: int, history: History) -> None:
         self.name, self.total, self.history = name, total, history
-        self.before = self._done()
-        self.began = time.monotonic()
+        self._before = self._over()
+        self._began = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=8) if sys.stderr.isatty() else None
         self._last = 0.0
@@ -46,14 +46,23 @@ class Progress:
     def line(self) -> str:
         """Trials done of all, running, pruned, failed, the best and its number, the rate and the time left."""
         count = Counter(trial.state for trial in self.history.trials)
-        done, best = self._done(), self.history.best
-        rate = (done - self.before) / max(time.monotonic() - self.began, 1e-9)
-        parts = [f"{done}/{self.total} trials", f"{count['running']} running", f"{count['pruned']} pruned"]
+        over, best = self._over(), self.history.best
+        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        parts = [
+            f"{over}/{self.total} trials",
+            f"{count['running'] + count['paused']} running",
+            f"{count['pruned']} pruned",
+        ]
         parts += [f"{count['fail']} failed"] * bool(count["fail"])
         parts += [f"best {best.value:.4f} (trial {best.number})"] if best else []
-        if done > self.before:
-            parts += [f"{60 * rate:.0f} trials/min", f"{(self.total - done) / rate:.0f} s left"]
+        if self.done:
+            parts += [f"{60 * rate:.0f} trials/min", f"{max(0, self.total - over) / rate:.0f} s left"]
         return f"{self.name}: {', '.join(parts)}"
 
-    def _done(self) -> int:
+    @property
+    def done(self) -> int:
+        """Trials that have ended since the start of this process."""
+        return self._over() - self._before
+
+    def _over(self) -> int:
         return sum(1 for _ in self.history.of("complete", "pruned", "fail"))

@@ -5,14 +5,14 @@ dimension below a choice is named after it, `sgd/optimizer.lr`, so that two bran
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from src.errors import UserError
+from src.errors import UserError, nearest
 
 FIELDS = {
     "float": {"type", "low", "high", "log", "step"},
@@ -36,6 +36,12 @@ class Dimension:
             return suggested
         return next(c for c in self.choices if _label(c) == suggested)
 
+    @property
+    def ends(self) -> list[Any]:
+        """The lowest and the highest value, or every choice."""
+        d = self.distribution
+        return [d.low, d.high] if isinstance(d, IntDistribution | FloatDistribution) else list(self.choices)
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -43,6 +49,19 @@ class Leaf:
 
     config: Mapping[str, Any]
     dimensions: Mapping[str, Dimension]
+
+    def ends(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+        """The config with one dimension at one of its ends, and which: (key, value, config)."""
+        for dimension in self.dimensions.values():
+            for value in dimension.ends:
+                yield dimension.key, value, with_value(self.config, dimension.key, value)
+
+    def describe(self) -> list[Any]:
+        """The dimensions, and the config apart from their keys."""
+        config = dict(self.config)
+        for dimension in self.dimensions.values():
+            config = with_value(config, dimension.key, None)
+        return [config, {n: [d.key, _text(d.distribution)] for n, d in self.dimensions.items()}]
 
 
 @dataclass(frozen=True)
@@ -87,13 +106,9 @@ class Space:
         node = self.root
         while isinstance(node, Choice):
             node = node.options[params[node.name]]
-        config = deepcopy(dict(node.config))
+        config = dict(node.config)
         for name, dimension in node.dimensions.items():
-            *path, last = dimension.key.split(".")
-            section = config
-            for part in path:
-                section = section[part]
-            section[last] = dimension.value(params[name])
+            config = with_value(config, dimension.key, dimension.value(params[name]))
         return config
 
     def leaves(self) -> Iterator[tuple[dict[str, str], Leaf]]:
@@ -108,38 +123,65 @@ class Space:
 
     def describe(self) -> str:
         """The space as text: equal exactly when the space is."""
-        leaves = [
-            [chosen, {n: [d.key, _text(d.distribution)] for n, d in leaf.dimensions.items()}]
-            for chosen, leaf in self.leaves()
-        ]
-        return json.dumps(leaves)
+        return json.dumps([[chosen, *leaf.describe()] for chosen, leaf in self.leaves()], sort_keys=True)
+
+
+def with_value(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The config with one dotted key set; the rest is shared."""
+    first, _, rest = key.partition(".")
+    return {**config, first: with_value(config[first], rest, value) if rest else value}
+
+
+# --- parsing -----------------------------------------------------------------------------------------------------------
 
 
 def dimensions(
-    tree: Mapping[str, Any], config: Mapping[str, Any], prefix: Callable[[str], str]
+    tree: Mapping[str, Any],
+    config: Mapping[str, Any],
+    prefix: Callable[[str], str],
+    refuse: Callable[[str, Any], None],
 ) -> dict[str, Dimension]:
-    """Parse a `space` tree against the config whose keys it names; `prefix(key)` goes before a parameter's name.
+    """Parse a `space` tree against the config whose keys it names.
+
+    `prefix(key)` goes before a parameter's name; `refuse(key, value)` raises UserError for a value that the key cannot have.
 
     Raises:
-        UserError: a dimension that no key has, or whose bounds make no sense.
+        UserError: a dimension that no key has, whose bounds make no sense, or with a value that its key cannot have.
     """
     found = {}
     for key, entry in _entries(tree, ""):
         if not _has(config, key):
-            raise UserError(f"space.{key}: the config has no key {key} to set; name an existing key or remove it")
-        found[prefix(key) + key] = _dimension(key, entry)
+            names = [f"space.{name}" for name in _leaves(config, "")]
+            raise UserError(f"space.{key}: the config has no key {key} to set{nearest(f'space.{key}', names)}")
+        found[prefix(key) + key] = dimension = _dimension(key, entry, refuse)
+        for value in dimension.ends:
+            try:
+                refuse(key, value)
+            except UserError as error:
+                raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from None
     return found
 
 
 def _entries(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every dimension; null stands for none, so that a file can take one out."""
     for name, node in tree.items():
         key = f"{path}{name}"
+        if node is None:
+            continue
         if not isinstance(node, Mapping):
             raise UserError(f"space.{key}: expected a dimension such as {{type: float, low: 0, high: 1}}, not {node!r}")
-        if isinstance(node.get("type"), str):
+        if any(not isinstance(node.get(field, {}), Mapping) for field in ("type", "low", "high", "choices")):
             yield key, node
         else:
             yield from _entries(node, f"{key}.")
+
+
+def _leaves(config: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, node in config.items():
+        if isinstance(node, Mapping):
+            yield from _leaves(node, f"{path}{name}.")
+        else:
+            yield f"{path}{name}"
 
 
 def _has(config: Mapping[str, Any], key: str) -> bool:
@@ -151,27 +193,20 @@ def _has(config: Mapping[str, Any], key: str) -> bool:
     return True
 
 
-def _dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
-    where, kind = f"space.{key}", entry["type"]
+def _dimension(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], None]) -> Dimension:
+    where, kind = f"space.{key}", entry.get("type") or _kind(key, entry, refuse)
     if kind not in FIELDS:
-        raise UserError(f"{where}.type: {kind!r} is none of {', '.join(FIELDS)}")
+        raise UserError(f"{where}.type: {kind!r} is none of {', '.join(FIELDS)}{nearest(str(kind), FIELDS)}")
     if unknown := sorted(set(entry) - FIELDS[kind]):
-        raise UserError(f"{where}.{unknown[0]}: unknown; a {kind} dimension has {', '.join(sorted(FIELDS[kind]))}")
+        hint = nearest(unknown[0], FIELDS[kind])
+        raise UserError(f"{where}.{unknown[0]}: a dimension of type {kind} has {', '.join(sorted(FIELDS[kind]))}{hint}")
     if kind == "categorical":
-        choices = entry.get("choices")
-        if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
-            raise UserError(f"{where}.choices: expected a list with at least one value")
-        labels = [_label(c) for c in choices]
-        if repeated := [c for c, label in zip(choices, labels, strict=True) if labels.count(label) > 1]:
-            raise UserError(f"{where}.choices: {repeated[0]!r} stands twice; name each value once")
-        return Dimension(key, CategoricalDistribution(labels), list(choices))
-    number = int if kind == "int" else float
-    low, high, log, step = entry.get("low"), entry.get("high"), bool(entry.get("log", False)), entry.get("step")
-    for name, value in (("low", low), ("high", high), *((("step", step),) if step is not None else ())):
-        if isinstance(value, bool) or not isinstance(value, (int, number)):
-            raise UserError(f"{where}.{name}: expected a number of type {kind}, not {value!r}")
-    assert low is not None
-    assert high is not None
+        return _categorical(key, entry.get("choices"))
+    low, high = (_number(f"{where}.{end}", kind, entry.get(end)) for end in ("low", "high"))
+    step = None if entry.get("step") is None else _number(f"{where}.step", kind, entry["step"])
+    log = entry.get("log", False)
+    if not isinstance(log, bool):
+        raise UserError(f"{where}.log: expected true or false, not {log!r}")
     if low > high:
         raise UserError(f"{where}: low {low} is above high {high}; low must not exceed high")
     if log and low <= 0:
@@ -181,11 +216,42 @@ def _dimension(key: str, entry: Mapping[str, Any]) -> Dimension:
     if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
         raise UserError(f"{where}.step: {step} does not divide the range from {low} to {high}")
     if kind == "int":
-        return Dimension(key, IntDistribution(low, high, log=log, step=step or 1))
+        return Dimension(key, IntDistribution(int(low), int(high), log=log, step=int(step or 1)))
     return Dimension(key, FloatDistribution(low, high, log=log, step=step))
 
 
-def _label(choice: Any) -> None | bool | int | float | str:
+def _kind(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], None]) -> str:
+    """The type of a dimension that does not say it: a float, unless its key takes whole numbers only."""
+    if "choices" in entry:
+        return "categorical"
+    try:
+        refuse(key, float(entry["low"]))
+    except UserError:
+        return "int"
+    except (KeyError, TypeError, ValueError):  # `low` is wrong, as will be said
+        pass
+    return "float"
+
+
+def _categorical(key: str, choices: Any) -> Dimension:
+    where = f"space.{key}.choices"
+    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
+        raise UserError(f"{where}: expected a list with at least one value, not {choices!r}")
+    labels = [_label(c) for c in choices]
+    if repeated := [c for c, label in zip(choices, labels, strict=True) if labels.count(label) > 1]:
+        raise UserError(f"{where}: {repeated[0]!r} stands twice; name each value once")
+    return Dimension(key, CategoricalDistribution(labels), list(choices))
+
+
+def _number(where: str, kind: str, value: Any) -> float:
+    """A finite number, whole for a dimension of whole ones."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or (kind == "int" and value != int(value)):
+        raise UserError(f"{where}: expected a {'whole' if kind == 'int' else 'finite'} number, not {value!r}")
+    return int(value) if kind == "int" else value
+
+
+def _label(choice: Any) -> bool | int | float | str | None:
     return choice if choice is None or isinstance(choice, bool | int | float | str) else json.dumps(choice)
 
 

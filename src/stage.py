@@ -1,10 +1,11 @@
 """What every stage shares: a Hydra command line, errors in one sentence, and a lock so that no stage runs twice at once."""
 
+import inspect
+import multiprocessing
 import os
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -30,60 +31,55 @@ def stage(main: Callable[[Any], None], components: bool = True) -> Callable[[], 
     """
 
     def run() -> None:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come here, not to its own printer
-        sys.argv[1:] = [_added(word) for word in sys.argv[1:]]
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, _stop)
         import hydra
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
+        from src.compose import CONF, lenient, register_resolvers, sentence
+
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come here, not to its own printer
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _stop)
         try:
-            hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")(_task(main, components))()
+            sys.argv[1:] = [lenient(word) for word in sys.argv[1:]]
+            register_resolvers(inspect.getdoc(sys.modules[main.__module__]) or "")
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_task(main, components))()
         except UserError as error:
             sys.exit(f"error: {error}")
         except (HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {_sentence(error)}")
+            sys.exit(f"error: {sentence(error)}")
         except Stopped as stopped:
             print(f"stopped by {stopped}; the same command goes on from here", file=sys.stderr)
             sys.exit(128 + stopped.number)
+        except BrokenPipeError:  # nobody reads on, as in `--help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     return run
 
 
 def _task(main: Callable[[Any], None], components: bool) -> Callable[[Any], None]:
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     def task(_: Any) -> None:
         from src.config import load
 
-        main(load(list(HydraConfig.get().overrides.task), components))
+        hydra = HydraConfig.get()
+        several = hydra.mode is RunMode.MULTIRUN
+        if several:
+            print(f"--- {Path(hydra.runtime.output_dir).name}", flush=True)
+            multiprocessing.set_start_method("forkserver", force=True)  # joblib's own is unknown to our workers
+        try:
+            main(load([*hydra.overrides.hydra, *hydra.overrides.task], components))
+        except UserError as error:
+            if several:
+                raise  # the other jobs go on
+            sys.exit(f"error: {error}")  # past Hydra, which would add a line
 
-    task.__module__ = main.__module__
+    module = sys.modules[main.__module__]
+    task.__module__ = module.__spec__.name if module.__spec__ else main.__module__  # names the verb, also under `-m`
     return task
-
-
-def _added(word: str) -> str:
-    """`section.key=value` with Hydra's `++`, so that a key of one choice only, or a misspelt one, comes to our own check."""
-    return f"++{word}" if re.match(r"^(?!hydra\.)[a-z_]+(\.[\w/]+)*=", word) and not _is_group(word) else word
-
-
-def _is_group(word: str) -> bool:
-    return (ROOT / "conf" / word.split("=")[0]).is_dir()
-
-
-def _sentence(error: Exception) -> str:
-    import difflib
-
-    text = " ".join(str(error).split())
-    missing = re.search(r"Could not find '(\w+)/([^']+)'", text)
-    if not missing:
-        return text
-    group, name = missing.groups()
-    names = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{group}: {name!r} is none of {', '.join(names)}{hint}"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -118,7 +114,7 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     """The folder of the prepared data and its `meta.json`.
 
     Raises:
-        UserError: the stage `prepare` has not run, or the batch is larger than the data.
+        UserError: the stage `prepare` has not run, or some config of the space cannot be trained on these data.
     """
     import json
 
@@ -127,6 +123,23 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     if not (folder / "meta.json").exists():
         raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-    if config["batch_size"] > meta["n_train"]:
-        raise UserError(f"batch_size: {config['batch_size']} is more than the {meta['n_train']} training rows of {name}")
+    for _, leaf in config.space.leaves():
+        _refuse_impossible(leaf.config, meta)
+        for key, value, trial in leaf.ends():
+            try:
+                _refuse_impossible(trial, meta, key)
+            except UserError as error:
+                raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
     return folder, meta
+
+
+def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], changed: str = "model.") -> None:
+    from src.models import build
+
+    if trial["batch_size"] > meta["n_train"]:
+        raise UserError(f"batch_size: {trial['batch_size']} is more than the {meta['n_train']} training rows")
+    if changed.startswith("model."):
+        try:
+            build(trial["model"], meta)
+        except ValueError as error:
+            raise UserError(str(error)) from error

@@ -9,24 +9,30 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
 from src.errors import UserError
 from src.history import Direction, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
-CODE = ("config.py", "space.py", "history.py", "timetable.py", "optim.py", "models", "population", "search")
+CODE = (
+    *("config.py", "data.py", "history.py", "loop.py", "optim.py", "space.py", "timetable.py"),
+    *("models", "population", "search"),
+)
 PACKAGES = ("torch", "numpy", "optuna")
 STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
 
@@ -44,8 +50,13 @@ class Identity:
         return digest(self.inputs, *self.code.values())[:16]
 
     @property
+    def stem(self) -> str:
+        """What the names of all studies of these inputs begin with, whatever the code."""
+        return f"{self.label}-{self.inputs[:8]}-"
+
+    @property
     def name(self) -> str:
-        return f"{self.label}-{self.inputs[:8]}-{self.fingerprint[:8]}"
+        return self.stem + self.fingerprint[:8]
 
 
 class Study:
@@ -54,7 +65,7 @@ class Study:
     def __init__(self, storage: BaseStorage, name: str, folder: Path, direction: Direction) -> None:
         self.storage, self.name, self.folder = storage, name, folder
         self.id = storage.get_study_id_from_name(name)
-        self.attributes = storage.get_study_user_attrs(self.id)
+        self.attributes = dict(storage.get_study_user_attrs(self.id))
         self.history = History(direction)
         self.curves: list[dict[str, list[float]]] = []
         self.seconds: list[float] = []
@@ -75,50 +86,26 @@ class Study:
         """Open the study of this identity or make it; `choices` (slots, kernel, ...) are recorded when it is made.
 
         Raises:
-            UserError: an unfinished study of the same inputs was begun by other code.
+            UserError: an unfinished study of the same inputs was begun by other code, or the storage does not work.
         """
-        if url and not url.startswith("journal:"):
-            storage: BaseStorage | None = get_storage(url)
-            names = optuna.get_all_study_names(storage)
-        else:
-            storage = None
-            names = sorted(path.parent.name for path in (root / "studies").glob("*/journal.log"))
-        stem = f"{identity.label}-{identity.inputs[:8]}-"
-        runs = [n for n in names if n.startswith(identity.name)]
-        others = [n for n in names if n.startswith(stem) and not n.startswith(identity.name)]
-        name = identity.name
+        shelf = Shelf(root, url)
+        names = shelf.names()
+        runs = [name for name in names if name.startswith(identity.name)]
         if fresh:
             name = f"{identity.name}-{len(runs)}" if runs else identity.name
         elif runs:
             name = max(runs, key=lambda run: (len(run), run))
         else:
-            for other in others:
-                study = cls(storage or _journal(root, other), other, root / "studies" / other, direction)
-                if not study.unfinished:
-                    continue
-                accepted = study.attributes.get("accepted", [])
-                if identity.code not in accepted:
-                    if not accept_code:
-                        changed = sorted(k for k, v in identity.code.items() if study.attributes["code"].get(k) != v)
-                        raise UserError(
-                            f"study {other} is unfinished and {', '.join(changed)} has changed since; "
-                            "study.accept_code=true goes on with it, study.fresh=true starts anew"
-                        )
-                    study.storage.set_study_user_attr(study.id, "accepted", [*accepted, dict(identity.code)])
-                return study
-        (root / "studies" / name).mkdir(parents=True, exist_ok=True)
-        storage = storage or _journal(root, name)
-        if name not in [s.study_name for s in storage.get_all_studies()]:
-            study_id = storage.create_new_study([StudyDirection[direction.upper()]], name)
-            attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
-            for key, value in attributes.items():
-                storage.set_study_user_attr(study_id, key, value)
-        return cls(storage, name, root / "studies" / name, direction)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether trials are under way or the last sweep did not reach its total."""
-        return not self.storage.get_study_user_attrs(self.id).get("finished", False)
+            name = _begun_by_other_code(shelf, names, identity, accept_code) or identity.name
+        storage, folder = shelf.storage(name), root / "studies" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if name not in [study.study_name for study in storage.get_all_studies()]:
+            storage.create_new_study([StudyDirection[direction.upper()]], name)
+        study_id = storage.get_study_id_from_name(name)
+        attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
+        for key in attributes.keys() - storage.get_study_user_attrs(study_id):  # all, or what a crash let through
+            storage.set_study_user_attr(study_id, key, attributes[key])
+        return cls(storage, name, folder, direction)
 
     def start(self, proposal: Proposal, distributions: Mapping[str, BaseDistribution], full: int, cost: float) -> Trial:
         """Acknowledge a proposal: its trial begins, or goes on."""
@@ -169,22 +156,26 @@ class Study:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Starts and reports inside are one record in a journal file."""
+        """Starts and reports inside are one append to a journal file.
+
+        Raises:
+            UserError: they cannot be written.
+        """
         backend = getattr(self.storage, "_backend", None)
-        if isinstance(backend, Journal):
-            with backend.together():
+        try:
+            with backend.together() if isinstance(backend, Journal) else nullcontext():
                 yield
-        else:
-            yield
+        except StorageInternalError as error:
+            raise UserError(
+                f"storage: {_first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
+            ) from error
 
-    def finish(self, total: int) -> None:
-        """The sweep reached its total of trials."""
-        self.storage.set_study_user_attr(self.id, "finished", total)
-
-    def resume(self) -> None:
-        """The sweep goes on to a larger total."""
-        if not self.unfinished:
-            self.storage.set_study_user_attr(self.id, "finished", False)
+    def finish(self, finished: bool) -> None:
+        """The sweep has reached its total of trials, or goes on to a larger one."""
+        if finished != bool(self.attributes.get("finished")):
+            with self.together():
+                self.storage.set_study_user_attr(self.id, "finished", finished)
+            self.attributes["finished"] = finished
 
     def checkpoint(self, number: int, epoch: int) -> Path:
         """Where the state of a trial after an epoch stands."""
@@ -192,14 +183,14 @@ class Study:
 
     def _load(self) -> None:
         events: list[tuple[int, int, dict[str, Any]]] = []
-        for trial in self.storage.get_all_trials(self.id, deepcopy=False):
+        trials = self.storage.get_all_trials(self.id, deepcopy=False)
+        for trial in trials:
             self._ids.append(trial._trial_id)
             self.curves.append({})
             self.seconds.append(0.0)
             for key, event in trial.user_attrs.items():
                 if key.startswith("event:"):
                     events.append((int(key.removeprefix("event:")), trial.number, event))
-        trials = self.storage.get_all_trials(self.id, deepcopy=False)
         for _, number, event in sorted(events, key=lambda e: e[0]):
             if "start" in event:
                 trial, known = trials[number], number < len(self.history.trials)
@@ -219,8 +210,81 @@ class Study:
             self.curves[number].setdefault(name, []).extend(curve)
 
 
-def _journal(root: Path, name: str) -> BaseStorage:
-    return JournalStorage(Journal(root / "studies" / name / "journal.log"))
+class Shelf:
+    """Where studies stand: each in a journal file of its own under `root`, or all in one database."""
+
+    def __init__(self, root: Path, url: str | None) -> None:
+        """Raises:
+        UserError: the database cannot be reached.
+        """
+        self.root, self.database = root, None
+        if url is not None:
+            try:
+                self.database = get_storage(url)
+            except (SQLAlchemyError, ImportError, ValueError) as error:
+                raise UserError(f"storage: {url} cannot be opened ({_first_line(error)})") from error
+
+    def names(self) -> list[str]:
+        """The studies that are there."""
+        if self.database:
+            return optuna.get_all_study_names(self.database)
+        return sorted(path.parent.name for path in (self.root / "studies").glob("*/journal.log"))
+
+    def storage(self, name: str) -> BaseStorage:
+        """The storage of a study, with it or without.
+
+        Raises:
+            UserError: a journal is damaged elsewhere than at its end.
+        """
+        if self.database:
+            return self.database
+        path = self.root / "studies" / name / "journal.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return JournalStorage(Journal(path))
+        except (ValueError, KeyError) as error:
+            raise UserError(f"study.root: {path} is damaged; restore it, or study.fresh=true starts anew") from error
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """What was recorded of a study when it was made, and since; nothing if a crash came before."""
+        storage = self.storage(name)
+        studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
+        return dict(storage.get_study_user_attrs(studies[name])) if name in studies else {}
+
+
+def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:
+    """An unfinished study of the same inputs that this code may go on with.
+
+    Raises:
+        UserError: it may not.
+    """
+    begun = {}
+    for name in names:
+        if name.startswith(identity.stem):
+            attributes = shelf.attributes(name)
+            if "code" in attributes and not attributes.get("finished"):
+                begun[name] = attributes
+    for name, attributes in begun.items():
+        if identity.code in attributes.get("accepted", []):
+            return name
+    if not begun:
+        return None
+    name, attributes = begun.popitem()
+    if not accept_code:
+        before = attributes["code"]
+        changed = sorted(m for m in before.keys() | identity.code.keys() if before.get(m) != identity.code.get(m))
+        raise UserError(
+            f"study {name} is unfinished and {', '.join(changed)} has changed since; "
+            "study.accept_code=true goes on with it, study.fresh=true starts anew"
+        )
+    storage = shelf.storage(name)
+    accepted = [*attributes.get("accepted", []), dict(identity.code)]
+    storage.set_study_user_attr(storage.get_study_id_from_name(name), "accepted", accepted)
+    return name
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
 
 
 def digest(*parts: str) -> str:
@@ -228,12 +292,24 @@ def digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def code_digests(source: Path, more: Iterable[Path] = ()) -> dict[str, str]:
-    """A digest for each module that can change a trial's numbers, blind to comments and docstrings."""
-    files = [f for name in CODE for f in (sorted((source / name).rglob("*.py")) or [source / name])]
+def code_digests(source: Path, names: Iterable[str] = CODE, more: Mapping[str, Path] | None = None) -> dict[str, str]:
+    """A digest for each module that can change a trial's numbers, blind to comments and docstrings; `more` by name."""
+    files = [f for name in names for f in (sorted((source / name).rglob("*.py")) or [source / name])]
     found = {str(f.relative_to(source.parent)): _code_digest(f) for f in files}
-    found |= {str(f.name): _code_digest(f) for f in more}
+    found |= {name: _code_digest(path) for name, path in (more or {}).items()}
     return found | {package: version(package) for package in PACKAGES}
+
+
+def target_modules(config: Any) -> dict[str, Path]:
+    """The files of the modules that a `_target_` names anywhere in a config."""
+    if isinstance(config, Mapping):
+        module = str(config.get("_target_", "")).rpartition(".")[0]
+        spec = find_spec(module) if module else None
+        own = {module: Path(spec.origin)} if spec and spec.origin else {}
+        return own | target_modules(list(config.values()))
+    if isinstance(config, list | tuple):
+        return {name: path for part in config for name, path in target_modules(part).items()}
+    return {}
 
 
 def _code_digest(path: Path) -> str:

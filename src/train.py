@@ -8,29 +8,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import UserError
-from src.stage import alone, prepared, stage
+from src.errors import UserError, of_the_machine
+from src.stage import ROOT, alone, prepared, stage
 
 if TYPE_CHECKING:
     from src.config import Config
     from src.population.worker import Outcome
     from src.tracking import RunRecord
 
+CODE = ("config.py", "data.py", "members", "models", "optim.py", "population")  # what can change a member's numbers
+
 
 @stage
 def main(config: Config) -> None:
     """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
     import json
+    import shutil
 
     import yaml
     from safetensors.torch import save
 
+    from src.data import val_targets
     from src.files import write_bytes, write_json, write_npy, write_text
     from src.metrics import score
     from src.population.engine import Engine
     from src.population.member import State
     from src.population.worker import Bench, Task
-    from src.study import digest
+    from src.study import code_digests, digest, target_modules
     from src.tracking import Tracker, check
 
     model, how = config["model"]["name"], config["members"]["name"]
@@ -40,9 +44,11 @@ def main(config: Config) -> None:
     if not source.exists():
         raise UserError(f"model: {source} is not there; run python -m src.sweep model={model} first")
     best = yaml.safe_load(source.read_text())
-    fingerprint = digest(meta["sha256"], json.dumps([best, config["members"], config["seed"]], sort_keys=True))[:16]
+    code = code_digests(ROOT / "src", CODE, target_modules([best, config["members"]]))
+    inputs = [best, config["members"], config["seed"], config["device"], code]
+    fingerprint = digest(meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     kept = Path(config["study"]["root"]) / "members" / fingerprint
-    with alone(kept / "lock", f"the training of {model}"):
+    with of_the_machine("the same command goes on from here"), alone(kept / "lock", f"the training of {model}"):
         members = config.make("members", config["members"], best, config["seed"])
         names = [f"member-{k}" for k in range(len(members))]
         tasks = [
@@ -56,10 +62,12 @@ def main(config: Config) -> None:
             engine.submit(tasks)
             outcomes = [outcome for name in names if (outcome := engine.result(name))]
             if failed := [o for o in outcomes if o.error]:
-                raise UserError(f"{failed[0].key} of {model} failed: {failed[0].error}")
+                raise UserError(f"{failed[0].key} of {model} failed: {failed[0].error}\n{failed[0].detail}".strip())
             tracker.level(_records(config, fingerprint, best, meta, outcomes))
-            y_val = config_targets(folder, meta)
+            y_val = val_targets(folder)
             out, items = Path(config["outputs"]) / "train" / model, []
+            for old in {path.name for path in out.glob("member-*")} - set(names):
+                shutil.rmtree(out / old)
             for task in tasks:
                 state = State.load(task.checkpoint)
                 predictions = state.predictions.numpy()
@@ -78,14 +86,6 @@ def main(config: Config) -> None:
             head = {"model": model, "members": how, "task": meta["task"], "sha256": meta["sha256"]}
             write_json(out / "members.json", {**head, "class_names": meta["class_names"], "items": items})
             tracker.close()
-
-
-def config_targets(folder: Path, meta: dict[str, Any]) -> Any:
-    """The validation targets in their own units."""
-    from src.data import load
-
-    y_val = load(folder).y_val
-    return y_val if meta["task"] == "classification" else y_val * meta["target_std"] + meta["target_mean"]
 
 
 def _records(

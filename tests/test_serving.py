@@ -113,7 +113,8 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(digits: Path, tmp_path:
     assert (answer["prediction"].to_numpy()[sure] == expected.argmax(axis=1).astype(str)[sure]).all()
 
 
-def test_a_regression_answers_in_the_targets_unit(prices: Path, tmp_path: Path) -> None:
+def prices_bundle(folder: Path, prices: Path) -> Path:
+    """scikit-learn's least squares on the features of `linear`."""
     data = load(prices)
     model = build(LINEAR["model"], data.meta)
     features = model.features(torch.from_numpy(np.array(data.x_train))).detach().numpy()  # type: ignore[operator]
@@ -123,12 +124,17 @@ def test_a_regression_answers_in_the_targets_unit(prices: Path, tmp_path: Path) 
         name: torch.tensor(shapes[tuple(like.shape)], dtype=torch.float32) if name.startswith("output") else like
         for name, like in model.state_dict().items()
     }
-    write_bundle(tmp_path / "b", data.meta, [{"config": LINEAR, "weights": weights, "weight": 1.0}], prices)
+    write_bundle(folder / "b", data.meta, [{"config": LINEAR, "weights": weights, "weight": 1.0}], prices)
+    return folder / "b"
+
+
+def test_a_regression_answers_in_the_targets_unit(prices: Path, tmp_path: Path) -> None:
+    bundle = Ensemble(prices_bundle(tmp_path, prices))
     raw = pd.DataFrame({"a": [0.0, 1.0], "b": [0.0, 0.0], "word": ["green", "red"]})
-    answer = Ensemble(tmp_path / "b").predict(raw)["prediction"].to_numpy()
+    answer = bundle.predict(raw)["prediction"].to_numpy()
     np.testing.assert_allclose(answer, [100.0, 127.0], atol=6.0)
     x, y = load_test(prices)
-    rest = Ensemble(tmp_path / "b").outputs(np.array(x))
+    rest = bundle.outputs(np.array(x))
     assert np.sqrt(np.mean((rest - y) ** 2)) < 0.25 * y.std()
 
 
@@ -236,6 +242,38 @@ def test_lower_is_better_for_errors_and_a_persons_choice_stands(shelf: Shelf) ->
     MlflowClient(shelf.uri, shelf.uri).set_registered_model_alias("digits", "champion", "1")  # rolled back by hand
     shelf.add(1.0, "c", higher=False)
     assert shelf.aliases()["champion"] == "1"
+
+
+def test_a_table_as_it_comes(prices: Path, tmp_path: Path) -> None:
+    """Whole numbers where there were fractions, unknown and missing words, missing numbers, columns in another order."""
+    import mlflow
+
+    shelf = Shelf(f"sqlite:///{tmp_path}/mlflow.db", prices_bundle(tmp_path, prices), raw_example(prices))
+    shelf.add(1.0, "a", higher=False)
+    mlflow.set_tracking_uri(shelf.uri)
+    try:
+        model = mlflow.pyfunc.load_model("models:/digits@champion")
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    rows = pd.DataFrame({"word": ["green", "red", None, "mauve"], "b": [0, 0, 0, 0], "a": [0, 1, 1, 1]})
+    answer = model.predict(rows)["prediction"].to_numpy()
+    np.testing.assert_allclose(answer[:2], [100.0, 127.0], atol=6.0)
+    assert answer[2] == answer[3]
+    assert np.isfinite(model.predict(rows.assign(a=[None, 1.5, 2.5, None]))["prediction"]).all()
+    with pytest.raises(mlflow.MlflowException, match="b"):
+        model.predict(rows.drop(columns="b"))
+
+
+def test_a_registration_that_fails_leaves_no_run_running(shelf: Shelf) -> None:
+    from mlflow.tracking import MlflowClient
+
+    (shelf.bundle / "member-1.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        shelf.add(0.9, "a")
+    client = MlflowClient(shelf.uri, shelf.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert run.info.status == "KILLED"
+    assert client.search_model_versions("name = 'digits'") == []
 
 
 @pytest.mark.slow

@@ -1,114 +1,37 @@
-"""MLflow shows what the study says: once, whole, and whoever dies on the way."""
+"""MLflow shows what the study says, once and whole, and what cannot be shown is refused."""
 
 from __future__ import annotations
 
 import math
-import os
-import random
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import textwrap
-import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from src.errors import UserError
-from src.tracking import RunRecord, Tracker, check
-
-ROOT = Path(__file__).parents[1]
-FINGERPRINT = "f1e2d3"
-STUDY = "digits"
-
-# MLflow's own use of SQLAlchemy, where a test reads through it
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sqlalchemy.exc.SADeprecationWarning", "ignore::DeprecationWarning:mlflow"
+from tracked import (
+    FINGERPRINT,
+    FIXTURES,
+    STUDY,
+    by_key,
+    client,
+    curve,
+    lock,
+    record,
+    rows,
+    wait_for,
 )
 
+from src.errors import UserError
+from src.tracking import Tracker, check
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of MLflow's with nothing in it, to copy: making one takes a second."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    code = (
-        f"from pathlib import Path; from src.tracking.database import make; make(Path({str(path)!r}), Path('/nowhere'))"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
-    return path
-
-
-@pytest.fixture
-def database(empty: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(empty, tmp_path / "mlflow.db"))
-
-
-@pytest.fixture
-def uri(database: Path) -> str:
-    return f"sqlite:///{database}"
-
-
-def record(key: str = "trial-0", epochs: int = 20, state: Any = "FINISHED", **changes: Any) -> RunRecord:
-    """A trial as a sweep would show it; the curve of epoch e of trial n has n + e / 1000."""
-    number = int(key.rpartition("-")[2] or 0) if "-" in key else 0
-    curves = {name: [number + e / 1000 for e in range(1, epochs + 1)] for name in ("train/loss", "val/loss", "lr")}
-    given: dict[str, Any] = {
-        "parent": None if key == "sweep" else "sweep",
-        "params": {"optimizer.lr": 0.1, "sgd/optimizer.momentum": 0.9, "model.width": [50, 50]},
-        "curves": {} if key == "sweep" else curves,
-        "tags": {"lockstep.stage": "sweep", "lockstep.trial": str(number)},
-        "dataset": {"name": "digits", "sha256": "ab" * 32, "source": "sklearn", "n_train": 1000, "bins": [[0.5]]},
-    }
-    return RunRecord(key, FINGERPRINT, f"mlp {key}", state=state, **(given | changes))
-
-
-def client(uri: str) -> Any:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(uri, uri)
-
-
-def runs(uri: str) -> list[Any]:
-    reader = client(uri)
-    experiment = reader.get_experiment_by_name(STUDY)
-    return list(reader.search_runs([experiment.experiment_id], max_results=5000)) if experiment else []
-
-
-def by_key(uri: str) -> dict[str, Any]:
-    """Its runs; one a key."""
-    found = runs(uri)
-    keys = [run.data.tags["lockstep.key"] for run in found]
-    assert len(keys) == len(set(keys)), f"two runs of one key: {sorted(keys)}"
-    return dict(zip(keys, found, strict=True))
-
-
-def curve(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
-    return sorted((point.step, point.value) for point in client(uri).get_metric_history(run.info.run_id, name))
-
-
-def rows(database: Path) -> list[str]:
-    """All that the database holds."""
-    with closing(sqlite3.connect(database)) as connection:
-        return sorted(connection.iterdump())
-
-
-def lock(database: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(database, isolation_level=None, timeout=60)
-    connection.execute("BEGIN EXCLUSIVE")
-    return connection
-
-
-def wait_for(condition: Any, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+empty, database, uri, nothing_is_left_running = FIXTURES
+pytestmark = [
+    pytest.mark.usefixtures("nothing_is_left_running"),
+    # MLflow's own use of SQLAlchemy, where a test reads through it
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning", "ignore::DeprecationWarning:mlflow"),
+]
 
 
 # What is shown
@@ -201,6 +124,7 @@ def test_rows_are_those_of_the_client(empty: Path, tmp_path: Path, monkeypatch: 
     stages = [
         record("trial-1", 5, "RUNNING", metrics={"best": 0.5}),
         record("trial-1", 9, metrics={"best": 0.6}, started=1.0, ended=2.0),
+        record("trial-2", 400, params={f"p{n}": n for n in range(150)}, tags={f"t{n}": "x" for n in range(120)}),
     ]
     seen, tables = [], []
     for folder, fast in ((tmp_path / "short", True), (tmp_path / "client", False)):
@@ -254,232 +178,6 @@ def test_the_short_way_knows_the_installed_mlflow(uri: str) -> None:
     from src.tracking import database as short
 
     assert short.is_known(client(uri)._tracking_client.store)
-
-
-# Who dies
-
-
-SWEEP = """
-    import sys, time
-    from src.tracking import RunRecord, Tracker
-    sys.path.insert(0, "tests")
-    from test_tracking import record, STUDY
-    with Tracker(sys.argv[1], STUDY) as tracker:
-        print(tracker._process.pid, flush=True)
-        tracker.project(record("sweep", state="RUNNING"))
-        for epoch in range(1, 21):
-            for trial in range(6):
-                tracker.project(record(f"trial-{trial}", epoch, "RUNNING" if epoch < 20 else "FINISHED"))
-            print(epoch, flush=True)
-            time.sleep(0.15)
-        tracker.project(record("sweep"))
-"""
-
-
-def sweep(uri: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SWEEP), uri]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
-
-
-def assert_whole(uri: str, trials: int = 6) -> None:
-    shown = by_key(uri)
-    assert shown.keys() == {"sweep", *(f"trial-{n}" for n in range(trials))}
-    assert {run.info.status for run in shown.values()} == {"FINISHED"}
-    for key, run in shown.items():
-        for name, values in record(key).curves.items():
-            assert curve(uri, run, name) == list(enumerate(values, 1)), (key, name)
-
-
-def kill_and_level(uri: str, after: float, writer_too: bool = False) -> None:
-    with sweep(uri) as process:
-        assert process.stdout
-        writer = int(process.stdout.readline())
-        time.sleep(after)
-        process.kill()
-        if writer_too:
-            os.kill(writer, signal.SIGKILL)
-    wait_for(lambda: gone(writer))
-    assert writer_too or "RUNNING" not in {run.info.status for run in runs(uri)}
-    with Tracker(uri, STUDY) as tracker:
-        tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
-    assert_whole(uri)
-
-
-def test_sigkill_of_the_sweep_leaves_killed_runs_and_level_makes_them_whole(uri: str) -> None:
-    kill_and_level(uri, after=random.Random(0).uniform(2.5, 4.5))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("writer_too", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_sigkill_at_any_moment_from_the_first(tmp_path: Path, seed: int, writer_too: bool) -> None:
-    kill_and_level(f"sqlite:///{tmp_path}/mlflow.db", random.Random(seed).uniform(0.0, 6.0), writer_too)
-
-
-def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
-    with Tracker(uri, STUDY) as tracker:
-        tracker.level([record("sweep", state="RUNNING"), *(record(f"trial-{n}", 7, "RUNNING") for n in range(6))])
-        wait_for(lambda: len(runs(uri)) > 3)
-        tracker._process.kill()
-        tracker._process.wait()
-        for n in range(6):
-            tracker.project(record(f"trial-{n}"))
-        tracker.project(record("sweep"))
-        tracker.close()
-    assert_whole(uri)
-
-
-def test_signals_to_the_writer_are_not_its_own(uri: str) -> None:
-    with Tracker(uri, STUDY) as tracker:
-        tracker.level([record("sweep", state="RUNNING"), record("trial-0", 5, "RUNNING")])
-        assert tracker.ready(60)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            tracker._process.send_signal(number)
-        tracker.level([record("sweep"), record("trial-0")])
-    assert tracker._starts == 1
-    assert_whole(uri, trials=1)
-
-
-def test_an_exception_leaves_killed_runs_within_seconds(uri: str) -> None:
-    with suppress(KeyboardInterrupt), Tracker(uri, STUDY) as tracker:
-        tracker.level([record("sweep", state="RUNNING"), record("trial-0"), record("trial-1", 3, "RUNNING")])
-        wait_for(lambda: len(runs(uri)) == 3)
-        began = time.monotonic()
-        raise KeyboardInterrupt
-    assert time.monotonic() - began < 3.5
-    states = {key: run.info.status for key, run in by_key(uri).items()}
-    assert states == {"sweep": "KILLED", "trial-0": "FINISHED", "trial-1": "KILLED"}
-
-
-def test_runs_that_nobody_owns_any_more_become_killed(uri: str, database: Path) -> None:
-    """Sweep and writer died together: the next start, of whatever study, closes their runs, and not those of the living."""
-    with Tracker(uri, STUDY) as alive:
-        other = {"fingerprint": "other"}
-        alive.project(RunRecord("sweep", "alive", "alive", None, "RUNNING"))
-        with Tracker(uri, STUDY) as dead:
-            dead.project(RunRecord("sweep", name="dead", parent=None, state="RUNNING", **other))
-            wait_for(lambda: len(runs(uri)) == 2)
-            dead._process.kill()
-            dead._process.wait()
-            dead._closed = True
-        assert {run.info.status for run in runs(uri)} == {"RUNNING"}
-        with Tracker(uri, STUDY) as third:
-            assert third.ready(60)
-            states = {run.info.run_name: run.info.status for run in runs(uri)}
-            assert states == {"alive": "RUNNING", "dead": "KILLED"}
-
-
-# Who is away
-
-
-def test_four_sweeps_start_together_on_a_fresh_database(tmp_path: Path) -> None:
-    code = textwrap.dedent("""
-        import sys
-        from src.tracking import RunRecord, Tracker
-        with Tracker(sys.argv[1], "digits") as tracker:
-            tracker.project(RunRecord("sweep", sys.argv[2], sys.argv[2], None, "FINISHED", curves={"loss": [1.0] * 50}))
-    """)
-    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    together = [subprocess.Popen([sys.executable, "-c", code, uri, f"sweep {n}"], cwd=ROOT) for n in range(4)]
-    assert [process.wait(100) for process in together] == [0] * 4
-    assert sorted(run.info.run_name for run in runs(uri)) == [f"sweep {n}" for n in range(4)]
-    assert {len(curve(uri, run, "loss")) for run in runs(uri)} == {50}
-
-
-def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) -> None:
-    with Tracker(uri, STUDY) as tracker:
-        assert tracker.ready(60)
-        with closing(lock(database)):
-            began = time.monotonic()
-            for epoch in range(1, 21):
-                for n in range(6):
-                    tracker.project(record(f"trial-{n}", epoch, "RUNNING" if epoch < 20 else "FINISHED"))
-            tracker.project(record("sweep"))
-            assert time.monotonic() - began < 1.0
-            time.sleep(4.0)
-    assert_whole(uri)
-
-
-@pytest.mark.slow
-def test_a_database_locked_for_longer_than_mlflow_waits(uri: str, database: Path) -> None:
-    with Tracker(uri, STUDY) as tracker:
-        assert tracker.ready(60)
-        with closing(lock(database)):
-            tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
-            time.sleep(30.0)
-    assert_whole(uri)
-
-
-@pytest.fixture
-def port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def serve(tmp_path: Path, port: int) -> subprocess.Popen[bytes]:
-    """A tracking server."""
-    options = [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/mlflow.db",
-        "--artifacts-destination",
-        str(tmp_path / "artifacts"),
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-        *options,
-    ]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "start_new_session": True}
-    server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
-    wait_for(lambda: _answers(port), 90)
-    return server  # type: ignore[no-any-return]
-
-
-def stop(server: subprocess.Popen[bytes]) -> None:
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
-
-
-def _answers(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.mark.slow
-def test_a_server_that_restarts_loses_nothing(database: Path, tmp_path: Path, port: int) -> None:
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    (bundle / "MLmodel").write_text("flavors: {}")
-    uri = f"http://127.0.0.1:{port}"
-    check_refuses(uri, "nothing answers")
-    server = serve(tmp_path, port)
-    try:
-        check(uri)
-        with Tracker(uri, STUDY) as tracker:
-            tracker.level([record("sweep", state="RUNNING"), *(record(f"trial-{n}", 7, "RUNNING") for n in range(6))])
-            wait_for(lambda: len(runs(uri)) > 3, 60)
-            stop(server)
-            tracker.level([record("sweep"), *(record(f"trial-{n}", model=bundle) for n in range(6))])
-            time.sleep(10)
-            server = serve(tmp_path, port)
-        assert_whole(uri)
-        run = by_key(uri)["trial-5"]
-        assert [item.path for item in client(uri).list_artifacts(run.info.run_id, "model")] == ["model/MLmodel"]
-    finally:
-        stop(server)
 
 
 # What is refused
@@ -559,18 +257,3 @@ def test_a_long_tag_is_cut_visibly(uri: str) -> None:
     shown = by_key(uri)["sweep"].data.tags["error"]
     assert len(shown) == 8000
     assert shown.endswith("(cut)")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_running() -> Iterator[None]:
-    yield
-    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _is_writer(path)]
-    wait_for(lambda: not any(_is_writer(path) for path in left), 10)
-
-
-def _is_writer(cmdline: Path) -> bool:
-    try:
-        status = (cmdline.parent / "stat").read_text().split()[3]
-        return b"src.tracking.writer" in cmdline.read_bytes() and status == str(os.getpid())
-    except OSError:
-        return False

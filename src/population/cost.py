@@ -20,7 +20,7 @@ def seconds_per_epoch(config: Mapping[str, Any], meta: Mapping[str, Any]) -> flo
     """
     steps = len(batch_starts(meta["n_train"], config["batch_size"]))
     operations = _operations(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
-    return steps * STEP_SECONDS + meta["n_train"] * operations * PASSES / OPERATIONS_PER_SECOND
+    return float(steps * STEP_SECONDS + meta["n_train"] * operations * PASSES / OPERATIONS_PER_SECOND)
 
 
 @lru_cache(maxsize=1024)

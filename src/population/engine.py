@@ -9,10 +9,10 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Literal, Self
 
-from src.population.worker import FUSE_FROM, Bench, Outcome, Task, start, train
+from src.population.worker import Bench, Outcome, Task, start, train
 
 MOST = 32  # members of a population; more are no faster
-RETRIES = 2  # of a segment whose worker died
+SUSPECT = 2  # deaths of its worker after which a task is tried alone, and by one more has failed
 
 
 class Engine:
@@ -72,9 +72,12 @@ class Engine:
         return ProcessPoolExecutor(self.workers, context, start)
 
     def _dispatch(self) -> None:
-        """Keep every worker busy and one job ahead."""
+        """Keep every worker busy and one job ahead; but let a suspect run alone, so that a death is its own."""
         while self._waiting and len(self._running) <= self.workers:
             group = self._pack()
+            suspects = [task for tasks in (group, *self._running.values()) for task in tasks if self._suspect(task)]
+            if suspects and self._running:
+                break
             for task in group:
                 del self._waiting[task.key]
             try:
@@ -84,14 +87,16 @@ class Engine:
                 self._revive()
 
     def _pack(self) -> list[Task]:
-        """The first waiting task, with as many of its signature as keep all workers at it."""
+        """The first waiting task, with others of its signature: at most a worker's share of all that waits."""
         first = next(iter(self._waiting.values()))
-        if self._deaths.get(first.key):
+        if self._suspect(first):
             return [first]
         signature = first.member.signature()
-        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not self._deaths.get(t.key)]
-        share = min(MOST, -(-len(alike) // self.workers))
-        return alike[:share] if share >= FUSE_FROM else [first]
+        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not self._suspect(t)]
+        return alike[: min(MOST, -(-len(self._waiting) // self.workers))]
+
+    def _suspect(self, task: Task) -> bool:
+        return self._deaths.get(task.key, 0) >= SUSPECT
 
     def _collect(self) -> None:
         for future in [f for f in self._running if f.done()]:
@@ -101,16 +106,20 @@ class Engine:
             except BrokenProcessPool:
                 self._waiting = {task.key: task for task in group} | self._waiting
                 for task in group:
-                    self._deaths[task.key] = self._deaths.get(task.key, 0) + 1
-                    if self._deaths[task.key] > RETRIES:
-                        del self._waiting[task.key]
-                        self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
+                    self._bury(task)
                 continue
             self.outcomes += outcomes
             self._done |= {outcome.key: outcome for outcome in outcomes}
         self._dispatch()
 
+    def _bury(self, task: Task) -> None:
+        """The pool died while this task was in flight; every task in flight comes back so, and only one is the cause."""
+        self._deaths[task.key] = self._deaths.get(task.key, 0) + 1
+        if self._deaths[task.key] > SUSPECT:
+            del self._waiting[task.key]
+            self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
+
     def _revive(self) -> None:
-        """A worker died, and its pool with it: those in flight come back as broken and are tried again, each alone."""
+        """A worker died, and its pool with it: all that is in flight comes back as broken."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._pool()

@@ -1,4 +1,4 @@
-"""Where a model's parameters stand in a member's row of the flat [K, P] tensor."""
+"""Where a model's parameters stand in a member's row of the flat [K, P] tensor, and what its other tensors are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ class Layout:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
-        return cls({name: p.shape for name, p in model.named_parameters()})
+        """Of all parameters but the frozen ones."""
+        return cls({name: p.shape for name, p in model.named_parameters() if p.requires_grad})
 
     @property
     def starts(self) -> list[int]:
@@ -40,3 +41,16 @@ class Layout:
     def unflatten(self, row_P: Tensor) -> dict[str, Tensor]:
         """The parameters in a member's row, as views by name."""
         return {name: view[0] for name, view in zip(self.shapes, self.stacked(row_P[None]), strict=True)}
+
+
+def fixed(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors that no optimizer changes, by name: buffers and frozen parameters."""
+    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    return dict(model.named_buffers()) | frozen
+
+
+def saved_names(model: nn.Module) -> dict[str, str]:
+    """The names in a `state_dict`, and for each the first name of its tensor: another one where it is shared."""
+    first = {id(t): name for name, t in reversed([*model.named_parameters(), *model.named_buffers()])}
+    state = model.state_dict(keep_vars=True)
+    return {name: first[id(tensor)] for name, tensor in state.items() if isinstance(tensor, Tensor)}

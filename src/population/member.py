@@ -34,8 +34,8 @@ class Member:
         """
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
         rows = None if self.rows is None else len(self.rows)
-        name = self.config["optimizer"]["name"]
-        return json.dumps([model, self.config["batch_size"], rows, self.weights is None, name], sort_keys=True)
+        optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
+        return json.dumps([model, self.config["batch_size"], rows, self.weights is None, optimizer], sort_keys=True)
 
 
 @dataclass
@@ -88,4 +88,5 @@ def one_thread() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # no operation here reads what it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

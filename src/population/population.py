@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from src.models import build
 from src.optim import Optimizer, Schedule
 from src.population.layers import Dropout, exact
-from src.population.layout import Layout
+from src.population.layout import Layout, fixed, saved_names
 from src.population.member import Member, State, derived_seed
+from src.population.stacked import Stacked
 
 EVALUATION_ROWS = 2048  # at once, to bound memory
+NEVER = -(2**31)  # the threshold of a dropout that drops nothing
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Population:
         """Begin the members anew, or where `states` left them.
 
         `optimizer` and `schedule` make a member's own from its config. `fused`: one vmapped call for all, or a plain
-        call each; None fuses three or more (two are faster alone).
+        call each; None fuses two or more.
         """
         states = states or [None] * len(members)
         self.data, self.device = data, data.x_train.device
@@ -61,17 +62,20 @@ class Population:
         self.schedules = [schedule(m.config) for m in members]
         self.epochs = [s.epoch if s else 0 for s in states]
         self.curves = [{n: list(c) for n, c in s.curves.items()} if s else {} for s in states]
-        self.fused = len(members) > 2 if fused is None else fused
+        self.fused = len(members) > 1 if fused is None else fused
         self.modules = [build_model(m, data.meta, s).to(self.device) for m, s in zip(members, states, strict=True)]
-        self.layout, self.saved = Layout.of(self.modules[0]), list(self.modules[0].state_dict())
+        self.layout, self.saved = Layout.of(self.modules[0]), saved_names(self.modules[0])
         self.dropouts = [name for name, layer in self.modules[0].named_modules() if isinstance(layer, Dropout)]
         self.p_KP = torch.stack([self.layout.flatten(dict(m.named_parameters())) for m in self.modules]).to(self.device)
-        buffers = [dict(m.named_buffers()) for m in self.modules]
-        self.buffers = {n: torch.stack([b[n] for b in buffers]) for n in buffers[0]}
+        others = [fixed(m) for m in self.modules]
+        self.fixed = {n: torch.stack([o[n] for o in others]) for n in others[0]}
         zero = torch.zeros(self.p_KP.shape[1])
         slots = self.optimizers[0].state
         self.state = {n: torch.stack([s.optimizer[n] if s else zero for s in states]).to(self.device) for n in slots}
         self.predictions = torch.empty(0)
+        if self.fused:
+            self.modules = self.modules[:1]
+            self.stacked = Stacked(self.modules[0], [*self.layout.shapes, *self.fixed])
         self._bind()
 
     @property
@@ -83,43 +87,43 @@ class Population:
         index = torch.tensor(places, dtype=torch.long, device=self.device)
         self.p_KP = self.p_KP[index]
         self.state = {n: s[index] for n, s in self.state.items()}
-        self.buffers = {n: b[index] for n, b in self.buffers.items()}
+        self.fixed = {n: b[index] for n, b in self.fixed.items()}
         self.predictions = self.predictions[index] if len(self.predictions) else self.predictions
         for name in ("members", "epochs", "optimizers", "schedules"):
             setattr(self, name, [getattr(self, name)[k] for k in places])
         self.curves = [{n: list(c) for n, c in self.curves[k].items()} for k in places]
+        if self.size == 1 and self.device.type == "cpu":  # elsewhere the fused form has bits of its own
+            self.fused = False
         if not self.fused:
             self.modules = [build_model(m, self.data.meta, None).to(self.device) for m in self.members]
         self._bind()
 
     def save(self, place: int) -> State:
         """Everything of one member that its next epoch needs, after at least one epoch."""
-        weights = self.layout.unflatten(self.p_KP[place]) | {n: b[place] for n, b in self.buffers.items()}
+        tensors = self.layout.unflatten(self.p_KP[place]) | {n: b[place] for n, b in self.fixed.items()}
         return State(
             self.epochs[place],
-            {n: weights[n].clone() for n in self.saved},
+            {n: tensors[own].clone() for n, own in self.saved.items()},
             {n: s[place].clone() for n, s in self.state.items()},
             {n: list(c) for n, c in self.curves[place].items()},
-            self.predictions[place].clone(),
+            self.predictions[place].clone(memory_format=torch.contiguous_format),
         )
 
     def _bind(self) -> None:
         """Make the views through which the flat rows are computed with, and the members' columns."""
+        self.keys_KL = torch.zeros(self.size, len(self.dropouts), dtype=torch.int32, device=self.device)
+        self.fixed |= {f"{name}.key": self.keys_KL[:, k] for k, name in enumerate(self.dropouts)}
         self.g_KP = torch.zeros_like(self.p_KP)
         self.leaves, self.gradients = self._views(self.p_KP), self._views(self.g_KP)
-        for leaf in self.leaves:
-            leaf.requires_grad_()
-        if not self.fused:
-            owns = zip(*[iter(self.leaves)] * len(self.layout.shapes), strict=True)
-            for k, (module, own) in enumerate(zip(self.modules, owns, strict=True)):
-                for name, leaf in zip(self.layout.shapes, own, strict=True):
-                    _put(module, name, leaf)
-                for name, buffer in self.buffers.items():
-                    _put(module, name, buffer[k])
-        active = any(bool((self.buffers[f"{name}.strength"] > 0).any()) for name in self.dropouts)
-        for name in self.dropouts:
-            for module in self.modules:
-                module.get_submodule(name).active = active  # type: ignore[assignment]
+        if self.fused:
+            for leaf in self.leaves:
+                leaf.requires_grad_()
+        else:
+            self._own()
+        self.active = any(bool((self.fixed[f"{name}.threshold"] > NEVER).any()) for name in self.dropouts)
+        for module in self.modules:
+            for name in self.dropouts:
+                module.get_submodule(name).active = self.active  # type: ignore[assignment]
         names = [f.name for f in fields(self.optimizers[0])]  # type: ignore[arg-type]
         table = {n: [float(getattr(o, n)) for o in self.optimizers] for n in names}
         self.hyper_1K1 = {n: torch.tensor(v, dtype=torch.float64)[None, :, None] for n, v in table.items()}
@@ -127,6 +131,27 @@ class Population:
         self.smoothing_K1 = torch.tensor(smoothing, device=self.device)[:, None] if any(smoothing) else None
         weights = [torch.from_numpy(m.weights) for m in self.members if m.weights is not None]
         self.weights_KN = torch.stack(weights).to(self.device) if weights else None
+
+    def _own(self) -> None:
+        """Let the tensors of each member's own module lie in the rows: to the module they are the objects they were."""
+        owned: list[Tensor] = []
+        for k, module in enumerate(self.modules):
+            parameters = dict(module.named_parameters())
+            for name, view in zip(self.layout.shapes, self.leaves[k * len(self.layout.shapes) :], strict=False):
+                parameters[name].data = view
+                owned.append(parameters[name])
+            for name, tensor in fixed(module).items():
+                tensor.data = self.fixed[name][k]
+        self.leaves = owned
+
+    def _collect(self) -> None:
+        """Bring home the buffers that a forward has replaced instead of changing them in place."""
+        for k, module in enumerate([] if self.fused else self.modules):
+            for name, tensor in fixed(module).items():
+                row: Tensor = self.fixed[name][k]
+                if tensor.data_ptr() != row.data_ptr():
+                    row.copy_(tensor)
+                    tensor.data = row
 
     def _views(self, flat_KP: Tensor) -> list[Tensor]:
         stacked = self.layout.stacked(flat_KP)
@@ -140,14 +165,16 @@ class Population:
         batch = self.members[0].config["batch_size"]
         starts = batch_starts(order_KN.shape[1], batch)
         steps = self.next_steps(len(starts))
-        total_K = torch.zeros(self.size, device=self.device)
+        total_K, rows = torch.zeros(self.size, device=self.device), 0
         self.train_mode()
         for start, step in zip(starts, steps, strict=True):
             index_KB = order_KN[:, start : start + batch]
-            total_K += self.step(index_KB, step) * (index_KB.shape[1] / order_KN.shape[1])
+            total_K += self.step(index_KB, step) * index_KB.shape[1]
+            rows += index_KB.shape[1]
+        self._collect()
         points = self._evaluate()
-        for k, (point, loss) in enumerate(zip(points, total_K.tolist(), strict=True)):
-            point |= {"train/loss": loss, "lr": float(steps[-1]["lr"][k])}
+        for k, (point, total) in enumerate(zip(points, total_K.tolist(), strict=True)):
+            point |= {"train/loss": total / rows, "lr": float(steps[-1]["lr"][k])}
             self.epochs[k] += 1
             for name, value in point.items():
                 self.curves[k].setdefault(name, []).append(value)
@@ -159,15 +186,18 @@ class Population:
             module.train()
 
     def step(self, index_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """One step of every member on its own rows; `columns` as `next_steps` makes them. Returns the losses before it [K]."""
-        for name in self.dropouts:
-            self.buffers[f"{name}.key"].copy_(columns["key"])
-        output_KBC = self._forward(self.data.x_train[index_KB], shared=False)
-        loss_KB = self._loss(output_KBC, self.data.y_train[index_KB], self.smoothing_K1)
+        """One step of every member on its own rows, with `columns` of `next_steps`; returns the losses before it [K]."""
+        if self.active:
+            self.keys_KL.copy_(columns["keys"][:, 1:])
+        x, y = self.data.x_train, self.data.y_train
+        flat = index_KB.reshape(-1)
+        x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
+        y_KB = y.index_select(0, flat).view(index_KB.shape)
+        loss_KB = self._loss(self._forward(x_KB, columns["keys"][:, 0]), y_KB, self.smoothing_K1)
         if self.weights_KN is not None:
             loss_KB = loss_KB * self.weights_KN.gather(1, index_KB)
         loss_K = loss_KB.mean(1)
-        gradients = torch.autograd.grad(loss_K.sum(), self.leaves, materialize_grads=True)
+        gradients = torch.autograd.grad(loss_K, self.leaves, torch.ones_like(loss_K), materialize_grads=True)
         with torch.no_grad():
             torch._foreach_copy_(self.gradients, gradients)
             self.optimizers[0].update(self.p_KP, self.g_KP, self.state, columns)
@@ -178,51 +208,50 @@ class Population:
         for module in self.modules:
             module.eval()
         with torch.no_grad():
-            return torch.cat([self._forward(part, shared=True) for part in x.split(EVALUATION_ROWS)], 1)
-
-    def probabilities(self, x: Tensor) -> Tensor:
-        """Class probabilities [K, N, C], or values in the target's own units [K, N]."""
-        output_KNC = self.predict(x)
-        if self.data.classification:
-            return output_KNC.softmax(2)
-        return output_KNC[..., 0] * self.data.meta["target_std"] + self.data.meta["target_mean"]
+            parts = [self._forward(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))]
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _evaluate(self) -> list[dict[str, float]]:
         output_KNC = self.predict(self.data.x_val)
         y_KN = self.data.y_val.expand(self.size, -1)
-        loss_K = self._loss(output_KNC, y_KN, None).mean(1).tolist()
-        if self.data.classification:
-            self.predictions = output_KNC.softmax(2)
-            hits_K = (output_KNC.argmax(2) == y_KN).double().mean(1).tolist()
-            return [{"val/loss": v, "val/accuracy": h} for v, h in zip(loss_K, hits_K, strict=True)]
-        scale, mean = self.data.meta["target_std"], self.data.meta["target_mean"]
-        self.predictions = output_KNC[..., 0] * scale + mean
-        return [{"val/loss": loss, "val/rmse": scale * loss**0.5} for loss in loss_K]
+        if not self.data.classification:
+            scale, mean = self.data.meta["target_std"], self.data.meta["target_mean"]
+            self.predictions = output_KNC.squeeze(2) * scale + mean
+            losses = self._loss(output_KNC, y_KN, None).mean(1).tolist()
+            return [{"val/loss": loss, "val/rmse": scale * loss**0.5} for loss in losses]
+        log_KCN = log_probabilities(output_KNC)
+        self.predictions = log_KCN.exp().transpose(1, 2)
+        loss_K = -log_KCN.gather(1, y_KN[:, None]).squeeze(1).mean(1)
+        hits_K = (log_KCN.max(1).indices == y_KN).double().mean(1)  # `argmax` takes ten times as long
+        return [{"val/loss": v, "val/accuracy": h} for v, h in zip(loss_K.tolist(), hits_K.tolist(), strict=True)]
 
     def _loss(self, output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None) -> Tensor:
         """Loss of every row [K, B]: cross-entropy, or the squared error of the standardised target."""
         if not self.data.classification:
-            return (output_KBC[..., 0] - y_KB).square()
-        log_KBC = F.log_softmax(output_KBC, 2)
-        loss_KB = -log_KBC.gather(2, y_KB[..., None])[..., 0]
+            return (output_KBC.squeeze(2) - y_KB).square()
+        log_KCB = log_probabilities(output_KBC)
+        loss_KB = -log_KCB.gather(1, y_KB[:, None]).squeeze(1)
         if smoothing_K1 is None:
             return loss_KB
-        return loss_KB * (1 - smoothing_K1) - log_KBC.mean(2) * smoothing_K1
+        return loss_KB * (1 - smoothing_K1) - log_KCB.mean(1) * smoothing_K1
 
-    def _forward(self, x: Tensor, shared: bool) -> Tensor:
+    def _forward(self, x: Tensor, seed_K: Tensor | None = None) -> Tensor:
+        """Outputs of all members for the same rows `x`; with seeds, in training, of each for its own rows.
+
+        What draws numbers from PyTorch's own generator cannot be fused: the seed makes it the member's own.
+        """
         if self.fused:
-            parameters = dict(zip(self.layout.shapes, self.leaves, strict=True))
-            in_dims = (0, 0, None if shared else 0)
-            output: Tensor = vmap(self._call, in_dims, randomness="error")(parameters, self.buffers, x)
-            return output
-        outputs = [module(x if shared else x[k]) for k, module in enumerate(self.modules)]
-        return outputs[0][None] if self.size == 1 else torch.stack(outputs)
+            return self.stacked(x, [*self.leaves, *self.fixed.values()], shared=seed_K is None)
+        if seed_K is None:
+            return _stack([module(x) for module in self.modules])
+        manual_seed = torch.default_generator.manual_seed if x.device.type == "cpu" else torch.manual_seed
+        outputs = []
+        for module, seed, rows in zip(self.modules, seed_K.tolist(), x.unbind(), strict=True):
+            manual_seed(seed)
+            outputs.append(module(rows))
+        return _stack(outputs)
 
-    def _call(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-        output: Tensor = functional_call(self.modules[0], (parameters, buffers), (x,))
-        return output
-
-    # --- what every member has of its own ----------------------------------------------------------------------------------
+    # --- what every member has of its own ----------------------------------------------------------------------------
 
     def next_order(self, ahead: int = 0) -> Tensor:
         """The rows of each member in the order of its next epoch, or of one further `ahead` [K, N]."""
@@ -233,7 +262,7 @@ class Population:
         return torch.stack(orders).to(self.device)
 
     def next_steps(self, count: int) -> list[dict[str, Tensor]]:
-        """The optimizer's columns [K, 1], the rates `lr` and the dropout keys [K] of each step in the coming epoch."""
+        """Of each step in the coming epoch: the optimizer's columns and the rates `lr` [K, 1], random `keys` [K, 1 + L]."""
         done_K = np.array(self.epochs) * count
         step_SK = done_K + np.arange(count)[:, None]
         factors = [
@@ -244,10 +273,15 @@ class Population:
         step_SK1 = torch.from_numpy(step_SK + 1.0)[..., None]
         columns = self.optimizers[0].columns({**self.hyper_1K1, "lr": rate_SK1}, step_SK1) | {"lr": rate_SK1}
         columns = {n: c.expand(count, -1, -1).float().to(self.device) for n, c in columns.items()}
-        seeds = [np.random.SeedSequence([m.seed, 2, e]) for m, e in zip(self.members, self.epochs, strict=True)]
-        keys_SK = torch.from_numpy(np.stack([s.generate_state(count).view(np.int32) for s in seeds], 1)).to(self.device)
+        columns["keys"] = torch.from_numpy(self._keys(count)).to(self.device)
         rows = zip(*(c.unbind() for c in columns.values()), strict=True)
-        return [dict(zip(columns, row, strict=True)) | {"key": key} for row, key in zip(rows, keys_SK, strict=True)]
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _keys(self, count: int) -> NDArray[np.int32]:
+        """Random numbers [S, K, 1 + L] of each step in the members' coming epochs: one for the step, one a dropout layer."""
+        shape = count, 1 + len(self.dropouts)
+        seeds = [np.random.SeedSequence([m.seed, 2, e]) for m, e in zip(self.members, self.epochs, strict=True)]
+        return np.stack([s.generate_state(shape[0] * shape[1]).view(np.int32).reshape(shape) for s in seeds], 1)
 
 
 def batch_starts(rows: int, batch: int) -> list[int]:
@@ -255,22 +289,21 @@ def batch_starts(rows: int, batch: int) -> list[int]:
     return [start for start in range(0, rows, batch) if rows - start > 1]
 
 
+def log_probabilities(logits_KBC: Tensor) -> Tensor:
+    """[K, C, B]: along the middle axis, since along the last one of a few classes it takes ten times as long."""
+    return logits_KBC.transpose(1, 2).log_softmax(1)
+
+
 def build_model(member: Member, meta: Mapping[str, Any], state: State | None) -> nn.Module:
     """The member's model with its own initial weights, or those of `state`."""
+    model = member.config["model"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(member.seed, 0))
-        model = exact(build(member.config["model"], meta))
+        module = exact(build(model, meta), tight="_target_" in model)
     if state is not None:
-        model.load_state_dict(state.weights)
-    return model
+        module.load_state_dict(state.weights)
+    return module
 
 
-def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
-    """Let a parameter or buffer of `module` be `tensor` itself."""
-    path, _, last = name.rpartition(".")
-    layer = module.get_submodule(path)
-    if last in layer._parameters:
-        del layer._parameters[last]
-        setattr(layer, last, tensor)
-    else:
-        layer._buffers[last] = tensor
+def _stack(outputs: list[Tensor]) -> Tensor:
+    return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)

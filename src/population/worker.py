@@ -18,8 +18,6 @@ from src.errors import UserError
 from src.population.member import Member, State, one_thread
 from src.population.population import Population, Rows
 
-FUSE_FROM = 3  # members; two train faster one after the other
-
 
 @dataclass(frozen=True)
 class Task:
@@ -82,9 +80,8 @@ def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
             outcomes.append(done)
         else:
             waiting.append(task)
-    note = fusable(waiting[0].member, bench) if len(waiting) >= FUSE_FROM else ""
-    groups = [waiting] if len(waiting) >= FUSE_FROM and not note else [[task] for task in waiting]
-    for group in groups:
+    note = fusable(waiting[0].member, bench) if len(waiting) > 1 else ""
+    for group in [[task] for task in waiting] if note or not waiting else [waiting]:
         outcomes += _attempt(group, bench)
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
@@ -107,7 +104,7 @@ def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
         if len(group) > 1:
             return [outcome for task in group for outcome in _attempt([task], bench)]
         oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        text = "out of memory" if oom else str(error).strip().split("\n")[0] or type(error).__name__
+        text = "out of memory" if oom else _first_line(error)
         detail = "" if oom or isinstance(error, UserError | ValueError) else traceback.format_exc()
         return [Outcome(group[0].key, 0, {}, 0.0, text, detail)]
 
@@ -161,7 +158,7 @@ def _population(
 
 @lru_cache(maxsize=2)
 def rows(bench: Bench) -> Rows:
-    """The prepared data as tensors on the device, read once a worker (on the CPU: shared between workers, in the page cache)."""
+    """The prepared data as tensors on the device, read once a worker (on the CPU shared by all, in the page cache)."""
     data = load(bench.data)
     arrays = (data.x_train, data.y_train, data.x_val, data.y_val)
     return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in arrays))
@@ -177,19 +174,48 @@ def fusable(member: Member, bench: Bench) -> str:
     """
     key = (member.signature(), bench)
     if key not in _fusable:
-        data = rows(bench)
-        n = len(data.x_train) if member.rows is None else len(member.rows)
-        batch = member.config["batch_size"]
-        few = min(n, 2 * batch + n % batch)
-        small = replace(data, x_train=data.x_train[:few], y_train=data.y_train[:few])
-        weights = None if member.weights is None else member.weights[:few]
-        probes = [replace(member, seed=member.seed + k, rows=None, weights=weights) for k in range(FUSE_FROM)]
-        try:
-            together, alone = (_population(probes, small, bench, None, fused) for fused in (True, False))
-            for population in (together, alone):
-                population.epoch()
-            same = torch.equal(together.p_KP, alone.p_KP) and torch.equal(together.predictions, alone.predictions)
-            _fusable[key] = "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
-        except Exception as error:
-            _fusable[key] = f"torch.func.vmap refuses it: {str(error).strip().splitlines()[0]}"
+        _fusable[key] = _refusal(member, bench)
     return _fusable[key]
+
+
+def _refusal(member: Member, bench: Bench) -> str:
+    probes, data = _probes(member), _few(rows(bench), member)
+    try:
+        alone = _population(probes, data, bench, None, fused=False)
+        alone.epoch()
+    except Exception as error:
+        return f"a trial of them fails: {_first_line(error)}"
+    try:
+        together = _population(probes, data, bench, None, fused=True)
+        together.epoch()
+    except Exception as error:
+        return f"torch.func.vmap refuses it: {_first_line(error)}"
+    kept = [(alone.p_KP, together.p_KP), (alone.predictions, together.predictions)]
+    kept += [(tensor, together.fixed[name]) for name, tensor in alone.fixed.items()]
+    same = all(torch.equal(a, b) for a, b in kept)
+    return "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
+
+
+def _probes(member: Member) -> list[Member]:
+    """Members of the same signature that differ where members may: a model that reads its own `dropout` cannot be fused."""
+    model, probes = member.config["model"], []
+    for k in range(2):
+        dropout = {"dropout": (k + 1) / 4} if isinstance(model.get("dropout"), float) else {}
+        probes.append(
+            replace(member, config={**member.config, "model": model | dropout}, seed=member.seed + k, rows=None)
+        )
+    return probes
+
+
+def _few(data: Rows, member: Member) -> Rows:
+    """Two full batches and what would be left over in the end, so that every shape occurs."""
+    n = len(data.x_train) if member.rows is None else len(member.rows)
+    batch = member.config["batch_size"]
+    few = min(n, 2 * batch + n % batch)
+    return replace(
+        data, x_train=data.x_train[:few], y_train=data.y_train[:few], x_val=data.x_val[:few], y_val=data.y_val[:few]
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

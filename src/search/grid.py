@@ -1,9 +1,10 @@
 """Grid search: every combination once."""
 
-from itertools import product
+from collections.abc import Sequence
+from itertools import islice, product
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.errors import UserError
 from src.history import History, Proposal
@@ -15,22 +16,24 @@ class Grid:
     """The points in order, the last dimension fastest, until all are tried or the trials are used up."""
 
     def __init__(self, spec: Spec, pruner: Pruner) -> None:
-        self.pruning = Pruning(pruner, spec.space, spec.direction, spec.epochs)
+        self.pruning = Pruning(pruner, spec)
         self.learns = len(self.pruning.rungs) > 1
-        self.points = [
-            {**chosen, **dict(zip(leaf.dimensions, values, strict=True))}
+        grids = [
+            (chosen, {name: _values(name, d.distribution) for name, d in leaf.dimensions.items()})
             for chosen, leaf in spec.space.leaves()
-            for values in product(*(_values(name, d.distribution) for name, d in leaf.dimensions.items()))
-        ][: spec.n_trials]
+        ]
+        points = (
+            {**chosen, **dict(zip(grid, point, strict=True))}
+            for chosen, grid in grids
+            for point in product(*grid.values())
+        )
+        self.points = list(islice(points, spec.n_trials))
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        pruned = self.pruning.pruned(history)
-        going = [
-            Proposal(t.params, t.epochs if t.number in pruned else self.pruning.next_rung(t.epochs), t.number)
-            for t in history.of("paused")
-        ]
-        fresh = self.points[len(history.trials) : len(history.trials) + max(0, n - len(going))]
-        return [*going, *(Proposal(params, self.pruning.next_rung(0)) for params in fresh)][:n]
+        if ends := self.pruning.ends(history):
+            return ends[:n]
+        fresh = [Proposal(params, self.pruning.next_rung(0)) for params in self.points[len(history.trials) :][:n]]
+        return [*self.pruning.promotions(history), *fresh][:n]
 
     def done(self, history: History) -> bool:
         return len(history.trials) >= len(self.points) and not any(history.of("running", "paused"))
@@ -41,13 +44,19 @@ def grid(spec: Spec, *, pruner: Pruner) -> Search:
     return Grid(spec, pruner)
 
 
-def _values(name: str, distribution: BaseDistribution) -> list[Any]:
+def _values(name: str, distribution: BaseDistribution) -> Sequence[Any]:
+    """The values of a dimension.
+
+    Raises:
+        UserError: it has no end of them.
+    """
     if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    step, log = getattr(distribution, "step", None), getattr(distribution, "log", False)
-    low, high = getattr(distribution, "low", 0), getattr(distribution, "high", 0)
-    if isinstance(distribution, IntDistribution) and not log:
-        return list(range(low, high + 1, distribution.step))
-    if step is None or log:
+        return distribution.choices
+    if isinstance(distribution, IntDistribution) and not distribution.log:
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    if isinstance(distribution, FloatDistribution) and distribution.step:
+        low, high, step = distribution.low, distribution.high, distribution.step
+        return [min(low + k * step, high) for k in range(round((high - low) / step) + 1)]
+    if isinstance(distribution, FloatDistribution) and not distribution.log:
         raise UserError(f"space.{name}: a grid needs a step here, or {{type: categorical, choices: [...]}}")
-    return [low + k * step for k in range(round((high - low) / step) + 1)]
+    raise UserError(f"space.{name}: a grid takes no log scale; give {{type: categorical, choices: [...]}}")

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import datetime
+from itertools import islice
+from typing import Any, Self
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from src.history import History, Proposal, Trial
 from src.search import Spec
@@ -23,16 +25,15 @@ class Sampled:
     def __init__(self, spec: Spec, sampler: Callable[[int], BaseSampler], pruner: Pruner, learns: bool) -> None:
         """`sampler(seed)` makes one. `learns`: whether its points depend on results."""
         self.spec, self.sampler = spec, sampler
-        self.pruning = Pruning(pruner, spec.space, spec.direction, spec.epochs)
+        self.pruning = Pruning(pruner, spec)
         self.samples_learn = learns
         self.learns = learns or len(self.pruning.rungs) > 1
+        self._seen: dict[int, tuple[Trial, Seen]] = {}
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        pruned = self.pruning.pruned(history)
-        proposals = [
-            Proposal(t.params, t.epochs if t.number in pruned else self.pruning.next_rung(t.epochs), t.number)
-            for t in history.of("paused")
-        ]
+        if ends := self.pruning.ends(history):
+            return ends[:n]
+        proposals = self.pruning.promotions(history)
         count = min(n - len(proposals), self.spec.n_trials - len(history.trials))
         if count > 0:
             study = self._view(history)
@@ -48,39 +49,58 @@ class Sampled:
     def _view(self, history: History) -> optuna.Study:
         """What the sampler sees: the highest rung with enough values as if it were the end, and the trials in training.
 
-        A diverged trial counts as bad as the worst.
+        A diverged trial counts as bad as the worst; one that ended below the rung is out of sight.
         """
         study = optuna.create_study(direction=self.spec.direction)
         if not self.samples_learn:
             return study
         rung = _rung(self.pruning.rungs, history.trials)
-        seen = {t.number: v for t in history.trials if (v := _at(t, rung)) is not None}
-        worst = (max if history.direction == "minimize" else min)(seen.values(), default=None)
+        reached = {t.number: v for t in history.trials if (v := _at(t, rung)) is not None}
+        worst = (max if history.direction == "minimize" else min)(reached.values(), default=None)
         for trial in history.trials:
-            value = worst if trial.state == "fail" else seen.get(trial.number)
-            if value is None and trial.state not in ("running", "paused"):
-                continue
-            study.add_trial(
-                create_trial(
-                    state=TrialState.RUNNING if value is None else TrialState.COMPLETE,
-                    value=value,
-                    params=dict(trial.params),
-                    distributions=self.spec.space.distributions(trial.params),
-                )
-            )
+            value = worst if trial.state == "fail" else reached.get(trial.number)
+            hidden = TrialState.RUNNING if trial.state in ("running", "paused") else TrialState.FAIL
+            state = hidden if value is None else TrialState.COMPLETE
+            study._storage.create_new_trial(study._study_id, self._frozen(trial, state, value))
         return study
+
+    def _frozen(self, trial: Trial, state: TrialState, value: float | None) -> "Seen":
+        """A trial for the view, kept for the next while nothing of it changes."""
+        known, frozen = self._seen.get(trial.number, (None, None))
+        if frozen is None or known is not trial or (frozen.state, frozen.value) != (state, value):
+            before = frozen.distributions if frozen is not None and known is trial else None
+            frozen = Seen.of(trial, before or self.spec.space.distributions(trial.params), state, value)
+            self._seen[trial.number] = (trial, frozen)
+        return frozen
+
+
+class Seen(FrozenTrial):
+    """A trial that no one changes, so that a storage need not copy it."""
+
+    @classmethod
+    def of(
+        cls, trial: Trial, distributions: dict[str, BaseDistribution], state: TrialState, value: float | None
+    ) -> Self:
+        params, began = dict(trial.params), datetime.min
+        over = began if state.is_finished() else None
+        return cls(trial.number, state, value, began, over, params, distributions, {}, {}, {}, trial.number)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
 
 def _rung(rungs: Sequence[int], trials: Sequence[Trial]) -> int:
-    full = [r for r in rungs if sum(_at(t, r) is not None for t in trials) >= ENOUGH]
-    return full[-1] if full else rungs[0]
+    for rung in reversed(rungs):
+        if len(list(islice((t for t in trials if _at(t, rung) is not None), ENOUGH))) == ENOUGH:
+            return rung
+    return rungs[0]
 
 
 def _at(trial: Trial, epochs: int) -> float | None:
-    """The trial's value after so many epochs, if it came that far."""
-    if trial.state == "fail" or trial.epochs < epochs:
+    """The trial's value after so many epochs, if it came that far or was complete before."""
+    if trial.state == "fail" or (trial.epochs < epochs and trial.state != "complete"):
         return None
-    value = trial.values[epochs - 1]
+    value = trial.values[min(epochs, trial.epochs) - 1]
     return value if math.isfinite(value) else None
 
 

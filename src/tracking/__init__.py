@@ -28,6 +28,13 @@ from urllib.parse import urlsplit
 from src.errors import UserError
 
 _GRACE = 3.0  # seconds that a stopped sweep waits for its writer to make RUNNING runs KILLED
+_CALM = {  # the writer's, where the user's environment says nothing else
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # it retries itself
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 _NAME = re.compile(r"[/\w.\- :]{1,250}")
 
 
@@ -146,16 +153,11 @@ class Tracker:
     def _start(self) -> None:
         self._starts += 1
         ours, theirs = socket.socketpair()
-        calm = {
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-        }
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", f"from src.tracking.writer import write; write({theirs.fileno()})"],
                 cwd=Path(__file__).parents[2],
-                env=calm | dict(os.environ),
+                env=_CALM | dict(os.environ),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # neither Ctrl-C nor a closed terminal reaches it

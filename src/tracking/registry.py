@@ -15,15 +15,16 @@ from typing import Any
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
+from mlflow.types.schema import AnyType, ColSpec, Schema
 
 from src.errors import UserError
 from src.tracking import RunRecord, absolute, masked
 from src.tracking.change import folder_digest
 from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
-from src.tracking.writer import PATIENCE
+from src.tracking.writer import PATIENCE, first_line
 
 VALUE, DATA, ALIAS = "lockstep.val", "lockstep.sha256", "lockstep.alias"
 _SOURCE = Path(__file__).parents[1]
@@ -61,7 +62,9 @@ def register(
             if not curable(error):
                 raise
             if time.monotonic() > began + PATIENCE:
-                raise UserError(f"tracking.uri={masked(uri)}: gone for {PATIENCE:.0f} s ({error}).") from error
+                raise UserError(
+                    f"tracking.uri={masked(uri)}: {first_line(error)}, for more than {PATIENCE:.0f} s."
+                ) from error
         time.sleep(1.0)
 
 
@@ -90,6 +93,10 @@ def _register(
             known = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
         run_id = runs.write(replace(record, model=None))
         alias = _crown(runs.client, known, value, higher_is_better, sha256)
+    except BaseException:
+        with suppress(Exception):
+            runs.kill_running()
+        raise
     finally:
         runs.release()
     address = f"models:/{name}/{known.version}"
@@ -115,11 +122,23 @@ def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any)
         loader_module="src.serving",
         data_path=str(bundle),
         code_paths=[str(_SOURCE)],
-        signature=infer_signature(example, Ensemble(bundle).predict(example)),
+        signature=_signature(example, Ensemble(bundle).predict(example)),
         input_example=example,
         pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in _PACKAGES],
     )
     return str(model.model_id)
+
+
+def _signature(example: Any, answer: Any) -> ModelSignature:
+    """As MLflow infers it, but that a table's cells are left to `data.transform` to check.
+
+    MLflow would refuse a whole number in a column that had fractions, and a missing word in one that had none.
+    """
+    inferred: ModelSignature = infer_signature(example, answer)
+    if hasattr(example, "columns"):
+        anything: Any = AnyType  # untyped
+        inferred.inputs = Schema([ColSpec(anything(), str(name)) for name in example.columns])
+    return inferred
 
 
 def _crown(client: MlflowClient, candidate: ModelVersion, value: float, higher_is_better: bool, sha256: str) -> str:

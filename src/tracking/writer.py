@@ -36,6 +36,11 @@ def write(pipe: int) -> None:
     _Writer(Connection(pipe)).work()
 
 
+def first_line(error: Exception) -> str:
+    """SQLAlchemy's messages go on with the statement."""
+    return str(error).partition("\n")[0].rstrip(".")
+
+
 class _Hurry(Exception):
     """The sweep is dead: what is not written by now waits for the next start."""
 
@@ -141,17 +146,16 @@ class _Writer:
             except UserError:
                 raise
             except Exception as error:
+                cause = f"tracking.uri={masked(self._address[0])}: {first_line(error)}"
                 if not curable(error):
                     if hopeless:
-                        raise UserError(f"tracking.uri={masked(self._address[0])}: {error}") from error
+                        raise UserError(f"{cause}.") from error
                     hopeless = True
                 failed_at = failed_at or time.monotonic()
                 ended = self._inbox.ended
                 if ended and time.monotonic() > max(ended, failed_at) + PATIENCE:
                     again = "the study is whole, so run the same command again to bring MLflow level"
-                    raise _Lost(
-                        f"tracking.uri={masked(self._address[0])}: gone for {PATIENCE:.0f} s ({error}); {again}."
-                    ) from error
+                    raise _Lost(f"{cause}, for more than {PATIENCE:.0f} s; {again}.") from error
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 

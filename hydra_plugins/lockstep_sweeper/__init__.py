@@ -1,0 +1,1 @@
+"""The one Hydra plugin that `-m` uses."""

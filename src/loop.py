@@ -1,0 +1,161 @@
+"""The loop of a sweep: the search proposes, the timetable orders, workers train, the study acknowledges.
+
+With the engine, the search and the timetable, this is all that decides a trial's numbers.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from src.errors import UserError
+from src.history import Reported, Trial, TrialState
+from src.population.cost import seconds_per_epoch
+from src.population.engine import Engine
+from src.population.member import Member, derived_seed
+from src.population.worker import Outcome, Task
+from src.search import Search
+from src.space import Space
+from src.study import Study
+from src.timetable import Segment, Timetable
+
+ALIKE = 3  # first trials that fail with one traceback: a bug, not a bad point
+MOST_SLOTS = 1024
+PATIENCE = 0.5  # seconds between two looks at the progress
+
+
+def slots(wanted: Any, n_trials: int, search: Search) -> int:
+    """How many trials are in flight: few for a search that learns from results, as many as fit for one that does not."""
+    if wanted != "auto":
+        return int(wanted)
+    return max(4, n_trials // 6) if search.learns else min(n_trials, MOST_SLOTS)
+
+
+class Loop:
+    """Takes a study, wherever it stands, to the end of its search."""
+
+    def __init__(
+        self, study: Study, search: Search, space: Space, meta: Mapping[str, Any], seed: int, metric: str
+    ) -> None:
+        """`metric`: the curve that is the objective."""
+        self.study, self.search, self.space, self.meta = study, search, space, meta
+        self.seed, self.metric = seed, metric
+        self.history = study.history
+        self.timetable = Timetable(study.history, study.attributes["slots"])
+        self.notes: set[str] = set()
+        self._tidied = 0
+        self._saved: dict[int, int] = {}  # epochs of the checkpoint that a trial goes on from
+
+    def run(self, engine: Engine) -> Iterator[Trial | None]:
+        """Yields each trial that has reported, or None now and then while waiting.
+
+        Raises:
+            UserError: the trials fail for a reason that is none of theirs.
+        """
+        study = self.study
+        self._sweep_folder()
+        if not self.search.done(self.history):
+            study.finish(False)
+            with study.together():
+                self._fill()
+        engine.submit([self._task(segment) for segment in self.timetable.running.values()])
+        while segment := self.timetable.next:
+            outcome = engine.result(_key(segment), PATIENCE)
+            if outcome is None:
+                yield None
+                continue
+            _refuse_broken_machine(outcome)
+            before = set(self.timetable.running.values())
+            with study.together():
+                self._report(segment, outcome)
+                self._fill()
+            self._drop_checkpoints()
+            engine.submit([self._task(s) for s in self.timetable.running.values() if s not in before])
+            yield self.history.trials[segment.trial]
+            self._stop_on_a_bug(outcome)
+        if not self.search.done(self.history):
+            raise UserError("search: it proposes nothing while nothing trains, and is not done")
+        study.finish(True)
+
+    def _fill(self) -> None:
+        """Give the free slots what the search proposes."""
+        while self.timetable.free and (proposals := self.search.propose(self.history, self.timetable.free)):
+            for proposal in proposals:
+                if proposal.trial is not None and proposal.epochs <= self.history.trials[proposal.trial].epochs:
+                    self.study.report(proposal.trial, [], {}, "pruned")
+                    continue
+                config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
+                self.study.start(proposal, distributions, config["epochs"], self._cost(config))
+            self.timetable.sync()
+
+    def _cost(self, config: Mapping[str, Any]) -> float:
+        """Virtual seconds an epoch."""
+        try:
+            return seconds_per_epoch(config, self.meta)
+        except Exception:  # a model that cannot be made: its worker says why, and the trial fails
+            return 1.0
+
+    def _report(self, segment: Segment, outcome: Outcome) -> None:
+        trial = self.history.trials[segment.trial]
+        new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
+        state: TrialState = "paused" if segment.stop == trial.target else "running"
+        if outcome.error:
+            state = "fail"
+        elif segment.stop == trial.full:
+            state = "complete"
+        self.study.report(trial.number, new.get(self.metric, []), new, state, outcome.error, outcome.seconds)
+        self.timetable.sync()
+        self.notes |= {outcome.note} - {""}
+
+    def _task(self, segment: Segment) -> Task:
+        trial = self.history.trials[segment.trial]
+        source = (trial.number, segment.start) if segment.start else trial.start_from
+        return Task(
+            _key(segment),
+            Member(self.space.config(trial.params), derived_seed(self.seed, trial.number)),
+            segment.stop,
+            self.study.checkpoint(*source) if source else None,
+            self.study.checkpoint(trial.number, segment.stop),
+        )
+
+    def _stop_on_a_bug(self, outcome: Outcome) -> None:
+        over = list(self.history.of("complete", "pruned", "fail"))
+        alike = len({(t.state, t.reason) for t in over}) == 1 and over[0].state == "fail"
+        if outcome.detail and alike and len(over) >= ALIKE:
+            raise UserError(f"the first {len(over)} trials failed alike: {over[0].reason}\n{outcome.detail}")
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------------
+
+    def _drop_checkpoints(self) -> None:
+        """Once the study has acknowledged them, those from which no trial goes on any more."""
+        sources = {trial.start_from for trial in self.history.of("running")}
+        for event in self.history.events[self._tidied :]:
+            if isinstance(event, Reported):
+                before = self._saved.pop(event.trial, 0)
+                if event.state not in ("pruned", "fail"):
+                    self._saved[event.trial] = event.epochs
+                if before != self._saved.get(event.trial) and (event.trial, before) not in sources:
+                    self.study.checkpoint(event.trial, before).unlink(missing_ok=True)
+        self._tidied = len(self.history.events)
+
+    def _sweep_folder(self) -> None:
+        """What a crash left: files half written, checkpoints that no trial goes on from. Those ahead of the study stay."""
+        trials = {trial.number: trial for trial in self.history.of("running", "paused", "complete")}
+        sources = {trial.start_from for trial in trials.values()}
+        for path in self.study.checkpoint(0, 0).parent.glob("*"):
+            match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
+            number, epoch = map(int, match.groups()) if match else (-1, 0)
+            if (number, epoch) not in sources and (number not in trials or epoch < trials[number].epochs):
+                path.unlink(missing_ok=True)
+        self._saved = {number: trial.epochs for number, trial in trials.items()}
+        self._tidied = len(self.history.events)
+
+
+def _key(segment: Segment) -> str:
+    return f"{segment.trial}-{segment.stop}"
+
+
+def _refuse_broken_machine(outcome: Outcome) -> None:
+    """A full disk or a lost file is no fault of the trial: stop before it is one in the study."""
+    if re.match(r"\[Errno \d+\]", outcome.error):
+        number = outcome.key.partition("-")[0]
+        raise UserError(f"trial {number}: {outcome.error}; the study is whole, so the same command goes on from here")

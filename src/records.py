@@ -1,0 +1,79 @@
+"""A study as MLflow shall show it: a run for the sweep, and one for each trial below it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from src.history import Trial
+from src.population.member import State
+from src.serving import write_bundle
+from src.space import Space
+from src.study import Study
+from src.tracking import RunRecord
+
+STATES: Mapping[str, Literal["FINISHED", "KILLED", "FAILED"]] = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "fail": "FAILED",
+}
+
+
+@dataclass(frozen=True)
+class Records:
+    """Made from the study alone, so that MLflow can be brought level with it at any time."""
+
+    study: Study
+    space: Space
+    label: str  # of the sweep, for people
+    model: str
+    params: Mapping[str, Any]  # of the sweep's own run
+    data: Path  # the prepared data's folder
+    meta: Mapping[str, Any]
+
+    def all(self, state: Literal["RUNNING", "FINISHED", "FAILED"]) -> list[RunRecord]:
+        """The sweep's run in `state`, and those of all trials."""
+        best, metric = self.study.history.best, self.study.attributes["metric"]
+        sweep = RunRecord(
+            key="sweep",
+            fingerprint=self.study.attributes["fingerprint"],
+            name=f"sweep {self.label}",
+            parent=None,
+            state=state,
+            params=self.params,
+            metrics={f"best/{metric}": best.values[-1]} if best and state == "FINISHED" else {},
+            tags={"lockstep.stage": "sweep", "lockstep.study": self.study.name, "model": self.model},
+            dataset=self.meta,
+        )
+        return [sweep, *(self.trial(trial) for trial in self.study.history.trials)]
+
+    def trial(self, trial: Trial) -> RunRecord:
+        """The run of one trial."""
+        return RunRecord(
+            key=f"trial-{trial.number}",
+            fingerprint=self.study.attributes["fingerprint"],
+            name=f"{self.model} {trial.number}",
+            parent="sweep",
+            state=STATES.get(trial.state, "RUNNING"),
+            params={**trial.params, "epochs": trial.full},
+            curves=self.study.curves[trial.number],
+            tags={
+                "lockstep.stage": "sweep",
+                "lockstep.trial": str(trial.number),
+                "lockstep.state": trial.state,
+                "lockstep.diagnosis": trial.reason,
+            },
+            dataset=self.meta,
+            model=self._bundle(trial),
+        )
+
+    def _bundle(self, trial: Trial) -> Path | None:
+        """The trial's model as MLflow loads it, once it is complete."""
+        if trial.state != "complete":
+            return None
+        bundle = self.study.folder / "models" / str(trial.number)
+        if not bundle.exists():
+            state = State.load(self.study.checkpoint(trial.number, trial.epochs))
+            member = {"config": self.space.config(trial.params), "weights": state.weights, "weight": 1.0}
+            write_bundle(bundle, self.meta, [member], self.data)
+        return bundle

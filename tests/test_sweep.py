@@ -1,0 +1,430 @@
+"""A sweep as a person runs it: the same table from any number of workers, killed or not, and MLflow level with it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from running import ROOT, Place, alive, end_all, kill, wait_until
+from safetensors.numpy import load_file
+
+SMALL = ("n_trials=12", "epochs=6", "seed=1")
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = Place(tmp_path_factory.mktemp("prepare"))
+    place.run(verb="prepare")
+    return place.folder / "data" / "prepared"
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays() -> Iterator[None]:
+    yield
+    end_all()
+
+
+@pytest.fixture
+def place(tmp_path: Path, prepared: Path) -> Place:
+    return Place(tmp_path, prepared)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Place:
+    """A sweep on two workers that ran through."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"), prepared)
+    place.run(*SMALL, "workers=2")
+    return place
+
+
+def check_tracking(place: Place) -> None:
+    """MLflow shows each trial once, in its state, with each point of its curves once, below the sweep's run."""
+    states = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
+    study = json.loads((place.out / "summary.json").read_text())
+    tag = "(SELECT value FROM tags WHERE run_uuid = r.run_uuid AND key = '{}')".format
+    runs = place.query(
+        f"SELECT run_uuid, status, {tag('lockstep.trial')}, {tag('lockstep.state')}, {tag('mlflow.parentRunId')} "
+        f"FROM runs r WHERE {tag('lockstep.fingerprint')} = '{study['fingerprint']}'"
+    )
+    assert Counter(place.query("SELECT status FROM runs"))[("RUNNING",)] == 0
+    parents = [run for run in runs if run[2] is None]
+    assert [run[1] for run in parents] == ["FINISHED"]
+    trials = {int(run[2]): run for run in runs if run[2] is not None}
+    assert len(runs) == len(trials) + 1
+    assert {int(row["number"]): (states[row["state"]], row["state"], parents[0][0]) for row in place.rows()} == {
+        number: (run[1], run[3], run[4]) for number, run in trials.items()
+    }
+    shown = Counter(
+        (uuid, key, step)
+        for uuid, key, step in place.query("SELECT run_uuid, key, step FROM metrics")
+        if "best/" not in key
+    )
+    names = [name for name in place.rows("curves")[0] if name not in ("number", "epoch")]
+    assert shown == {
+        (trials[int(row["number"])][0], name, int(row["epoch"])): 1 for row in place.rows("curves") for name in names
+    }
+
+
+def check_outputs(place: Place) -> None:
+    """The folder says of the best trial what its files say."""
+    summary = json.loads((place.out / "summary.json").read_text())
+    rows = place.rows()
+    complete = {int(row["number"]): float(row["value"]) for row in rows if row["state"] == "complete"}
+    assert summary["best_value"] == max(complete.values())
+    assert summary["best_number"] == min(n for n, value in complete.items() if value == summary["best_value"])
+    assert summary["states"] == {s: sum(row["state"] == s for row in rows) for s in ("complete", "pruned", "fail")}
+    assert sorted(path.name for path in (place.out / "weights").iterdir()) == sorted(
+        f"{n}.safetensors" for n in complete
+    )
+    with np.load(place.out / "predictions.npz") as predictions:
+        assert set(predictions) == {str(number) for number in complete}
+        y_val = np.load(place.folder / "data" / "prepared" / "digits" / "y_val.npy")
+        for number, value in complete.items():
+            hits = predictions[str(number)].argmax(1) == y_val
+            assert hits.mean() == pytest.approx(value)
+    best = yaml.safe_load((place.out / "best.yaml").read_text())
+    row = rows[summary["best_number"]]
+    assert float(row["params.optimizer.lr"]) == best["optimizer"]["lr"]
+    assert int(row["params.batch_size"]) == best["batch_size"]
+    hidden = load_file(place.out / "weights" / f"{summary['best_number']}.safetensors")
+    assert best["model"]["width"] in {shape for array in hidden.values() for shape in array.shape}
+
+
+# --- the figure ------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_the_same_on_one_worker_and_on_two(undisturbed: Place, place: Place) -> None:
+    place.run(*SMALL, "workers=1")
+    for name in ("trials.csv", "curves.csv", "best.yaml", "summary.json", "predictions.npz"):
+        assert (place.out / name).read_bytes() == (undisturbed.out / name).read_bytes(), name
+    for weights in (place.out / "weights").iterdir():
+        assert weights.read_bytes() == (undisturbed.out / "weights" / weights.name).read_bytes()
+
+
+def test_the_folder_and_mlflow_say_what_happened(undisturbed: Place) -> None:
+    check_outputs(undisturbed)
+    check_tracking(undisturbed)
+    states = {row["state"] for row in undisturbed.rows()}
+    assert states == {"complete", "pruned"}
+    timing = json.loads((undisturbed.out / "timing.json").read_text())
+    assert len(timing["trials"]) == 12
+    assert timing["wall_s"] >= timing["train_s"] > 0
+    assert 0 < timing["workers_busy"] <= 1
+    ids = {timing["mlflow_run_id"], *(trial["run_id"] for trial in timing["trials"].values())}
+    assert ids == {uuid for (uuid,) in undisturbed.query("SELECT run_uuid FROM runs")}
+
+
+def test_stopped_and_killed_and_resumed_it_comes_to_the_same_end(undisturbed: Place, place: Place) -> None:
+    """Each signal once, SIGKILL to everything, a second copy beside it, torn checkpoints, other code: then the end."""
+    for count, number in enumerate([signal.SIGKILL, *SIGNALS]):
+        process = place.start(*SMALL)
+        assert wait_until(lambda count=count: place.events() >= 1 + 2 * count, process), process.communicate()
+        if number == signal.SIGKILL:
+            kill(process)
+            for checkpoint in place.studies[0].glob("checkpoints/*"):
+                checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+            continue
+        if number == signal.SIGTERM:
+            second = place.run(*SMALL, ok=False)
+            assert second.stderr.strip() == (
+                f"error: the sweep of digits-mlp is running already (process {process.pid}); wait for it or stop it"
+            )
+        began = time.monotonic()
+        os.kill(process.pid, number)
+        _, err = process.communicate(timeout=30)
+        assert time.monotonic() - began < 5
+        assert process.returncode == 128 + number, err
+        assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from here"
+        assert "Traceback" not in err
+        wait_for_death(process.pid)
+        assert {status for (status,) in place.query("SELECT status FROM runs")} <= {"KILLED", "FAILED", "FINISHED"}
+        assert place.query("SELECT count(*) FROM runs WHERE status = 'KILLED'") != [(0,)]
+    place.run(*SMALL)
+    assert place.trials == undisturbed.trials
+    assert len(place.studies) == 1
+    check_outputs(place)
+    check_tracking(place)
+
+
+def wait_for_death(group: int) -> None:
+    end = time.monotonic() + 5
+    while found := alive(group):
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_the_whole_figure(tmp_path: Path, prepared: Path) -> None:
+    """64 trials of 20 epochs with TPE and ASHA: on one worker, on two, and killed at ten random moments."""
+    figure = ("n_trials=64", "epochs=20", "search=tpe", "search.pruner=asha")
+    one, two, killed = (Place(tmp_path / name, prepared) for name in ("one", "two", "killed"))
+    two.run(*figure, "workers=2")
+    timing = json.loads((two.out / "timing.json").read_text())
+    print({key: value for key, value in timing.items() if key != "trials"})
+    one.run(*figure, "workers=1")
+    draw, kills = random.Random(0), 0
+    while kills < 10:
+        process = killed.start(*figure)
+        begun = killed.events()
+        draws = draw.randint(0, 10)
+        if wait_until(lambda begun=begun, draws=draws: killed.events() >= begun + draws, process):
+            time.sleep(draw.uniform(0.0, 0.3))
+            kill(process)
+            kills += 1
+        else:
+            assert process.wait() == 0
+            break
+    killed.run(*figure)
+    assert kills == 10
+    assert one.trials == two.trials == killed.trials
+    assert (one.out / "curves.csv").read_bytes() == (killed.out / "curves.csv").read_bytes()
+    for place in (one, two, killed):
+        check_outputs(place)
+        check_tracking(place)
+
+
+# --- running again ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(undisturbed: Place, tmp_path: Path) -> Place:
+    """A copy of the finished sweep to go on with."""
+    place = Place(tmp_path / "copy")
+    shutil.copytree(undisturbed.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    return place
+
+
+def test_a_rerun_trains_nothing_and_a_larger_total_goes_on(undisturbed: Place, finished: Place) -> None:
+    journal = finished.studies[0] / "journal.log"
+    before, trials = journal.read_bytes(), finished.trials
+    (finished.out / ".trials.csv.abcd.tmp").write_text("half written")
+    finished.run(*SMALL)
+    assert journal.read_bytes() == before
+    assert finished.trials == trials
+    timing = json.loads((finished.out / "timing.json").read_text())
+    assert timing["trials_per_minute"] == 0
+    assert not list(finished.out.glob(".*"))
+    check_tracking(finished)
+
+    (finished.out / "weights" / "999.safetensors").write_text("of another sweep")
+    finished.run("n_trials=15", *SMALL[1:])
+    assert len(finished.rows()) == 15
+    assert [row["params.optimizer.lr"] for row in finished.rows()][:12] == [
+        row["params.optimizer.lr"] for row in undisturbed.rows()
+    ]
+    assert journal.read_bytes().startswith(before)
+    check_outputs(finished)
+    check_tracking(finished)
+
+
+@pytest.mark.slow
+def test_a_fresh_study_trains_anew_and_another_config_is_another_study(finished: Place) -> None:
+    journal, trials = finished.studies[0] / "journal.log", finished.trials
+    before = journal.read_bytes()
+    finished.run(*SMALL, "study.fresh=true")
+    assert len(finished.studies) == 2
+    assert journal.read_bytes() == before
+    assert finished.trials == trials
+    check_outputs(finished)
+    for count, word in enumerate(("epochs=1", "model.activation=gelu", "model.depth=1", "slots=3"), start=3):
+        finished.run("n_trials=3", "search=random", "epochs=2", word)
+        assert len(finished.studies) == count, word
+
+
+@pytest.mark.slow
+def test_changed_code_is_refused_accepted_and_recorded(prepared: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in ("src", "conf"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    place = Place(tmp_path / "place", prepared, project)
+    process = place.start(*SMALL)
+    assert wait_until(lambda: place.events() >= 1, process)
+    kill(process)
+    optim = project / "src" / "optim.py"
+    plain = optim.read_text()
+    optim.write_text(f"# a comment\n{plain}")
+    process = place.start(*SMALL)
+    before = place.events()
+    assert wait_until(lambda: place.events() > before, process), "a comment is no code"
+    kill(process)
+    optim.write_text(f"{plain}\nNEW = 1\n")
+    refused = place.run(*SMALL, ok=False)
+    assert refused.stderr.strip() == (
+        f"error: study {place.studies[0].name} is unfinished and src/optim.py has changed since; "
+        "study.accept_code=true goes on with it, study.fresh=true starts anew"
+    )
+    place.run(*SMALL, "study.accept_code=true")
+    assert len(place.studies) == 1
+    assert len(place.rows()) == 12
+    assert '"accepted"' in (place.studies[0] / "journal.log").read_text()
+    check_tracking(place)
+
+
+# --- trials that fail ------------------------------------------------------------------------------------------------
+
+
+def test_diverged_trials_fail_and_are_never_best(place: Place) -> None:
+    place.run(
+        "optimizer=sgd", "n_trials=10", "epochs=2", "search=random", "space.optimizer.lr.high=1e20", "model.norm=none"
+    )
+    failed = [row for row in place.rows() if row["state"] == "fail"]
+    assert 0 < len(failed) < 10
+    assert {(row["diagnosis"], row["value"]) for row in failed} == {("diverged", "")}
+    check_outputs(place)
+    states = dict(place.query("SELECT status, count(*) FROM runs GROUP BY status"))
+    assert states["FAILED"] == len(failed)
+
+
+def test_when_every_trial_fails_the_commonest_reason_comes_first(place: Place) -> None:
+    place.out.mkdir(parents=True)
+    (place.out / "best.yaml").write_text("of an earlier sweep")
+    failed = place.run("optimizer=sgd", "optimizer.lr=1e30", "n_trials=5", "epochs=2", "search=random", ok=False)
+    assert failed.stderr.strip().splitlines()[-1] == (
+        "error: no trial of digits-mlp is complete: 5 of 5 failed with: diverged"
+    )
+    assert [row["state"] for row in place.rows()] == ["fail"] * 5
+    assert not (place.out / "best.yaml").exists()
+    assert not (place.out / "predictions.npz").exists()
+    assert place.query("SELECT status, count(*) FROM runs GROUP BY status") == [("FAILED", 6)]
+
+
+BROKEN = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, *, input_shape: tuple[int, ...], n_outputs: int, width: int) -> None:
+        super().__init__()
+        if width == 3:
+            raise RuntimeError("three is no width")
+        self.layer = nn.Linear(64, n_outputs)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+"""
+CONFIG = """# @package _global_
+model: {name: mlp, _target_: broken.Net, width: 3}
+"""
+
+
+@pytest.fixture
+def broken(place: Place) -> Iterator[tuple[str, ...]]:
+    """A model of the user's that has a bug for one width."""
+    (place.folder / "broken.py").write_text(BROKEN)
+    group = place.folder / "mine" / "model"
+    group.mkdir(parents=True)
+    (group / "broken.yaml").write_text(CONFIG)
+    return ("--config-dir", "mine", "model=broken", "trusted=[broken]", "epochs=2", "search=random", "slots=4")
+
+
+def test_the_same_bug_in_the_first_trials_stops_the_sweep(place: Place, broken: tuple[str, ...]) -> None:
+    stopped = place.run(*broken, "n_trials=40", ok=False)
+    assert "error: the first 3 trials failed alike: three is no width" in stopped.stderr
+    assert stopped.stderr.count("Traceback") == 1
+    assert "broken.py" in stopped.stderr
+    assert place.query("SELECT count(*) FROM runs WHERE status = 'RUNNING'") == [(0,)]
+
+
+@pytest.mark.slow
+def test_a_bug_for_some_points_fails_these_only(place: Place, broken: tuple[str, ...]) -> None:
+    place.run(*broken, "n_trials=8", "+space.model.width={type: int, low: 1, high: 4}", "seed=0")
+    states = {(int(row["params.model.width"]) == 3, row["state"]) for row in place.rows()}
+    assert states == {(True, "fail"), (False, "complete")}
+    assert {row["diagnosis"] for row in place.rows()} == {"", "three is no width"}
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+@pytest.mark.parametrize("room", ["200k", "1m"])
+def test_a_full_disk_is_one_clear_error_and_the_sweep_goes_on_later(
+    undisturbed: Place, place: Place, room: str
+) -> None:
+    """Too small for a few checkpoints, or for all."""
+    disk = place.folder / ".lockstep"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        full = place.run(*SMALL, ok=False)
+        errors = [line for line in full.stderr.splitlines() if "error" in line.lower()]
+        assert len(errors) == 1
+        assert "No space left on device" in errors[0]
+        assert "goes on" in errors[0]
+        assert "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        place.run(*SMALL)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert place.trials == undisturbed.trials
+    check_outputs(place)
+    check_tracking(place)
+
+
+@pytest.mark.slow
+def test_a_clock_that_jumps_by_an_hour_changes_nothing(undisturbed: Place, place: Place, tmp_path: Path) -> None:
+    """In every process: each look at the wall clock is an hour later, or earlier, than the last."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(
+        "import itertools, time\n"
+        "real, jumps = time.time, itertools.cycle([0, 3600, -3600])\n"
+        "time.time = lambda: real() + next(jumps)\n"
+    )
+    place.run(*SMALL, first_path=hooks)
+    assert place.trials == undisturbed.trials
+    check_tracking(place)
+
+
+@pytest.mark.slow
+def test_a_database_as_storage_gives_the_same_table(undisturbed: Place, place: Place) -> None:
+    words = (*SMALL, "storage=sqlite:///optuna.db")
+
+    def results() -> int:
+        return sum(len(s.trials) for s in studies()) if (place.folder / "optuna.db").exists() else 0
+
+    def studies() -> list[optuna.Study]:
+        try:
+            names = optuna.get_all_study_names(url)
+            return [optuna.load_study(study_name=name, storage=url) for name in names]
+        except Exception:  # it is being made
+            return []
+
+    url = f"sqlite:///{place.folder}/optuna.db"
+    for count in (3, 6):
+        process = place.start(*words)
+        assert wait_until(lambda count=count: results() >= count, process)
+        kill(process)
+    place.run(*words)
+    assert place.trials == undisturbed.trials
+    check_tracking(place)
+    (study,) = studies()
+    curve = [float(row["val/accuracy"]) for row in place.rows("curves") if row["number"] == "0"]
+    assert list(study.trials[0].intermediate_values.values()) == curve
+
+
+@pytest.mark.slow
+def test_a_conditional_space_killed_and_on_other_workers(place: Place, tmp_path: Path, prepared: Path) -> None:
+    words = ("choose={optimizer: [sgd, adamw]}", "n_trials=20", "epochs=6", "search=tpe")
+    other = Place(tmp_path / "other", prepared)
+    other.run(*words, "workers=1")
+    process = place.start(*words)
+    assert wait_until(lambda: place.events() >= 15, process)
+    kill(process)
+    place.run(*words)
+    assert place.trials == other.trials
+    assert {row["params.optimizer"] for row in place.rows()} == {"sgd", "adamw"}
+    check_tracking(place)

@@ -1,0 +1,154 @@
+"""The MLflow UI over a real sweep, as a person would look at it: driven in a headless Chromium."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+ROOT = Path(__file__).parent.parent
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed (Debian: chromium-driver)"),
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small sweep of two models and a registered ensemble."""
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "params.yaml").write_text("models: [linear]\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for words in (
+        ["src.prepare"],
+        ["src.sweep", "model=linear", "n_trials=6", "epochs=3"],
+        ["src.train", "model=linear", "members.n=2"],
+        ["src.ensemble"],
+    ):
+        subprocess.run([sys.executable, "-m", *words], cwd=folder, env=environment, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(project: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        "sqlite:///mlflow.db",
+        "--host",
+        "127.0.0.1",
+    ]
+    command += ["--port", str(port), "--allowed-hosts", f"127.0.0.1:{port}", "--workers", "1"]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    log = (project / "ui.log").open("w")
+    process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            try:
+                urllib.request.urlopen(address, timeout=2).read()
+                break
+            except OSError:
+                assert process.poll() is None, (project / "ui.log").read_text()
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1900,1200",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(f"--{flag}")
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def text_with(browser: webdriver.Chrome, *words: str) -> str:
+    """The page's text once it has all of the words."""
+
+    def shown(driver: webdriver.Chrome) -> str | None:
+        text = driver.find_element(By.TAG_NAME, "body").text
+        return text if all(word in text for word in words) else None
+
+    found = WebDriverWait(browser, 60, ignored_exceptions=[Exception]).until(shown)
+    assert found
+    return str(found)
+
+
+def run_names(browser: webdriver.Chrome) -> list[str]:
+    """The names in the table of runs, from top to bottom."""
+    script = "return [...document.querySelectorAll('[role=row] a[href*=\"/runs/\"]')].map(a => a.textContent)"
+    return list(browser.execute_script(script))
+
+
+def test_trials_are_nested_under_their_sweep(server: str, browser: webdriver.Chrome) -> None:
+    browser.get(f"{server}/#/experiments/1/runs")
+    text_with(browser, "sweep digits-linear", "train linear")
+    assert not any(name.startswith("linear ") for name in run_names(browser))
+    for button in browser.find_elements(By.XPATH, "//*[@role='row']//button[not(@role)]"):
+        with contextlib.suppress(WebDriverException):
+            button.click()
+    WebDriverWait(browser, 30).until(lambda b: {f"linear {k}" for k in range(6)} <= set(run_names(b)))
+
+
+def test_runs_sort_by_validation_accuracy(project: Path, server: str, browser: webdriver.Chrome) -> None:
+    query = """select r.name, m.value from runs r join latest_metrics m on m.run_uuid = r.run_uuid
+               where m.key = 'val/accuracy' and r.name like 'linear _'"""
+    with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as database:
+        accuracy = dict(database.execute(query).fetchall())
+    browser.get("about:blank")
+    browser.get(f"{server}/#/experiments/1/runs?orderByKey=metrics.%60val%2Faccuracy%60&orderByAsc=false")
+    text_with(browser, "linear 0", "linear 5")
+    shown = [accuracy[name] for name in run_names(browser) if name in accuracy]
+    assert len(shown) == 6
+    assert shown == sorted(shown, reverse=True)
+
+
+def test_a_trial_has_its_curves(project: Path, server: str, browser: webdriver.Chrome) -> None:
+    run_id = json.loads((project / "outputs/sweep/linear/timing.json").read_text())["trials"]["0"]["run_id"]
+    browser.get(f"{server}/#/experiments/1/runs/{run_id}/model-metrics")
+    text_with(browser, "linear 0 (train/loss)", "linear 0 (val/accuracy)")
+    WebDriverWait(browser, 60).until(lambda b: b.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path"))
+
+
+def test_the_ensemble_is_registered_as_champion(server: str, browser: webdriver.Chrome) -> None:
+    browser.get(f"{server}/#/models/digits")
+    assert "champion" in text_with(browser, "Version 1", "champion")

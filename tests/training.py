@@ -1,0 +1,142 @@
+"""What the tests of training share: small data in memory, configs, members, populations."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from src.config import make
+from src.population.member import Member, State
+from src.population.population import Population, Rows
+
+MLP = {"name": "mlp", "width": 32, "depth": 2, "activation": "relu", "norm": "none", "dropout": 0.0}
+MLP |= {"embedding": "none", "embedding_dim": 4}
+CNN = {"name": "cnn", "channels": 4, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.0}
+ADAMW = {"name": "adamw", "lr": 3e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
+SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
+CONSTANT = {"name": "constant"}
+COSINE = {"name": "cosine", "warmup": 0.1, "final": 0.01}
+N_TRAIN = 420
+SECTIONS = {
+    "model": {"mlp": MLP, "cnn": CNN, "linear": {"name": "linear"}},
+    "optimizer": {"adamw": ADAMW, "sgd": SGD},
+    "schedule": {"constant": CONSTANT, "cosine": COSINE},
+}
+
+
+def config(
+    model: str | Mapping[str, Any] = "mlp",
+    optimizer: str = "adamw",
+    schedule: str = "constant",
+    batch_size: int = 64,
+    epochs: int = 10,
+    label_smoothing: float = 0.0,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A trial's config; a change goes to the section that has its key."""
+    names = {"optimizer": optimizer, "schedule": schedule}
+    sections = {group: dict(SECTIONS[group][name]) for group, name in names.items()}
+    sections["model"] = dict(SECTIONS["model"][model]) if isinstance(model, str) else dict(model)
+    for key, value in changes.items():
+        next(section for section in sections.values() if key in section)[key] = value
+    rest = {"training": {"label_smoothing": label_smoothing}, "batch_size": batch_size, "epochs": epochs}
+    return {**sections, **rest}
+
+
+@lru_cache
+def digits(n_train: int = N_TRAIN, n_val: int = 103) -> Rows:
+    """Digits as flat rows."""
+    x, y = load_digits(return_X_y=True)
+    x = torch.from_numpy((x - x.mean()) / x.std()).float()
+    return rows(x, torch.from_numpy(y).long(), n_train, n_val, n_classes=10)
+
+
+@lru_cache
+def images(n_train: int = N_TRAIN, n_val: int = 103) -> Rows:
+    """Digits as images."""
+    flat = digits(n_train, n_val)
+    meta = {**flat.meta, "input_shape": [1, 8, 8]}
+    return Rows(meta, flat.x_train.view(-1, 1, 8, 8), flat.y_train, flat.x_val.view(-1, 1, 8, 8), flat.y_val)
+
+
+CARDINALITIES = [5, 100, 3]  # the second has too many for one-hot columns
+
+
+@lru_cache
+def table(task: str = "classification", n_train: int = N_TRAIN, n_val: int = 103) -> Rows:
+    """4 numbers (the last is yes/no) and 3 categories, of which the classes, or a mean of 50 and a spread of 7, follow."""
+    draw = np.random.default_rng(7)
+    n = n_train + n_val
+    numbers = draw.normal(size=(n, 4))
+    numbers[:, 3] = numbers[:, 3] > 0
+    categories = np.stack([draw.integers(0, c, n) for c in CARDINALITIES], 1)
+    signal = numbers[:, 0] - numbers[:, 1] ** 2 + 2 * (categories[:, 1] % 2) + (categories[:, 0] == 2)
+    signal = (signal - signal.mean()) / signal.std() + draw.normal(0, 0.1, n)
+    x = torch.from_numpy(np.concatenate([numbers, categories], 1)).float()
+    bins = [np.quantile(numbers[:, k], np.linspace(0, 1, 9)).tolist() for k in range(3)] + [[0.0, 1.0]]
+    more = {"categories": CARDINALITIES, "bins": bins}
+    if task == "classification":
+        return rows(x, torch.from_numpy(np.digitize(signal, [-0.5, 0.5])).long(), n_train, n_val, n_classes=3, **more)
+    target = {"task": "regression", "target_mean": 50.0, "target_std": 7.0}
+    return rows(x, torch.from_numpy(signal).float(), n_train, n_val, n_classes=0, **more, **target)
+
+
+def rows(x: Tensor, y: Tensor, n_train: int, n_val: int, **meta: Any) -> Rows:
+    known = {"task": "classification", "categories": [], "bins": [], "target_mean": 0.0, "target_std": 1.0}
+    known |= {"n_train": n_train, "n_val": n_val, "input_shape": list(x.shape[1:])}
+    end = n_train + n_val
+    return Rows(known | meta, x[:n_train], y[:n_train], x[n_train:end], y[n_train:end])
+
+
+def population(
+    members: Sequence[Member], data: Rows, states: Sequence[State | None] | None = None, fused: bool | None = None
+) -> Population:
+    def optimizer(config: Mapping[str, Any]) -> Any:
+        return make("optimizer", config["optimizer"], ())
+
+    def schedule(config: Mapping[str, Any]) -> Any:
+        return make("schedule", config["schedule"], ())
+
+    return Population(members, data, optimizer, schedule, states, fused)
+
+
+def trained(
+    members: Sequence[Member],
+    data: Rows,
+    epochs: int,
+    states: Sequence[State | None] | None = None,
+    fused: bool | None = None,
+) -> list[State]:
+    """The members after so many epochs more, in one population."""
+    group = population(members, data, states, fused)
+    for _ in range(epochs):
+        group.epoch()
+    return [group.save(k) for k in range(len(members))]
+
+
+def assert_same(one: State, other: State) -> None:
+    """Bit for bit: weights, optimizer, curves, predictions."""
+    assert one.epoch == other.epoch
+    assert tensors(one).keys() == tensors(other).keys()
+    for name, a in tensors(one).items():
+        b = tensors(other)[name]
+        assert torch.equal(a, b), f"{name} differs by {(a.double() - b.double()).abs().max():.2g}"
+    assert one.curves == other.curves
+
+
+def tensors(state: State) -> dict[str, Tensor]:
+    return {**state.weights, **state.optimizer, "predictions": state.predictions}
+
+
+def digest(states: Sequence[State]) -> str:
+    total = hashlib.sha256()
+    for state in states:
+        for name, tensor in tensors(state).items():
+            total.update(name.encode() + tensor.numpy().tobytes())
+        total.update(repr(state.curves).encode())
+    return total.hexdigest()
