@@ -7,6 +7,7 @@ could be left out. Prints one line of JSON.
     python benchmarks/peer_optuna.py --trials 64 --sampler tpe --pruner none --folder /tmp/peer
 """
 
+# ruff: noqa: E402 (the clock starts before the imports)
 from __future__ import annotations
 
 import time
@@ -17,6 +18,7 @@ import argparse
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +93,7 @@ class Worker:
             raise optuna.TrialPruned
         return curve[-1]["val/accuracy"]
 
-    def epochs(self, model: nn.Module, config: dict[str, Any]) -> Any:
+    def epochs(self, model: nn.Module, config: dict[str, Any]) -> Iterator[dict[str, float]]:
         """Train; yields the figures of each epoch."""
         batch = config["batch_size"]
         optimizer = torch.optim.AdamW(
@@ -101,10 +103,10 @@ class Worker:
         for _ in range(self.args.epochs):
             model.train()
             total = torch.zeros(())
-            for rows in torch.randperm(len(self.x_train)).split(batch):
+            for rows in torch.split(torch.randperm(len(self.x_train)), batch):
                 loss = cross_entropy(model(self.x_train[rows]), self.y_train[rows])
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total += loss.detach() * len(rows)
             schedule.step()
@@ -118,12 +120,20 @@ class Worker:
         return {"val/loss": cross_entropy(logits, self.y_val).item(), "val/accuracy": hits.item()}
 
     def log(
-        self, number: int, config: dict[str, Any], curve: list[dict[str, float]], model: nn.Module, began: float, state: str
+        self,
+        number: int,
+        config: dict[str, Any],
+        curve: list[dict[str, float]],
+        model: nn.Module,
+        began: float,
+        state: str,
     ) -> None:
         """The trial's run: parameters, every epoch's figures and the weights."""
         run = self.client.create_run(self.experiment, int(1000 * began), run_name=f"trial {number}")
         now = int(1000 * time.time())
-        points = [Metric(name, value, now, step) for step, point in enumerate(curve, 1) for name, value in point.items()]
+        points = [
+            Metric(name, value, now, step) for step, point in enumerate(curve, 1) for name, value in point.items()
+        ]
         params = [Param(name, str(value)) for name, value in config.items()]
         tags = [RunTag("trial", str(number))]
         self.client.log_batch(run.info.run_id, points, params, tags, synchronous=True)

@@ -44,7 +44,7 @@ from src.timetable import Timetable  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 FULL_TRAININGS = 100
-MOST_SLOTS = 1024  # as in src/sweep.py
+FEW_SLOTS, MOST_SLOTS = 4, 1024  # as in src/loop.py
 MOST_TRIALS = 5000
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 NOT_ON_TABLES = {"pbt": "a table does not know weights that change hands", "replay": "needs the study that it replays"}
@@ -160,7 +160,7 @@ def search(strategy: str, task: tables.Task, seed: int, meter: tables.Meter, n_t
     spec = Spec(task.space, task.direction, n_trials, task.epochs, seed)
     chosen = make("search", section, (), spec)
     history = History(task.direction)
-    slots = slots or (max(4, n_trials // 6) if chosen.learns else min(n_trials, MOST_SLOTS))
+    slots = slots or (FEW_SLOTS if chosen.learns else min(n_trials, MOST_SLOTS))
     timetable = Timetable(history, slots)
     fill = partial(_fill, chosen, history, timetable, task)
     fill()

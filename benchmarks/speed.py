@@ -26,7 +26,6 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FIXED_NET = ["model.width=64", "model.depth=2", "model.dropout=0", "batch_size=32"]
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: grandchildren whose parent is gone become ours, and their time is counted
 
 
@@ -44,31 +43,31 @@ CASES = {
     "full": Case(
         "64 trials, full space, TPE, no pruning",
         64,
-        ["search=tpe", "search.pruner=none"],
+        ["experiment=anchors", "search.pruner=none"],
         ["--sampler=tpe", "--pruner=none"],
     ),
     "asha": Case(
         "64 trials, full space, TPE, ASHA",
         64,
-        ["search=tpe", "search.pruner=asha"],
+        ["experiment=anchors", "search.pruner=asha"],
         ["--sampler=tpe", "--pruner=asha"],
     ),
     "hyperband": Case(
         "64 trials, full space, TPE, ASHA against Hyperband",
         64,
-        ["search=tpe", "search.pruner=asha"],
+        ["experiment=anchors", "search.pruner=asha"],
         ["--sampler=tpe", "--pruner=hyperband"],
     ),
     "fixed": Case(
         "256 trials, fixed 64-64 net, batch 32, random",
         256,
-        ["search=random", "search.pruner=none", *FIXED_NET],
+        ["experiment=fixed_net"],
         ["--sampler=random", "--pruner=none", "--fixed-net"],
     ),
     "random": Case(
         "256 trials, full space, random",
         256,
-        ["search=random", "search.pruner=none"],
+        ["experiment=anchors", "search=random"],
         ["--sampler=random", "--pruner=none"],
     ),
 }
@@ -87,8 +86,7 @@ class Run:
 def ours(case: Case, folder: Path) -> list[str]:
     """Lockstep's command."""
     places = [f"study.root={folder}/study", f"tracking.uri=sqlite:///{folder}/mlflow.db", f"outputs={folder}/outputs"]
-    budget = ["data=digits", "model=mlp", f"n_trials={case.trials}", "epochs=20"]
-    return [sys.executable, "-m", "src.sweep", *case.ours, *budget, *places]
+    return [sys.executable, "-m", "src.sweep", *case.ours, f"n_trials={case.trials}", *places]
 
 
 def peer(case: Case, folder: Path) -> list[str]:
@@ -148,11 +146,14 @@ def run_peer(case: Case) -> Run:
 
 def compare(case: Case, repetitions: int) -> tuple[list[Run], list[Run]]:
     """Ours, peer, ours, peer, ..."""
-    mine, theirs = [], []
+    mine: list[Run] = []
+    theirs: list[Run] = []
     for repetition in range(repetitions):
         for runs, run in ((mine, run_ours), (theirs, run_peer)):
             runs.append(run(case))
-            print(f"{case.title}: {run.__name__} {repetition + 1}/{repetitions} {runs[-1]}", file=sys.stderr, flush=True)
+            print(
+                f"{case.title}: {run.__name__} {repetition + 1}/{repetitions} {runs[-1]}", file=sys.stderr, flush=True
+            )
     return mine, theirs
 
 
@@ -178,7 +179,7 @@ def table(results: dict[str, tuple[list[Run], list[Run]]]) -> str:
 
 
 def _median(runs: list[Run], field: str) -> float:
-    return statistics.median(getattr(run, field) for run in runs)
+    return float(statistics.median(getattr(run, field) for run in runs))
 
 
 def main() -> None:
@@ -192,7 +193,11 @@ def main() -> None:
         measure([sys.executable, "-m", "src.prepare", "data=digits"])
 
     results = {name: compare(CASES[name], args.repetitions) for name in args.cases}
-    machine = {"cores": len(os.sched_getaffinity(0)), "processor": platform.machine(), "python": platform.python_version()}
+    machine = {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
     runs = {n: {"ours": [asdict(r) for r in m], "peer": [asdict(r) for r in t]} for n, (m, t) in results.items()}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "speed.json").write_text(json.dumps({"machine": machine, "runs": runs}, indent=2) + "\n")

@@ -67,7 +67,12 @@ def main(config: Config) -> None:
         "test": score(task, test[single], y_test),
     }
     places, weights = chosen[winner]
-    metrics: dict[str, Any] = {"chosen": winner, **ensembles[winner], "best_single": best_single, "ensembles": ensembles}
+    metrics: dict[str, Any] = {
+        "chosen": winner,
+        **ensembles[winner],
+        "best_single": best_single,
+        "ensembles": ensembles,
+    }
     out = outputs / "ensemble"
     predictions = {"y_test": y_test, "test": joined([test[k] for k in places], weights), "best_single": test[single]}
     write_npz(out / "predictions.npz", predictions)

@@ -24,13 +24,16 @@ class Stopped(BaseException):
         self.number = number
 
 
-def stage(main: Callable[[Any], None], components: bool = True) -> Callable[[], None]:
+def stage(main: Callable[[Any], None], components: bool = True, workers: bool = False) -> Callable[[], None]:
     """Make `main(config)` a verb: `python -m src.<verb> [Hydra overrides]`.
 
     `components`: whether it uses any; one that does not need not import them to check their options.
+    `workers`: whether it trains on worker processes, which can get ready while it reads its config.
     """
 
     def run() -> None:
+        if workers and not any(word.startswith("-") for word in sys.argv[1:]):
+            _prepare_workers()
         import hydra
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
@@ -56,6 +59,14 @@ def stage(main: Callable[[Any], None], components: bool = True) -> Callable[[], 
             sys.exit(1)
 
     return run
+
+
+def _prepare_workers() -> None:
+    """Start the process from which the engine's workers fork: it imports what they need while this one reads its config."""
+    from multiprocessing import forkserver
+
+    multiprocessing.set_forkserver_preload(["src.population.worker"])
+    forkserver.ensure_running()
 
 
 def _task(main: Callable[[Any], None], components: bool) -> Callable[[Any], None]:

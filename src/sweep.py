@@ -6,6 +6,7 @@ python -m src.sweep [model=mlp search=tpe n_trials=64 ...]
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 GO_ON = "the study is whole, so the same command goes on from here"
 
 
-@stage
+@partial(stage, workers=True)
 def main(config: Config) -> None:
     """Run or resume the sweep and write `outputs/sweep/<model>/`."""
     from src import exports

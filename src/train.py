@@ -5,6 +5,7 @@ python -m src.train [model=mlp members=seeds]
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 CODE = ("config.py", "data.py", "members", "models", "optim.py", "population")  # what can change a member's numbers
 
 
-@stage
+@partial(stage, workers=True)
 def main(config: Config) -> None:
     """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
     import json

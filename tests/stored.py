@@ -4,6 +4,7 @@ python tests/stored.py FOLDER STORAGE SEARCH: prints the number of events that t
 """
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,4 @@ if __name__ == "__main__":
     print(len(sweep.history.events), flush=True)
     while sweep.step():
         print(len(sweep.history.events), flush=True)
+        time.sleep(0.01)  # training

@@ -124,11 +124,29 @@ def test_a_proposal_changes_nothing_and_never_exceeds_what_was_asked(
         assert before == (found.history.events, [t.state for t in found.history.trials])
 
 
+def test_however_many_of_a_batch_a_crash_lets_through_the_rest_is_the_same(
+    case: tuple[Callable[[], Search], Sweep],
+) -> None:
+    """More slots than before: ends, promotions and new points are proposed together."""
+    make_one, live = case
+    for count in range(0, len(live.ops), 3):
+        whole = live.rebuilt(make_one(), count, slots=9)
+        whole.fill()
+        for part in range(count, min(len(whole.ops), count + 4)):
+            again = whole.rebuilt(make_one(), part)
+            again.fill()
+            assert again.ops == whole.ops
+
+
 def test_another_history_in_the_same_object_is_read_anew(case: tuple[Callable[[], Search], Sweep]) -> None:
     make_one, live = case
-    used = live.search  # has followed the whole sweep
-    for count in (0, len(live.ops) // 2):
-        fresh, other = live.rebuilt(make_one(), count), live.rebuilt(used, count)
+    space = live.search.pruning.spec.space  # type: ignore[attr-defined]
+    drawn = make("search", section("random"), (), Spec(space, "minimize", 30, EPOCHS, 5))
+    strange = Sweep(drawn, fails=lambda params: not fails(params)).run()
+    for count in range(10, len(strange.ops), 20):
+        used = make_one()
+        live.rebuilt(used, count).fill()
+        fresh, other = strange.rebuilt(make_one(), count), strange.rebuilt(used, count)
         fresh.fill()
         other.fill()
         assert fresh.ops == other.ops
@@ -198,6 +216,9 @@ def test_a_grid_visits_each_point_once(space: str) -> None:
     branch = len(list(product(*points)))
     assert len(live.history.trials) == (branch if space == "flat" else branch + branch + 1)
     assert len({repr(sorted(t.params.items())) for t in live.history.trials}) == len(live.history.trials)
+    for trial in live.history.trials:
+        for name, distribution in SPACES[space](False).distributions(trial.params).items():
+            assert distribution._contains(distribution.to_internal_repr(trial.params[name]))
 
 
 def test_a_grid_refuses_what_has_no_end() -> None:

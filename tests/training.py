@@ -1,8 +1,10 @@
 """What the tests of training share: small data in memory, configs, members, populations."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 from src.config import make
 from src.population.member import Member, State
 from src.population.population import Population, Rows
+from src.population.worker import Bench
 
 MLP = {"name": "mlp", "width": 32, "depth": 2, "activation": "relu", "norm": "none", "dropout": 0.0}
 MLP |= {"embedding": "none", "embedding_dim": 4}
@@ -91,6 +94,17 @@ def rows(x: Tensor, y: Tensor, n_train: int, n_val: int, **meta: Any) -> Rows:
     known |= {"n_train": n_train, "n_val": n_val, "input_shape": list(x.shape[1:])}
     end = n_train + n_val
     return Rows(known | meta, x[:n_train], y[:n_train], x[n_train:end], y[n_train:end])
+
+
+def bench(data: Rows, folder: Path) -> Bench:
+    """The data as `prepare` would leave it, for workers; they may name the modules of `zoo`."""
+    for part in ("x_train", "y_train", "x_val", "y_val"):
+        array = getattr(data, part).numpy()
+        if part[0] == "y" and not data.classification:
+            array = array * np.float32(data.meta["target_std"]) + np.float32(data.meta["target_mean"])
+        np.save(folder / part, array)
+    (folder / "meta.json").write_text(json.dumps(data.meta))
+    return Bench(folder, "cpu", ("zoo",))
 
 
 def population(

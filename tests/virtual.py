@@ -105,14 +105,14 @@ class Sweep:
             self.fill()
         raise AssertionError("the search does not end")
 
-    def rebuilt(self, search: Search, count: int) -> "Sweep":
+    def rebuilt(self, search: Search, count: int, slots: int | None = None) -> "Sweep":
         """Another process, which finds the first `count` changes in the study."""
-        again = Sweep(search, self.slots, self.cost, self.fails)
+        again = Sweep(search, slots or self.slots, self.cost, self.fails)
         for op in self.ops[:count]:
             if op[0] == "start":
                 again.history.start(op[1], EPOCHS, self.cost(op[1].params))
             else:
                 again.history.report(*op[1:])
         again.ops = self.ops[:count]
-        again.timetable = Timetable(again.history, self.slots)
+        again.timetable = Timetable(again.history, again.slots)
         return again

@@ -1,12 +1,16 @@
 """What the architectures share: activations with the initialisation that belongs to each, and a table's way in."""
 
+from __future__ import annotations
+
 import math
 import warnings
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from rtdl_num_embeddings import PiecewiseLinearEmbeddings
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
 NumberEmbedding = Literal["none", "piecewise_linear"]
@@ -29,6 +33,8 @@ def initialise(layer: nn.Linear | nn.Conv2d, activation: Activation | None) -> N
 
     He et al. 2015: normal, variance 2 / fan in. Glorot & Bengio 2010: uniform, variance 2 / (fan in + fan out).
     """
+    if layer.weight.is_meta:  # only shapes are asked for; random numbers there would import the compiler: a second
+        return
     if activation is None or activation in ("tanh", "sigmoid"):
         nn.init.xavier_uniform_(layer.weight)
     else:
@@ -73,6 +79,8 @@ def category_embedding(cardinality: int) -> nn.Embedding:
 
 def piecewise_linear(bins: list[list[float]], dim: int) -> PiecewiseLinearEmbeddings:
     """Gorishniy et al. 2022, in the version "B" that TabM's authors recommend: it starts out as a linear embedding."""
+    from rtdl_num_embeddings import PiecewiseLinearEmbeddings  # it imports scikit-learn: a second of every worker
+
     with warnings.catch_warnings():  # a yes/no column has one bin, and may
         warnings.filterwarnings("ignore", message=r"The \d+-th feature has just two bin edges")
         return PiecewiseLinearEmbeddings([torch.tensor(edges) for edges in bins], dim, activation=False, version="B")

@@ -78,9 +78,9 @@ class State:
         )
 
 
-def derived_seed(*parts: int) -> int:
-    """A seed from whole numbers, each combination its own (NumPy's SeedSequence)."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def derived_seed(seed: int, *place: int) -> int:
+    """A seed of its own for each place in the tree under `seed` (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def one_thread() -> None:
@@ -88,5 +88,5 @@ def one_thread() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # no operation here reads what it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # no operation here reads what it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
