@@ -23,7 +23,6 @@ from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
-from sqlalchemy.exc import SQLAlchemyError
 
 from src.errors import UserError
 from src.history import Direction, History, Proposal, Trial, TrialState
@@ -219,6 +218,8 @@ class Shelf:
         """
         self.root, self.database = root, None
         if url is not None:
+            from sqlalchemy.exc import SQLAlchemyError  # not at the top: a journal does not need it
+
             try:
                 self.database = get_storage(url)
             except (SQLAlchemyError, ImportError, ValueError) as error:

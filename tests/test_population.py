@@ -190,6 +190,16 @@ def test_a_seed_changes_everything_random() -> None:
     assert not torch.equal(first.next_order(), first.next_order(1))
 
 
+def test_every_mask_has_a_key_of_its_own() -> None:
+    """Of each member, epoch, step and layer."""
+    group, keys = population([varied(1), varied(2)], digits()), []
+    for _ in range(3):
+        keys += [step["keys"] for step in group.next_steps(5)]
+        group.epoch()
+    assert torch.stack(keys).shape == (15, 2, 1 + 2)
+    assert len(torch.stack(keys).unique()) == 15 * 2 * 3
+
+
 # --- what it computes ------------------------------------------------------------------------------------------------------
 
 

@@ -136,7 +136,9 @@ def test_stopped_and_killed_and_resumed_it_comes_to_the_same_end(undisturbed: Pl
                 checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
             continue
         if number == signal.SIGTERM:
+            os.kill(process.pid, signal.SIGSTOP)
             second = place.run(*SMALL, ok=False)
+            os.kill(process.pid, signal.SIGCONT)
             assert second.stderr.strip() == (
                 f"error: the sweep of digits-mlp is running already (process {process.pid}); wait for it or stop it"
             )
@@ -305,11 +307,11 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self, *, input_shape: tuple[int, ...], n_outputs: int, width: int) -> None:
         super().__init__()
-        if width == 3:
-            raise RuntimeError("three is no width")
-        self.layer = nn.Linear(64, n_outputs)
+        self.width, self.layer = width, nn.Linear(64, n_outputs)
 
     def forward(self, x):
+        if self.width == 3:
+            raise RuntimeError("three is no width")
         return self.layer(x.flatten(1))
 """
 CONFIG = """# @package _global_

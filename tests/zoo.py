@@ -91,7 +91,7 @@ class Viewing(Plain):
 
     def hidden(self, h: Tensor) -> Tensor:
         assert next(self.parameters()).device == h.device
-        return h.view(len(h), 3, 4).relu().view(-1, 12)
+        return h.view(len(h) * 12).relu().view(-1, 12)
 
 
 class Recurrent(nn.Module):

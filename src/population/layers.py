@@ -22,8 +22,8 @@ class Linear(nn.Linear):
     tight: bool
 
     def forward(self, input: Tensor) -> Tensor:
-        rows = input.reshape(-1, self.in_features)
-        if self.out_features == 1:  # products of one column have a kernel of their own when they are alone
+        rows = input if input.dim() == 2 else input.reshape(-1, self.in_features)
+        if self.out_features == 1:  # products with one column may have a kernel of their own when they are alone
             out = (rows * self.weight).sum(1, keepdim=True)
         elif self.in_features == 1:
             out = rows * self.weight.t()

@@ -298,7 +298,7 @@ def build_model(member: Member, meta: Mapping[str, Any], state: State | None) ->
     """The member's model with its own initial weights, or those of `state`."""
     model = member.config["model"]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(member.seed, 0))
+        torch.default_generator.manual_seed(derived_seed(member.seed, 0))
         module = exact(build(model, meta), tight="_target_" in model)
     if state is not None:
         module.load_state_dict(state.weights)
