@@ -56,7 +56,7 @@ def journal_of(study: Study) -> Path:
 
 
 @pytest.mark.parametrize("storage", URLS)
-@pytest.mark.parametrize("steps", [0, 1, 40])
+@pytest.mark.parametrize("steps", [0, 1, 25])
 def test_reopened_it_is_the_same(tmp_path: Path, storage: str, steps: int) -> None:
     url = URLS[storage](tmp_path)
     live = run(opened(tmp_path, url), steps=steps).study
@@ -171,7 +171,10 @@ def test_a_journal_damaged_in_its_middle_is_refused(tmp_path: Path) -> None:
     assert opened(tmp_path, fresh=True).history.trials == []
 
 
-@pytest.mark.parametrize(("storage", "search"), [("journal", "tpe"), ("journal", "random"), ("sqlite", "random")])
+@pytest.mark.parametrize(
+    ("storage", "search"),
+    [("journal", "tpe"), ("journal", "random"), pytest.param("sqlite", "random", marks=pytest.mark.slow)],
+)
 def test_killed_at_random_moments_it_comes_to_the_same_end(
     tmp_path: Path, storage: str, search: str, undisturbed: dict[str, Stored]
 ) -> None:
