@@ -9,15 +9,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from src.errors import UserError
 from src.history import History, Proposal
 from src.search import Search, Spec
-from src.search.pruning import Pruner, Pruning
+from src.search.fidelity import Fidelity, fidelity
+from src.search.pruning import Pruner
 
 
 class Grid:
     """The points in order, the last dimension fastest, until all are tried or the trials are used up."""
 
-    def __init__(self, spec: Spec, pruner: Pruner) -> None:
-        self.pruning = Pruning(pruner, spec)
-        self.learns = len(self.pruning.rungs) > 1
+    def __init__(self, spec: Spec, fidelity: Fidelity) -> None:
+        self.spec, self.fidelity = spec, fidelity
+        self.learns = len(fidelity.rungs) > 1
         grids = [
             (chosen, {name: _values(name, d.distribution) for name, d in leaf.dimensions.items()})
             for chosen, leaf in spec.space.leaves()
@@ -30,10 +31,12 @@ class Grid:
         self.points = list(islice(points, spec.n_trials))
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        if ends := self.pruning.ends(history):
+        if ends := self.fidelity.ends(history):
             return ends[:n]
-        fresh = [Proposal(params, self.pruning.next_rung(0)) for params in self.points[len(history.trials) :][:n]]
-        return [*self.pruning.promotions(history), *fresh][:n]
+        begun = len(history.trials)
+        new = enumerate(self.points[begun : begun + n], start=begun)
+        fresh = [Proposal(params, self.fidelity.first(number)) for number, params in new]
+        return [*self.fidelity.promotions(history), *fresh][:n]
 
     def done(self, history: History) -> bool:
         return len(history.trials) >= len(self.points) and not any(history.of("running", "paused"))
@@ -41,7 +44,7 @@ class Grid:
 
 def grid(spec: Spec, *, pruner: Pruner) -> Search:
     """Visit each point of the grid once; a float needs a `step`."""
-    return Grid(spec, pruner)
+    return Grid(spec, fidelity(pruner, spec))
 
 
 def _values(name: str, distribution: BaseDistribution) -> Sequence[Any]:

@@ -2,8 +2,9 @@
 
 import inspect
 import math
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -11,30 +12,31 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState, create_trial
 
-from src.errors import UserError
+from src.errors import UserError, known
 from src.history import History, Proposal, Reported
 from src.search import Spec
 
 Pruner = str | dict[str, Any]
-OWN_NAMES = {"none": "NopPruner", "asha": "SuccessiveHalvingPruner"}
 
 
 class Pruning:
     """A pruner's verdicts, found by replaying the history through Optuna's own class: the same events, the same verdicts."""
 
-    def __init__(self, pruner: Pruner, spec: Spec) -> None:
-        """`pruner` is a name (`none`, `asha`, `median`, ... any of Optuna's), or a mapping of `name` and its arguments.
+    def __init__(self, pruner: Pruner, spec: Spec, also: Iterable[str] = ()) -> None:
+        """`pruner` is a name (`none`, `median`, ... any of Optuna's), or a mapping of `name` and its arguments.
+
+        `also`: other names that the user may have meant.
 
         Raises:
             UserError: there is no such pruner, or it takes no such argument.
         """
         self.spec, self.pruner = spec, pruner
-        self.rungs = _rungs(make(pruner, spec.epochs), spec.epochs)
+        self.rungs = _rungs(make(pruner, spec.epochs, also), spec.epochs)
         self._begin(History(spec.direction))
 
-    def next_rung(self, epochs: int) -> int:
-        """The epochs at which a trial with so many reports next."""
-        return next(rung for rung in self.rungs if rung > epochs)
+    def first(self, number: int) -> int:
+        """The epochs at which a new trial reports first."""
+        return self.rungs[0]
 
     def ends(self, history: History) -> list[Proposal]:
         """The paused trials that are over.
@@ -48,7 +50,11 @@ class Pruning:
 
     def promotions(self, history: History) -> list[Proposal]:
         """The paused trials go on, once no ends are left."""
-        return [Proposal(t.params, self.next_rung(t.epochs), t.number) for t in history.of("paused")]
+        return [Proposal(t.params, self._next(t.epochs), t.number) for t in history.of("paused")]
+
+    def _next(self, epochs: int) -> int:
+        """The epochs at which a trial with so many reports next."""
+        return next(rung for rung in self.rungs if rung > epochs)
 
     def _begin(self, history: History) -> None:
         self._history, self._read = history, 0
@@ -86,32 +92,36 @@ class Pruning:
             storage.set_trial_state_values(number, TrialState.PRUNED if event.state == "pruned" else TrialState.FAIL)
 
 
-def make(pruner: Pruner | Mapping[str, Any], epochs: int) -> BasePruner:
+def make(pruner: Pruner | Mapping[str, Any], epochs: int, also: Iterable[str] = ()) -> BasePruner:
     """One of Optuna's pruners, for trials of so many epochs."""
     options: dict[str, Any] = {"name": pruner} if isinstance(pruner, str) else dict(pruner)
     name = str(options.pop("name", None))
     classes = {n: c for n, c in vars(optuna.pruners).items() if inspect.isclass(c) and issubclass(c, BasePruner)}
-    wanted = OWN_NAMES.get(name, f"{name}Pruner").replace("_", "").lower()
-    found = [c for n, c in classes.items() if n.lower() == wanted and c is not BasePruner]
-    if not found:
-        names = sorted({*OWN_NAMES, *(n.removesuffix("Pruner").lower() for n in classes if n != "BasePruner")})
-        raise UserError(f"search.pruner: {name!r} is none of {', '.join(names)}")
-    if name == "asha":
-        options = {"min_resource": max(1, epochs // 5), "reduction_factor": 2, **options}
+    names = {_name(n): c for n, c in classes.items() if c is not BasePruner} | classes
+    if name not in names:
+        known("search.pruner", name, sorted({*also, *(n for n in names if n not in classes)}))
+    found = names[name]
     if name == "median":
         options = {"interval_steps": max(1, epochs // 10), "n_warmup_steps": epochs // 10, **options}
-    if found[0] is HyperbandPruner:
+    if found is HyperbandPruner:
         options = {"max_resource": epochs, **options}
     if isinstance(options.get("wrapped_pruner"), str | Mapping):
         options["wrapped_pruner"] = make(options["wrapped_pruner"], epochs)
     try:
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            made = found[0](**options)
+            made = found(**options)
         _rungs(made, epochs)  # the numbers that it does not check itself
         return made
     except (TypeError, ValueError) as error:
-        text = str(error).replace(f"{found[0].__name__}.__init__() ", "")
+        text = str(error).replace(f"{found.__name__}.__init__() ", "")
         raise UserError(f"search.pruner: {name} is not made like this ({text})") from error
+
+
+def _name(pruner: str) -> str:
+    """What we call a class of Optuna's: `SuccessiveHalvingPruner` is `successive_halving`."""
+    if pruner == "NopPruner":
+        return "none"
+    return re.sub("(?<!^)(?=[A-Z])", "_", pruner.removesuffix("Pruner")).lower()
 
 
 def _rungs(pruner: BasePruner, epochs: int) -> Sequence[int]:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from src.history import History, Proposal, Trial
 from src.search import Spec
-from src.search.pruning import Pruner, Pruning
+from src.search.fidelity import Fidelity
 
 ENOUGH = 10  # values that a rung needs before the sampler looks at it
 
@@ -22,25 +22,24 @@ ENOUGH = 10  # values that a rung needs before the sampler looks at it
 class Sampled:
     """Each point comes from a sampler made anew, seeded by (study seed, trial number): no state but the history."""
 
-    def __init__(self, spec: Spec, sampler: Callable[[int], BaseSampler], pruner: Pruner, learns: bool) -> None:
-        """`sampler(seed)` makes one. `learns`: whether its points depend on results."""
-        self.spec, self.sampler = spec, sampler
-        self.pruning = Pruning(pruner, spec)
+    def __init__(self, spec: Spec, sampler: Callable[[int], BaseSampler], fidelity: Fidelity, learns: bool) -> None:
+        """`sampler(seed)` makes one, `fidelity` says who goes on. `learns`: whether the points depend on results."""
+        self.spec, self.sampler, self.fidelity = spec, sampler, fidelity
         self.samples_learn = learns
-        self.learns = learns or len(self.pruning.rungs) > 1
+        self.learns = learns or len(fidelity.rungs) > 1
         self._seen: dict[int, tuple[Trial, Seen]] = {}
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        if ends := self.pruning.ends(history):
+        if ends := self.fidelity.ends(history):
             return ends[:n]
-        proposals = self.pruning.promotions(history)
+        proposals = self.fidelity.promotions(history)
         count = min(n - len(proposals), self.spec.n_trials - len(history.trials))
         if count > 0:
             study = self._view(history)
             for number in range(len(history.trials), len(history.trials) + count):
                 study.sampler = self.sampler(_seed(self.spec.seed, number))
                 params = self.spec.space.walk(_suggest(study.ask()))
-                proposals.append(Proposal(params, self.pruning.next_rung(0)))
+                proposals.append(Proposal(params, self.fidelity.first(number)))
         return proposals[:n]
 
     def done(self, history: History) -> bool:
@@ -54,7 +53,7 @@ class Sampled:
         study = optuna.create_study(direction=self.spec.direction)
         if not self.samples_learn:
             return study
-        rung = _rung(self.pruning.rungs, history.trials)
+        rung = _rung(self.fidelity.rungs, history.trials)
         reached = {t.number: v for t in history.trials if (v := _at(t, rung)) is not None}
         worst = (max if history.direction == "minimize" else min)(reached.values(), default=None)
         for trial in history.trials:

@@ -1,0 +1,59 @@
+"""Who goes on: after how many epochs a trial reports, which of the paused go on, and which are over."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from src.errors import UserError
+from src.history import History, Proposal
+from src.search import Spec
+from src.search.halving import Halving
+from src.search.pruning import Pruner, Pruning
+
+PROMOTING: Mapping[str, Mapping[str, Any]] = {"asha": {"brackets": 1}, "hyperband": {"brackets": "all"}}
+
+
+class Fidelity(Protocol):
+    """A rule over the list of trials; `rungs` are the epochs at which a trial may report, the last the full training."""
+
+    rungs: Sequence[int]
+
+    def first(self, number: int) -> int:
+        """The epochs at which a new trial reports first."""
+        ...
+
+    def ends(self, history: History) -> list[Proposal]:
+        """The paused trials that are over: they come alone, before anything else is proposed."""
+        ...
+
+    def promotions(self, history: History) -> list[Proposal]:
+        """The paused trials that go on, once no ends are left."""
+        ...
+
+
+def fidelity(pruner: Pruner, spec: Spec) -> Fidelity:
+    """`asha` and `hyperband` pause trials and promote the best; any other name is one of Optuna's pruners, which end trials.
+
+    Raises:
+        UserError: there is no such pruner, or it takes no such argument.
+    """
+    options = {"name": pruner} if isinstance(pruner, str) else dict(pruner)
+    name = str(options.pop("name", None))
+    if name not in PROMOTING:
+        return Pruning(pruner, spec, also=PROMOTING)
+    try:
+        return Halving(spec, **{"eta": 3, "min_epochs": "auto", **PROMOTING[name], **options})
+    except (TypeError, ValueError) as error:
+        text = str(error).replace("Halving.__init__() ", "")
+        raise UserError(f"search.pruner: {name} is not made like this ({text})") from error
+
+
+def halving(spec: Spec, **options: Any) -> Halving:
+    """Promotion as the strategy itself, whose options are keys of `search`.
+
+    Raises:
+        UserError: there are no such rungs.
+    """
+    try:
+        return Halving(spec, **options)
+    except ValueError as error:
+        raise UserError(f"search.{error}") from error
