@@ -36,7 +36,7 @@ import yaml  # noqa: E402
 
 from benchmarks import ranking, tables  # noqa: E402
 from benchmarks.peers import PEERS, SLOW  # noqa: E402
-from src.config import make  # noqa: E402
+from src.components import make  # noqa: E402
 from src.errors import UserError  # noqa: E402
 from src.history import History  # noqa: E402
 from src.search import Spec  # noqa: E402

@@ -4,32 +4,23 @@ Defaults stand in `conf/` alone. What a component's constructor takes is the sch
 are no component have their schema here. Everything is checked before anything runs.
 """
 
-import importlib
 import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from src.components import OF_EVERY_SEARCH, ROOMS, arguments, component, make
 from src.compose import composed, fixed_keys, keys, options_of, parse, register_resolvers, sentence
 from src.errors import UserError, known, nearest
 from src.space import Choice, Leaf, Space, dimensions, with_value
 
-ROOMS = {  # where the components of a group are found by name
-    "model": "src.models.{name}",
-    "optimizer": "src.optim",
-    "schedule": "src.optim",
-    "search": "src.search.{name}",
-    "members": "src.members.{name}",
-    "combiner": "src.combiners.{name}",
-}
 FROM_DATA = {
     "self",
     "input_shape",
@@ -85,6 +76,13 @@ class LrRange(Section):
         return self
 
 
+class OfEverySearch(Section):
+    """The keys of `search` that every strategy has."""
+
+    prior: Literal["none", "lr_range"]
+    terminator: str | dict[str, Any]
+
+
 class Root(Section):
     """The whole config; components and data are checked by their own schemas."""
 
@@ -110,6 +108,7 @@ class Root(Section):
     outputs: str
     lr_range: LrRange
     trusted: list[str]
+    warm_start: str | None
     choose: dict[str, Any]
     space: dict[str, Any]
 
@@ -253,8 +252,10 @@ def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[s
             raise UserError(f"{group}.name: should be letters, digits, dots and dashes (it names files), not {name!r}")
     for group in groups if components else ():
         section = config[group]
+        if group == "search":
+            validate(OfEverySearch, {key: section[key] for key in OF_EVERY_SEARCH if key in section}, "search.")
         schema = _schema(component(group, section, config["trusted"]))
-        validate(schema, _arguments(section), f"{group}.")
+        validate(schema, arguments(section), f"{group}.")
 
 
 def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> None:
@@ -320,61 +321,3 @@ def _schema(target: Callable[..., Any]) -> type[BaseModel]:
             fields[name] = (hints.get(name, Any), default)
     config = ConfigDict(extra="allow" if free else "forbid", protected_namespaces=(), arbitrary_types_allowed=True)
     return create_model(target.__name__, __config__=config, **fields)
-
-
-# --- components --------------------------------------------------------------------------------------------------------
-
-
-def make(group: str, section: Mapping[str, Any], trusted: Sequence[str], *context: Any, **more: Any) -> Any:
-    """Call the component of `group` that `section` names, with its other keys as arguments."""
-    return component(group, section, trusted)(*context, **more, **_arguments(section))
-
-
-def _arguments(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key not in ("name", "_target_")}
-
-
-def component(group: str, section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Callable[..., Any]:
-    """The class or function that a section names: by `name` in its room, or any by `_target_` from a trusted package.
-
-    In its room it bears the name without regard to case and underscores (`gaussian_process`: GaussianProcess).
-
-    Raises:
-        UserError: there is none.
-    """
-    if "_target_" in section:
-        return trusted_target(f"{group}._target_", section["_target_"], trusted)
-    path, wanted = ROOMS[group].format(name=section["name"]), section["name"].replace("_", "").lower()
-    there: Mapping[str, Callable[..., Any]] = vars(importlib.import_module(path)) if find_spec(path) else {}
-    for name in sorted(there, key=lambda name: name != section["name"]):  # itself before another that only looks so
-        found = there[name]
-        if name.replace("_", "").lower() == wanted and callable(found) and _inside(f"{found.__module__}.", ["src"]):
-            return found
-    known(f"{group}.name", section["name"], options_of(group))
-    raise UserError(f"{group}.name: {path} has no {section['name']}; write one there, or name its class in _target_")
-
-
-def trusted_target(key: str, path: Any, trusted: Sequence[str]) -> Callable[..., Any]:
-    """Import a dotted path.
-
-    Raises:
-        UserError: it is outside `src.` and the trusted packages, or is not there.
-    """
-    packages = ["src", *trusted]
-    outside = f"is outside the trusted packages ({', '.join(packages)}); list its own in trusted"
-    if not _inside(str(path), packages):
-        raise UserError(f"{key}: {path} {outside}")
-    module, _, name = str(path).rpartition(".")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{key}: {path} cannot be imported ({error})") from error
-    if not callable(found):
-        raise UserError(f"{key}: {path} is neither a class nor a function")
-    if not _inside(f"{found.__module__}.", packages):  # only imported there: `src.files.Path`
-        raise UserError(f"{key}: {path} comes from {found.__module__}, which {outside}")
-    return found
-
-
-def _inside(path: str, packages: Sequence[str]) -> bool:
-    return any(path.startswith(f"{package}.") for package in packages)

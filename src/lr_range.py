@@ -36,7 +36,7 @@ def main(config: Config) -> None:
         for s, (rate, loss) in enumerate(zip(rate_S.tolist(), smooth(loss_KS.mean(0)).tolist(), strict=True))
     ]
     out = Path(config["outputs"]) / "lr_range" / config["model"]["name"]
-    write_json(out / "lr_range.json", {**suggestion, "curve": curve})
+    write_json(out / "lr_range.json", {"optimizer": config["optimizer"]["name"], **suggestion, "curve": curve})
     lr_range_png(curve, suggestion, out / "lr_range.png")
     print(f"{config['model']['name']}: suggested rate {suggestion['suggested_lr']:.2g}")
 

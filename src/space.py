@@ -7,7 +7,7 @@ dimension below a choice is named after it, `sgd/optimizer.lr`, so that two bran
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -15,20 +15,33 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from src.errors import UserError, nearest
 
 FIELDS = {
-    "float": {"type", "low", "high", "log", "step"},
-    "int": {"type", "low", "high", "log", "step"},
-    "categorical": {"type", "choices"},
+    "float": {"type", "low", "high", "log", "step", "prior"},
+    "int": {"type", "low", "high", "log", "step", "prior"},
+    "categorical": {"type", "choices", "prior"},
 }
+SPREAD = 0.2  # of a prior that says none
 Suggest = Callable[[str, BaseDistribution], Any]
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Where a good value is believed to be, as Optuna takes it, and how far off that may be.
+
+    `spread`: the standard deviation as a share of the range (of its logarithm where log); of choices, the share of others.
+    """
+
+    center: Any
+    spread: float
+
+
+@dataclass(frozen=True)
 class Dimension:
-    """One parameter: the config key that it sets, its distribution, and for choices the values themselves."""
+    """One parameter: the config key that it sets, its distribution, for choices the values themselves, what is believed."""
 
     key: str
     distribution: BaseDistribution
     choices: Sequence[Any] = ()
+    prior: Prior | None = None
 
     def value(self, suggested: Any) -> Any:
         """What the config takes for Optuna's value (a list is a categorical choice too, but not to Optuna)."""
@@ -41,6 +54,11 @@ class Dimension:
         """The lowest and the highest value, or every choice."""
         d = self.distribution
         return [d.low, d.high] if isinstance(d, IntDistribution | FloatDistribution) else list(self.choices)
+
+    def describe(self) -> list[Any]:
+        """The key, the distribution and what is believed of it."""
+        prior = [] if self.prior is None else [[self.prior.center, self.prior.spread]]
+        return [self.key, _text(self.distribution), *prior]
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ class Leaf:
         config = dict(self.config)
         for dimension in self.dimensions.values():
             config = with_value(config, dimension.key, None)
-        return [config, {n: [d.key, _text(d.distribution)] for n, d in self.dimensions.items()}]
+        return [config, {n: d.describe() for n, d in self.dimensions.items()}]
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,19 @@ class Space:
             else:
                 pending += [({**chosen, node.name: option}, child) for option, child in node.options.items()]
 
+    def believing(self, key: str, prior: Callable[[Leaf, Dimension], Prior | None]) -> "Space":
+        """The space with a prior for the dimensions of `key` that have none of their own."""
+
+        def changed(node: Choice | Leaf) -> Choice | Leaf:
+            if isinstance(node, Choice):
+                return replace(node, options={option: changed(child) for option, child in node.options.items()})
+            found = {n: d for n, d in node.dimensions.items() if d.key == key and not d.prior}
+            return replace(
+                node, dimensions={**node.dimensions, **{n: replace(d, prior=prior(node, d)) for n, d in found.items()}}
+            )
+
+        return Space(changed(self.root))
+
     def describe(self) -> str:
         """The space as text: equal exactly when the space is."""
         return json.dumps([[chosen, *leaf.describe()] for chosen, leaf in self.leaves()], sort_keys=True)
@@ -153,7 +184,8 @@ def dimensions(
         if not _has(config, key):
             names = [f"space.{name}" for name in _leaves(config, "")]
             raise UserError(f"space.{key}: the config has no key {key} to set{nearest(f'space.{key}', names)}")
-        found[prefix(key) + key] = dimension = _dimension(key, entry, refuse)
+        dimension = _dimension(key, entry, refuse)
+        found[prefix(key) + key] = replace(dimension, prior=_prior(dimension, entry.get("prior")))
         for value in dimension.ends:
             try:
                 refuse(key, value)
@@ -218,6 +250,28 @@ def _dimension(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], 
     if kind == "int":
         return Dimension(key, IntDistribution(int(low), int(high), log=log, step=int(step or 1)))
     return Dimension(key, FloatDistribution(low, high, log=log, step=step))
+
+
+def _prior(dimension: Dimension, entry: Any) -> Prior | None:
+    """`{center: 1e-3, spread: 0.2}`, or the center alone."""
+    where, d = f"space.{dimension.key}.prior", dimension.distribution
+    if entry is None:
+        return None
+    given = entry if isinstance(entry, Mapping) else {"center": entry}
+    if unknown := sorted(set(given) - {"center", "spread"}):
+        raise UserError(
+            f"{where}.{unknown[0]}: a prior has center and spread{nearest(unknown[0], ['center', 'spread'])}"
+        )
+    center, spread = _label(given.get("center")), given.get("spread", SPREAD)
+    if isinstance(d, IntDistribution | FloatDistribution):
+        center = _number(f"{where}.center", "int" if isinstance(d, IntDistribution) else "float", center)
+        if not d.low <= center <= d.high:
+            raise UserError(f"{where}.center: {center} is not within {d.low} to {d.high}")
+    elif center not in d.choices:  # type: ignore[attr-defined]
+        raise UserError(f"{where}.center: {given.get('center')!r} is none of {', '.join(map(str, dimension.choices))}")
+    if not isinstance(spread, int | float) or isinstance(spread, bool) or not 0 < spread <= 1:
+        raise UserError(f"{where}.spread: expected a share of the range, above 0 and at most 1, not {spread!r}")
+    return Prior(center, float(spread))
 
 
 def _kind(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], None]) -> str:

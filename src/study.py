@@ -29,7 +29,7 @@ from src.history import Direction, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
 CODE = (
-    *("config.py", "data.py", "history.py", "loop.py", "optim.py", "space.py", "timetable.py"),
+    *("components.py", "config.py", "data.py", "history.py", "loop.py", "optim.py", "space.py", "timetable.py"),
     *("models", "population", "search"),
 )
 PACKAGES = ("torch", "numpy", "optuna")

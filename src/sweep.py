@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from src.history import Direction
     from src.search import Search
     from src.study import Identity, Study
+    from src.warm_start import Earlier
 
 GO_ON = "the study is whole, so the same command goes on from here"
 
@@ -33,18 +34,22 @@ def main(config: Config) -> None:
     from src.progress import Progress
     from src.records import Records
     from src.search import Spec
+    from src.search.terminator import Terminated, terminated
     from src.tracking import Tracker, check
 
     began = time.monotonic()
     folder, meta = prepared(config)
     check(config["tracking"]["uri"])
     metric, direction = _objective(meta)
-    search = config.make(
-        "search", config["search"], Spec(config.space, direction, config["n_trials"], config["epochs"], config["seed"])
-    )
-    identity, name = _identity(config, meta), config["search"]["name"]
-    model, label = config["model"]["name"], identity.label
+    model, name = config["model"]["name"], config["search"]["name"]
     root, out = Path(config["study"]["root"]), Path(config["outputs"]) / "sweep" / model
+    config, before = _with_what_is_known(config, root, metric, direction)
+    spec = Spec(
+        config.space, direction, config["n_trials"], config["epochs"], config["seed"], before.trials, before.first
+    )
+    search = terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
+    identity = _identity(config, meta, before)
+    label = identity.label
     engine = Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"])
     with (
         of_the_machine(GO_ON),
@@ -72,6 +77,8 @@ def main(config: Config) -> None:
         write_json(out / "timing.json", {**times, **speed, **exports.timing(study, runs)})
         for note in sorted(loop.notes):
             print(f"{label}: trained one by one, since {note}")
+        if isinstance(search, Terminated) and (reason := search.reason(study.history)):
+            print(f"{label}: stopped, since {reason}")
         if best is None:
             raise UserError(exports.failure(study, label))
 
@@ -81,14 +88,30 @@ def _objective(meta: dict[str, Any]) -> tuple[str, Direction]:
     return ("val/accuracy", "maximize") if meta["task"] == "classification" else ("val/rmse", "minimize")
 
 
-def _identity(config: Config, meta: dict[str, Any]) -> Identity:
+def _with_what_is_known(config: Config, root: Path, metric: str, direction: Direction) -> tuple[Config, Earlier]:
+    """The config with what the range test says of its space, and what an earlier study says."""
+    from dataclasses import replace
+
+    from src.warm_start import Earlier, earlier, range_tested
+
+    if config["search"]["prior"] == "lr_range":
+        path = Path(config["outputs"]) / "lr_range" / config["model"]["name"] / "lr_range.json"
+        config = replace(config, space=range_tested(config.space, path))
+    if config["warm_start"] is None:
+        return config, Earlier((), ())
+    return config, earlier(root, config["storage"], config["warm_start"], config.space, metric, direction)
+
+
+def _identity(config: Config, meta: dict[str, Any], before: Earlier) -> Identity:
     """What the trial table is a function of."""
     import json
 
     from src.study import Identity, code_digests, digest, target_modules
 
     keys = {key: config[key] for key in ("search", "seed", "slots", "device")}
-    inputs = digest(meta["sha256"], config.space.describe(), json.dumps(keys, sort_keys=True))
+    known = [before.first, [[t.params, t.values, t.state] for t in before.trials]]
+    text = json.dumps([keys, known] if before.first else keys, sort_keys=True)
+    inputs = digest(meta["sha256"], config.space.describe(), text)
     configs = [leaf.config for _, leaf in config.space.leaves()]
     code = code_digests(ROOT / "src", more=target_modules([configs, config["search"]]))
     return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code)

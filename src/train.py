@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from src.population.worker import Outcome
     from src.tracking import RunRecord
 
-CODE = ("config.py", "data.py", "members", "models", "optim.py", "population")  # what can change a member's numbers
+CODE = (
+    "components.py",
+    "config.py",
+    "data.py",
+    "members",
+    "models",
+    "optim.py",
+    "population",
+)  # what can change a member's numbers
 
 
 @partial(stage, workers=True)

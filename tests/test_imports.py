@@ -20,7 +20,8 @@ MAY_USE: dict[str, set[str]] = {
     "bilevel": {"population"},
     "combiners": {"metrics"},
     "compose": set(),
-    "config": {"compose", "space"},
+    "components": {"compose"},
+    "config": {"components", "compose", "space"},
     "data": {"raw", "tables"},
     "diagnosis": {"history"},
     "metrics": set(),
@@ -38,7 +39,7 @@ MAY_USE: dict[str, set[str]] = {
     "study": {"history", "journal"},
     "search": {"history", "space"},
     "progress": {"history"},
-    "population": {"config", "data", "metrics", "models", "optim"},
+    "population": {"components", "data", "metrics", "models", "optim"},
     "members": {"population"},
     "serving": {"data", "models"},
     "tracking": {"serving"},
@@ -48,6 +49,7 @@ MAY_USE: dict[str, set[str]] = {
     "records": {"history", "population", "serving", "space", "study", "tracking"},
     "results": {"plots"},
     "pages": {"plots", "results"},
+    "warm_start": {"history", "space", "stage", "study"},
     "stage": {"compose", "config", "models"},
 }
 HEAVY = {"torch", "mlflow", "sklearn", "pandas", "optuna", "scipy", "matplotlib", "plotly", "pyarrow", "skops"}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from src.config import make
+from src.components import make
 from src.optim import Ramp
 from src.population.member import Member, derived_seed
 from src.population.population import Population

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from src.config import make
+from src.components import make
 from src.data import load
 from src.errors import UserError
 from src.population.member import Member, State, one_thread

@@ -4,12 +4,13 @@ To add one: a function `name(spec, *, ...)` in `name.py` that returns a `Search`
 arguments are its schema.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 
-from src.history import Direction, History, Proposal
+from src.history import Direction, History, Proposal, Trial
 from src.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # studies in memory come and go with every proposal
@@ -24,6 +25,8 @@ class Spec:
     n_trials: int
     epochs: int
     seed: int
+    earlier: Sequence[Trial] = ()  # of another study, numbered below 0: what samplers see before anything else
+    first: Sequence[Mapping[str, Any]] = ()  # points to try before any other
 
 
 class Search(Protocol):

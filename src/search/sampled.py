@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from src.history import History, Proposal, Trial
 from src.search import Spec
 from src.search.fidelity import Fidelity
+from src.search.priors import Priors
 
 ENOUGH = 10  # values that a rung needs before the sampler looks at it
 
@@ -27,6 +28,7 @@ class Sampled:
         self.spec, self.sampler, self.fidelity = spec, sampler, fidelity
         self.samples_learn = learns
         self.learns = learns or len(fidelity.rungs) > 1
+        self.priors = Priors(spec.space)
         self._seen: dict[int, tuple[Trial, Seen]] = {}
 
     def propose(self, history: History, n: int) -> list[Proposal]:
@@ -38,12 +40,23 @@ class Sampled:
             study = self._view(history)
             for number in range(len(history.trials), len(history.trials) + count):
                 study.sampler = self.sampler(_seed(self.spec.seed, number))
+                if fixed := self._fixed(study, number):
+                    study.enqueue_trial(fixed)
                 params = self.spec.space.walk(_suggest(study.ask()))
                 proposals.append(Proposal(params, self.fidelity.first(number)))
         return proposals[:n]
 
     def done(self, history: History) -> bool:
         return len(history.trials) >= self.spec.n_trials and not any(history.of("running", "paused"))
+
+    def _fixed(self, study: optuna.Study, number: int) -> dict[str, Any]:
+        """What the sampler is not asked: the points of an earlier study first, then what a prior decides."""
+        if number < len(self.spec.first):
+            return dict(self.spec.first[number])
+        known = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]) if self.priors.names else []
+        sign = 1 if self.spec.direction == "minimize" else -1
+        best = sorted((t for t in known if t.values), key=lambda t: (sign * t.values[0], t.number))
+        return self.priors.fixed(number - len(self.spec.first), self.spec.seed, [t.params for t in best])
 
     def _view(self, history: History) -> optuna.Study:
         """What the sampler sees: the highest rung with enough values as if it were the end, and the trials in training.
@@ -53,10 +66,11 @@ class Sampled:
         study = optuna.create_study(direction=self.spec.direction)
         if not self.samples_learn:
             return study
-        rung = _rung(self.fidelity.rungs, history.trials)
-        reached = {t.number: v for t in history.trials if (v := _at(t, rung)) is not None}
+        trials = [*self.spec.earlier, *history.trials]
+        rung = _rung(self.fidelity.rungs, trials)
+        reached = {t.number: v for t in trials if (v := _at(t, rung)) is not None}
         worst = (max if history.direction == "minimize" else min)(reached.values(), default=None)
-        for trial in history.trials:
+        for trial in trials:
             value = worst if trial.state == "fail" else reached.get(trial.number)
             hidden = TrialState.RUNNING if trial.state in ("running", "paused") else TrialState.FAIL
             state = hidden if value is None else TrialState.COMPLETE

@@ -1,0 +1,31 @@
+"""BOHB (Falkner et al. 2018): Hyperband's brackets, and a density model of the highest rung that has enough results."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from pydantic import Field
+
+from src.search import Search, Spec
+from src.search.fidelity import halving
+from src.search.sampled import Sampled
+
+
+def bohb(
+    spec: Spec,
+    *,
+    eta: Annotated[int, Field(ge=2)],
+    min_epochs: Annotated[int, Field(ge=1)] | Literal["auto"],
+    brackets: Annotated[int, Field(ge=1)] | Literal["all"],
+    random_fraction: Annotated[float, Field(ge=0, le=1)],
+    n_startup_trials: Annotated[int, Field(ge=0)],
+) -> Search:
+    """Of the points `random_fraction` are random, the others drawn where good trials are dense, bad ones not (TPE)."""
+
+    def sampler(seed: int) -> BaseSampler:
+        if np.random.default_rng(seed).random() < random_fraction:
+            return RandomSampler(seed=seed)
+        return TPESampler(seed=seed, n_startup_trials=n_startup_trials)
+
+    rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
+    return Sampled(spec, sampler, rungs, learns=True)

@@ -1,0 +1,97 @@
+"""What earlier work brings into a sweep: the range test its rate, another study its best points and its results."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError, known
+from src.history import Direction, Trial
+from src.space import SPREAD, Dimension, Leaf, Prior, Space
+from src.stage import alone
+from src.study import Shelf, Study
+
+FIRST = 5  # points that are tried again
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Points to try first, and trials that inform the sampler, numbered -1, -2, ..."""
+
+    first: Sequence[Mapping[str, Any]]
+    trials: Sequence[Trial]
+
+
+def earlier(root: Path, url: str | None, name: str, space: Space, metric: str, direction: Direction) -> Earlier:
+    """Read the study `name` for a sweep of `space`. Its best points are those that came farthest, the best of these first.
+
+    Raises:
+        UserError: there is no such study, it is running, or it searched another objective.
+    """
+    shelf = Shelf(root, url)
+    known("warm_start", name, shelf.names())
+    stem = re.sub(r"[0-9a-f]{8}(-\d+)?$", "", name)
+    with alone(root / "locks" / stem, f"warm_start: the study {name}"):
+        study = Study(shelf.storage(name), name, root / "studies" / name, direction)
+    if study.attributes["metric"] != metric:
+        raise UserError(f"warm_start: {name} searched {study.attributes['metric']}, this sweep searches {metric}")
+    sign = 1 if direction == "minimize" else -1
+    tried = [t for t in study.history.of("complete", "pruned") if t.values]
+    best = sorted(tried, key=lambda t: (-t.epochs, sign * t.values[-1], t.number))
+    first = [point for trial in best if (point := _fitting(trial.params, space))]
+    same = [t for t in study.history.of("complete", "pruned", "fail") if _same(t.params, space)]
+    return Earlier(_distinct(first)[:FIRST], [replace(t, number=-1 - k) for k, t in enumerate(same)])
+
+
+def range_tested(space: Space, path: Path) -> Space:
+    """The space with the rate that `lr_range.json` suggests as its prior, for the optimizer that was tested.
+
+    Raises:
+        UserError: the range test has not run.
+    """
+    if not path.exists():
+        raise UserError(
+            f"search.prior: {path} is not there; run python -m src.lr_range with the same model and optimizer first"
+        )
+    found = json.loads(path.read_text())
+
+    def prior(leaf: Leaf, dimension: Dimension) -> Prior | None:
+        if leaf.config["optimizer"]["name"] != found["optimizer"]:
+            return None
+        low, high = dimension.ends[0], dimension.ends[-1]
+        return Prior(min(max(found["suggested_lr"], low), high), SPREAD)
+
+    return space.believing("optimizer.lr", prior)
+
+
+def _fitting(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The part of a point that the space can take; the sampler adds the rest."""
+    fits: dict[str, Any] = {}
+    for chosen, leaf in space.leaves():
+        if all(params.get(name, option) == option for name, option in chosen.items()):
+            fits |= {name: params[name] for name in chosen if name in params}
+            found = {n: d.distribution for n, d in leaf.dimensions.items() if n in params}
+            fits |= {n: params[n] for n, d in found.items() if _contains(d, params[n])}
+    return fits
+
+
+def _same(params: Mapping[str, Any], space: Space) -> bool:
+    """Whether the point is one of the space, no more and no less."""
+    try:
+        distributions = space.distributions(params)
+    except (KeyError, ValueError):
+        return False
+    return distributions.keys() == params.keys() and all(_contains(d, params[n]) for n, d in distributions.items())
+
+
+def _contains(distribution: Any, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
+
+
+def _distinct(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [point for k, point in enumerate(points) if point not in points[:k]]

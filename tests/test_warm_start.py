@@ -1,0 +1,91 @@
+"""What an earlier study brings: its best points first, its results where the space is the same; and the range test."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution
+from stored import SPEC, Stored, opened
+from virtual import EPOCHS, Sweep, conditional, flat
+
+from src.errors import UserError
+from src.search import Spec
+from src.search.tpe import tpe
+from src.space import Dimension, Leaf, Space
+from src.warm_start import Earlier, earlier, range_tested
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    stored = Stored(opened(tmp_path_factory.mktemp("study")))
+    stored.run()
+    return stored
+
+
+def brought(before: Stored, space: Space, metric: str = "loss") -> Earlier:
+    root = before.study.folder.parent.parent
+    return earlier(root, None, before.study.name, space, metric, "minimize")
+
+
+def test_the_best_points_come_first_and_the_rest_informs(before: Stored) -> None:
+    found = brought(before, conditional())
+    complete = sorted(before.history.of("complete"), key=lambda t: (t.values[-1], t.number))
+    assert found.first[0] == complete[0].params
+    assert len(found.first) == 5
+    assert len(found.trials) == len(before.history.trials)
+    assert [t.number for t in found.trials] == [-1 - k for k in range(len(found.trials))]
+
+    spec = Spec(SPEC.space, "minimize", 12, EPOCHS, 1, found.trials, found.first)
+    live = Sweep(tpe(spec, n_startup_trials=10, pruner="none")).run()
+    assert [t.params for t in live.history.trials[:5]] == list(found.first)
+    for count in range(len(live.ops) + 1):  # killed anywhere, the same
+        again = live.rebuilt(tpe(spec, n_startup_trials=10, pruner="none"), count).run()
+        assert again.ops == live.ops
+
+
+def test_its_results_inform_the_sampler(before: Stored) -> None:
+    """With more results than TPE starts up with, no point is random: another seed is needed for another point."""
+    found = brought(before, conditional())
+    alone, informed = (
+        tpe(Spec(SPEC.space, "minimize", 30, EPOCHS, 1, trials), n_startup_trials=10, pruner="none")
+        for trials in ((), found.trials)
+    )
+    points = [Sweep(search, slots=1) for search in (alone, informed)]
+    for live in points:
+        live.fill()
+    assert points[0].history.trials[0].params != points[1].history.trials[0].params
+
+
+def test_another_space_takes_what_fits(before: Stored) -> None:
+    narrow = Space(Leaf(flat().root.config, {"optimizer.lr": Dimension("optimizer.lr", FloatDistribution(1e-3, 1e-2))}))  # type: ignore[union-attr]
+    found = brought(before, narrow)
+    assert list(found.trials) == []
+    assert all(1e-3 <= point["optimizer.lr"] <= 1e-2 for point in found.first)
+
+
+def test_what_cannot_be_brought_is_refused(before: Stored) -> None:
+    with pytest.raises(UserError, match=r"^warm_start: .* searched loss, this sweep searches val/accuracy"):
+        brought(before, conditional(), "val/accuracy")
+    with pytest.raises(UserError, match=r"^warm_start: 'digits' is none of digits-mlp-"):
+        earlier(before.study.folder.parent.parent, None, "digits", conditional(), "loss", "minimize")
+
+
+def test_the_range_test_is_a_prior_for_the_optimizer_that_was_tested(tmp_path: Path) -> None:
+    def leaf(name: str) -> Leaf:
+        lr = Dimension("optimizer.lr", FloatDistribution(1e-4, 1e-1, log=True))
+        return Leaf({"optimizer": {"name": name, "lr": 0.1}}, {f"{name}/optimizer.lr": lr})
+
+    def priors(suggested: float) -> dict[str, Any]:
+        (tmp_path / "lr_range.json").write_text(json.dumps({"optimizer": "adamw", "suggested_lr": suggested}))
+        from src.space import Choice
+
+        space = Space(Choice("optimizer", "optimizer", {name: leaf(name) for name in ("sgd", "adamw")}))
+        leaves = range_tested(space, tmp_path / "lr_range.json").leaves()
+        return {name: d.prior for _, found in leaves for name, d in found.dimensions.items()}
+
+    assert priors(0.01)["sgd/optimizer.lr"] is None
+    assert priors(0.01)["adamw/optimizer.lr"].center == 0.01
+    assert priors(5.0)["adamw/optimizer.lr"].center == 0.1
+    with pytest.raises(UserError, match=r"^search\.prior: .*run python -m src\.lr_range"):
+        range_tested(flat(), tmp_path / "none.json")
