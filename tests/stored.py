@@ -34,7 +34,11 @@ class Stored(Sweep):
 
     def __init__(self, study: Study, search: str = "random") -> None:
         learns = search == "tpe"
-        made = tpe(SPEC, n_startup_trials=10, pruner="asha") if learns else random_search(SPEC, pruner="asha")
+        made = (
+            tpe(SPEC, n_startup_trials=10, random_fraction=0.33, pruner="asha")
+            if learns
+            else random_search(SPEC, pruner="asha")
+        )
         self.study = study
         super().__init__(made, CHOICES["slots"], fails=fails, history=study.history)  # type: ignore[arg-type]
 

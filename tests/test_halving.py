@@ -22,8 +22,8 @@ def halving(epochs: int, n_trials: int = 30, eta: int = 3, min_epochs: Any = "au
     ("epochs", "eta", "min_epochs", "rungs"),
     [
         (81, 3, 1, [1, 3, 9, 27, 81]),
-        (81, 3, "auto", [3, 9, 27, 81]),
-        (20, 3, "auto", [1, 2, 7, 20]),
+        (81, 3, "auto", [9, 27, 81]),
+        (20, 3, "auto", [2, 7, 20]),
         (52, 2, 10, [13, 26, 52]),
         (1, 3, "auto", [1]),
         (2, 3, "auto", [1, 2]),

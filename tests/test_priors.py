@@ -60,7 +60,9 @@ def bowl(center: float, seed: int, name: str = "tpe", n_trials: int = 20) -> flo
     """The best value of a bowl around 0.3 in three dimensions, found with a prior around `center` (nan: none)."""
     prior = None if math.isnan(center) else Prior(center, 0.1)
     found = {n: Dimension(n, FloatDistribution(0.0, 1.0), prior=prior) for n in ("x", "y", "z")}
-    options = {"name": name, "pruner": "none"} | ({"n_startup_trials": 10} if name == "tpe" else {})
+    options = {"name": name, "pruner": "none"} | (
+        {"n_startup_trials": 10, "random_fraction": 0.33} if name == "tpe" else {}
+    )
     made = make("search", options, (), Spec(space(**found), "minimize", n_trials, 1, seed))
     live = Sweep(made, slots=1)
     live.fill()

@@ -22,7 +22,7 @@ def bowl(params: Mapping[str, Any], epoch: int) -> float:
 
 
 def search(terminator: Any, pruner: str = "none") -> Search:
-    return terminated(tpe(SPEC, n_startup_trials=10, pruner=pruner), SPEC, terminator)
+    return terminated(tpe(SPEC, n_startup_trials=10, random_fraction=0.33, pruner=pruner), SPEC, terminator)
 
 
 @pytest.mark.parametrize("pruner", ["none", "asha"])

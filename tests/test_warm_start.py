@@ -37,10 +37,10 @@ def test_the_best_points_come_first_and_the_rest_informs(before: Stored) -> None
     assert [t.number for t in found.trials] == [-1 - k for k in range(len(found.trials))]
 
     spec = Spec(SPEC.space, "minimize", 12, EPOCHS, 1, found.trials, found.first)
-    live = Sweep(tpe(spec, n_startup_trials=10, pruner="none")).run()
+    live = Sweep(tpe(spec, n_startup_trials=10, random_fraction=0.33, pruner="none")).run()
     assert [t.params for t in live.history.trials[:5]] == list(found.first)
     for count in range(len(live.ops) + 1):  # killed anywhere, the same
-        again = live.rebuilt(tpe(spec, n_startup_trials=10, pruner="none"), count).run()
+        again = live.rebuilt(tpe(spec, n_startup_trials=10, random_fraction=0.33, pruner="none"), count).run()
         assert again.ops == live.ops
 
 
@@ -48,7 +48,12 @@ def test_its_results_inform_the_sampler(before: Stored) -> None:
     """With more results than TPE starts up with, no point is random: another seed is needed for another point."""
     found = brought(before, conditional())
     alone, informed = (
-        tpe(Spec(SPEC.space, "minimize", 30, EPOCHS, 1, trials), n_startup_trials=10, pruner="none")
+        tpe(
+            Spec(SPEC.space, "minimize", 30, EPOCHS, 1, trials),
+            n_startup_trials=10,
+            random_fraction=0.33,
+            pruner="none",
+        )
         for trials in ((), found.trials)
     )
     points = [Sweep(search, slots=1) for search in (alone, informed)]

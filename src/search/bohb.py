@@ -2,13 +2,12 @@
 
 from typing import Annotated, Literal
 
-import numpy as np
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import TPESampler
 from pydantic import Field
 
 from src.search import Search, Spec
 from src.search.fidelity import halving
-from src.search.sampled import Sampled
+from src.search.sampled import Sampled, exploring
 
 
 def bohb(
@@ -22,10 +21,6 @@ def bohb(
 ) -> Search:
     """Of the points `random_fraction` are random, the others drawn where good trials are dense, bad ones not (TPE)."""
 
-    def sampler(seed: int) -> BaseSampler:
-        if np.random.default_rng(seed).random() < random_fraction:
-            return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, n_startup_trials=n_startup_trials)
-
     rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
-    return Sampled(spec, sampler, rungs, learns=True)
+    model = exploring(lambda seed: TPESampler(seed=seed, n_startup_trials=n_startup_trials), random_fraction)
+    return Sampled(spec, model, rungs, learns=True)

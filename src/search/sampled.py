@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from src.history import History, Proposal, Trial
@@ -85,6 +85,15 @@ class Sampled:
             frozen = Seen.of(trial, before or self.spec.space.distributions(trial.params), state, value)
             self._seen[trial.number] = (trial, frozen)
         return frozen
+
+
+def exploring(sampler: Callable[[int], BaseSampler], fraction: float) -> Callable[[int], BaseSampler]:
+    """The sampler, but a fraction of the points at random: what is good after few epochs misleads a model."""
+
+    def mixed(seed: int) -> BaseSampler:
+        return RandomSampler(seed=seed) if np.random.default_rng(seed).random() < fraction else sampler(seed)
+
+    return mixed
 
 
 class Seen(FrozenTrial):
