@@ -20,7 +20,7 @@ from training import assert_same, bench, config, digits, images, population, tab
 from src.data import load
 from src.errors import UserError
 from src.population.cost import seconds_per_epoch
-from src.population.engine import Engine
+from src.population.engine import GUILTY, Engine
 from src.population.member import Member, State, derived_seed
 from src.population.worker import Bench, Outcome, Task, fusable, train
 
@@ -310,7 +310,7 @@ def test_what_kills_every_worker_fails_alone(digits_bench: Bench, tmp_path: Path
         engine.submit(group)
         outcomes = results(engine, group)
     assert outcomes["t0"].error.startswith("its worker died")
-    assert (tmp_path / "deaths").read_text() == "xxx"
+    assert (tmp_path / "deaths").read_text() == "x" * GUILTY
     for task in group[1:]:
         assert_alone(task, outcomes[task.key])
 

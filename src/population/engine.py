@@ -12,7 +12,8 @@ from typing import Literal, Self
 from src.population.worker import Bench, Outcome, Task, start, train
 
 MOST = 32  # members of a population; more are no faster
-SUSPECT = 2  # deaths of its worker after which a task is tried alone, and by one more has failed
+SUSPECT = 2  # deaths of its worker after which a task is tried alone
+GUILTY = 8  # and after which it has failed: who kills workers at random seldom meets one task so often
 
 
 class Engine:
@@ -115,7 +116,7 @@ class Engine:
     def _bury(self, task: Task) -> None:
         """The pool died while this task was in flight; every task in flight comes back so, and only one is the cause."""
         self._deaths[task.key] = self._deaths.get(task.key, 0) + 1
-        if self._deaths[task.key] > SUSPECT:
+        if self._deaths[task.key] >= GUILTY:
             del self._waiting[task.key]
             self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
 
