@@ -149,7 +149,7 @@ def _applies(cfg: DictConfig, override: Override) -> bool:
     plus = override.is_add() and not override.is_force_add()
     if parent == "space" or parent.startswith("space."):
         return (plus or isinstance(override.value(), dict)) and _leads_to_a_value(cfg, key.split(".")[1:])
-    return plus or parent == "choose"
+    return plus or parent in ("choose", "constraints")
 
 
 def _leads_to_a_value(cfg: DictConfig, path: Sequence[str]) -> bool:

@@ -95,6 +95,8 @@ class Root(Section):
     members: dict[str, Any]
     combiner: dict[str, Any]
     models: list[Name]
+    objectives: list[str] | None
+    constraints: dict[str, float]
     n_trials: Count
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]

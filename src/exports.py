@@ -13,6 +13,7 @@ from optuna.distributions import distribution_to_json
 from safetensors.torch import save
 
 from src.files import write_bytes, write_json, write_npz, write_text
+from src.objectives import LATENCY
 from src.population.member import State
 from src.space import Space
 from src.study import Study
@@ -36,14 +37,20 @@ def write(out: Path, study: Study, space: Space, search: str) -> None:
 
 
 def trials_csv(study: Study) -> str:
-    """One row a trial: `number, state, value, epochs, diagnosis, params.*`."""
+    """One row a trial: `number, state, value, epochs, diagnosis`, what else is searched or bounded, `params.*`.
+
+    A column `measured.*` is of a stopwatch: all others are the same in every run, it is not.
+    """
     names = sorted({name for trial in study.history.trials for name in trial.params})
+    columns = {name: f"measured.{name}" if name == LATENCY else name for name in study.history.goals.measures}
     rows = [
         {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs, "diagnosis": t.reason}
+        | {columns[n]: measure for n, measure in t.measures.items()}
         | {f"params.{n}": v for n, v in t.params.items()}
         for t in study.history.trials
     ]
-    return _csv(["number", "state", "value", "epochs", "diagnosis", *(f"params.{n}" for n in names)], rows)
+    head = ["number", "state", "value", "epochs", "diagnosis", *columns.values()]
+    return _csv([*head, *(f"params.{n}" for n in names)], rows)
 
 
 def curves_csv(study: Study) -> str:
@@ -72,13 +79,27 @@ def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
         "best_value": best.value if best else None,
         "metric": study.attributes["metric"],
         "direction": history.direction,
+        **_goals(study),
         "distributions": {n: distribution_to_json(d) for n, d in sorted(distributions.items())},
     }
+
+
+def _goals(study: Study) -> dict[str, Any]:
+    """The Pareto front, best value first, and the constraints, where there are any."""
+    history = study.history
+    front = [{"number": t.number, "value": t.value, **t.measures} for t in history.front]
+    several = {"minimized": list(history.goals.minimized), "front": front} if history.goals.minimized else {}
+    return several | ({"constraints": dict(history.goals.bounds)} if history.goals.bounds else {})
 
 
 def failure(study: Study, label: str) -> str:
     """Why there is no best trial, the commonest reason first."""
     total = len(study.history.trials)
+    if complete := list(study.history.of("complete")):
+        least = {n: min(t.measures[n] for t in complete) for n in study.history.goals.bounds}
+        bounds = [f"{n} ≤ {study.history.goals.bounds[n]:,.10g} (the least is {v:,.10g})" for n, v in least.items()]
+        which = f"none of the {len(complete)} complete trials of {label} is within {' and '.join(bounds)}"
+        return f"constraints: {which}; raise the bound, or try more trials"
     reasons = Counter(trial.reason for trial in study.history.of("fail")).most_common()
     if not reasons:
         return f"no trial of {label} is complete: all {total} were pruned; choose a milder search.pruner"

@@ -9,6 +9,27 @@ Direction = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)
+class Goals:
+    """What counts beside the objective, all in measures of a trial: those to be minimized, and upper bounds of some."""
+
+    minimized: tuple[str, ...] = ()
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Their names: the further objectives first, then what only has a bound."""
+        return (*self.minimized, *(name for name in self.bounds if name not in self.minimized))
+
+    def excess(self, measures: Mapping[str, float]) -> dict[str, float]:
+        """How far each measure that is known lies above its bound, as a share of it; 0 or less is within."""
+        return {n: (measures[n] - bound) / (abs(bound) or 1.0) for n, bound in self.bounds.items() if n in measures}
+
+    def allow(self, measures: Mapping[str, float]) -> bool:
+        """Whether no measure that is known is above its bound."""
+        return all(excess <= 0 for excess in self.excess(measures).values())
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What to train next. A promotion to the epochs that its trial already has ends the trial: it is pruned."""
 
@@ -31,6 +52,7 @@ class Trial:
     state: TrialState = "running"
     values: list[float] = field(default_factory=list)
     reason: str = ""  # of a failure
+    measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
 
     @property
     def epochs(self) -> int:
@@ -66,12 +88,14 @@ class History:
     direction: Direction
     trials: list[Trial] = field(default_factory=list)
     events: list[Started | Reported] = field(default_factory=list)
+    goals: Goals = field(default_factory=Goals)
 
-    def start(self, proposal: Proposal, full: int, cost: float) -> Trial:
-        """A new trial begins, or a paused one goes on."""
+    def start(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None = None) -> Trial:
+        """A new trial begins, with the measures known before it trains, or a paused one goes on."""
         if proposal.trial is None:
             target = min(proposal.epochs, full)
             trial = Trial(len(self.trials), proposal.params, full, cost, target, proposal.start_from)
+            trial.measures |= measures or {}
             self.trials.append(trial)
         else:
             trial = self.trials[proposal.trial]
@@ -81,10 +105,18 @@ class History:
         self.events.append(Started(trial.number, trial.target))
         return trial
 
-    def report(self, number: int, values: Sequence[float], state: TrialState, reason: str = "") -> None:
+    def report(
+        self,
+        number: int,
+        values: Sequence[float],
+        state: TrialState,
+        reason: str = "",
+        measures: Mapping[str, float] | None = None,
+    ) -> None:
         """The next epochs of a trial are in."""
         trial = self.trials[number]
         trial.values.extend(values)
+        trial.measures |= measures or {}
         trial.state, trial.reason = state, reason
         self.events.append(Reported(number, trial.epochs, state))
 
@@ -92,9 +124,30 @@ class History:
         """The trials in one of these states, by number."""
         return (trial for trial in self.trials if trial.state in states)
 
+    def losses(self, trial: Trial) -> tuple[float, ...]:
+        """A complete trial's objectives, each to be minimized."""
+        sign = 1 if self.direction == "minimize" else -1
+        return (sign * trial.values[-1], *(trial.measures[name] for name in self.goals.minimized))
+
+    @property
+    def feasible(self) -> list[Trial]:
+        """The complete trials within all bounds."""
+        return [trial for trial in self.of("complete") if self.goals.allow(trial.measures)]
+
     @property
     def best(self) -> Trial | None:
-        """The complete trial of best value; of equals the first."""
-        sign = 1 if self.direction == "minimize" else -1
-        complete = list(self.of("complete"))
-        return min(complete, key=lambda t: (sign * t.values[-1], t.number)) if complete else None
+        """The feasible trial of best value; of equals the one with the better further objectives, then the first."""
+        return min(self.feasible, key=lambda trial: (*self.losses(trial), trial.number), default=None)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The feasible trials that none is better than in one objective and as good in all, the best value first."""
+        front: list[Trial] = []
+        for trial in sorted(self.feasible, key=lambda trial: (*self.losses(trial), trial.number)):
+            if not any(_dominates(self.losses(other), self.losses(trial)) for other in front):
+                front.append(trial)
+        return front
+
+
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))

@@ -9,7 +9,8 @@ from typing import Any
 
 from src.errors import UserError
 from src.history import Reported, Trial, TrialState
-from src.population.cost import seconds_per_epoch
+from src.objectives import LATENCY, Objectives
+from src.population.cost import measures, seconds_per_epoch
 from src.population.engine import Engine
 from src.population.member import Member, derived_seed
 from src.population.worker import Outcome, Task
@@ -35,11 +36,10 @@ class Loop:
     """Takes a study, wherever it stands, to the end of its search."""
 
     def __init__(
-        self, study: Study, search: Search, space: Space, meta: Mapping[str, Any], seed: int, metric: str
+        self, study: Study, search: Search, space: Space, meta: Mapping[str, Any], seed: int, objectives: Objectives
     ) -> None:
-        """`metric`: the curve that is the objective."""
         self.study, self.search, self.space, self.meta = study, search, space, meta
-        self.seed, self.metric = seed, metric
+        self.seed, self.objectives = seed, objectives
         self.history = study.history
         self.timetable = Timetable(study.history, study.attributes["slots"])
         self.notes: set[str] = set()
@@ -85,7 +85,8 @@ class Loop:
                     self.study.report(proposal.trial, [], {}, "pruned")
                     continue
                 config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
-                self.study.start(proposal, distributions, config["epochs"], self._cost(config))
+                known = known_measures(config, self.meta, self.objectives)
+                self.study.start(proposal, distributions, config["epochs"], self._cost(config), known)
             self.timetable.sync()
 
     def _cost(self, config: Mapping[str, Any]) -> float:
@@ -98,12 +99,14 @@ class Loop:
     def _report(self, segment: Segment, outcome: Outcome) -> None:
         trial = self.history.trials[segment.trial]
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
+        found = {} if outcome.error else self.objectives.reached(outcome.curves, outcome.latency_ms)
+        error = outcome.error or self.objectives.lacks({**trial.measures, **found})
         state: TrialState = "paused" if segment.stop == trial.target else "running"
-        if outcome.error:
+        if error:
             state = "fail"
         elif segment.stop == trial.full:
             state = "complete"
-        self.study.report(trial.number, new.get(self.metric, []), new, state, outcome.error, outcome.seconds)
+        self.study.report(trial.number, new.get(self.objectives.metric, []), new, state, error, outcome.seconds, found)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 
@@ -116,6 +119,7 @@ class Loop:
             segment.stop,
             self.study.checkpoint(*source) if source else None,
             self.study.checkpoint(trial.number, segment.stop),
+            LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures,
         )
 
     def _stop_on_a_bug(self, outcome: Outcome) -> None:
@@ -149,6 +153,17 @@ class Loop:
                 path.unlink(missing_ok=True)
         self._saved = {number: trial.epochs for number, trial in trials.items()}
         self._tidied = len(self.history.events)
+
+
+def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objectives: Objectives) -> dict[str, float]:
+    """What counts of a trial's config and is known before it trains."""
+    if not objectives.known:
+        return {}
+    try:
+        found = measures(config, meta)
+    except Exception:  # a model that cannot be made: its worker says why, and the trial fails
+        return {}
+    return {name: found[name] for name in objectives.known}
 
 
 def _key(segment: Segment) -> str:

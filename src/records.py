@@ -34,6 +34,7 @@ class Records:
     def all(self, state: Literal["RUNNING", "FINISHED", "FAILED"]) -> list[RunRecord]:
         """The sweep's run in `state`, and those of all trials."""
         best, metric = self.study.history.best, self.study.attributes["metric"]
+        figures = {metric: best.values[-1], **best.measures} if best and state == "FINISHED" else {}
         sweep = RunRecord(
             key="sweep",
             fingerprint=self.study.attributes["fingerprint"],
@@ -41,7 +42,7 @@ class Records:
             parent=None,
             state=state,
             params=self.params,
-            metrics={f"best/{metric}": best.values[-1]} if best and state == "FINISHED" else {},
+            metrics={f"best/{name}": figure for name, figure in figures.items()},
             tags={"lockstep.stage": "sweep", "lockstep.study": self.study.name, "model": self.model},
             dataset=self.meta,
         )
@@ -49,6 +50,8 @@ class Records:
 
     def trial(self, trial: Trial) -> RunRecord:
         """The run of one trial."""
+        curves = self.study.curves[trial.number]
+        over = {} if trial.state in ("running", "paused") else trial.measures
         return RunRecord(
             key=f"trial-{trial.number}",
             fingerprint=self.study.attributes["fingerprint"],
@@ -56,7 +59,8 @@ class Records:
             parent="sweep",
             state=STATES.get(trial.state, "RUNNING"),
             params={**trial.params, "epochs": trial.full},
-            curves=self.study.curves[trial.number],
+            curves=curves,
+            metrics={name: figure for name, figure in over.items() if name not in curves},
             tags={
                 "lockstep.stage": "sweep",
                 "lockstep.trial": str(trial.number),

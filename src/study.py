@@ -21,18 +21,22 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.study import StudyDirection
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
 from src.errors import UserError
-from src.history import Direction, History, Proposal, Trial, TrialState
+from src.history import Direction, Goals, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
 CODE = (
-    *("components.py", "config.py", "data.py", "history.py", "loop.py", "optim.py", "space.py", "timetable.py"),
+    *("components.py", "config.py", "data.py", "history.py", "loop.py", "objectives.py", "optim.py", "space.py"),
+    "timetable.py",
     *("models", "population", "search"),
 )
 PACKAGES = ("torch", "numpy", "optuna")
+NO_GOALS = Goals()
 STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
 
 
@@ -65,7 +69,8 @@ class Study:
         self.storage, self.name, self.folder = storage, name, folder
         self.id = storage.get_study_id_from_name(name)
         self.attributes = dict(storage.get_study_user_attrs(self.id))
-        self.history = History(direction)
+        goals = self.attributes.get("goals", {"minimized": [], "bounds": {}})
+        self.history = History(direction, goals=Goals(tuple(goals["minimized"]), goals["bounds"]))
         self.curves: list[dict[str, list[float]]] = []
         self.seconds: list[float] = []
         self._ids: list[int] = []
@@ -81,8 +86,9 @@ class Study:
         choices: Mapping[str, Any],
         fresh: bool = False,
         accept_code: bool = False,
+        goals: Goals = NO_GOALS,
     ) -> "Study":
-        """Open the study of this identity or make it; `choices` (slots, kernel, ...) are recorded when it is made.
+        """Open the study of this identity or make it; `choices` (slots, kernel, metric, ...) are recorded when it is made.
 
         Raises:
             UserError: an unfinished study of the same inputs was begun by other code, or the storage does not work.
@@ -99,19 +105,31 @@ class Study:
         storage, folder = shelf.storage(name), root / "studies" / name
         folder.mkdir(parents=True, exist_ok=True)
         if name not in [study.study_name for study in storage.get_all_studies()]:
-            storage.create_new_study([StudyDirection[direction.upper()]], name)
+            further = [StudyDirection.MINIMIZE for _ in goals.minimized]
+            storage.create_new_study([StudyDirection[direction.upper()], *further], name)
         study_id = storage.get_study_id_from_name(name)
+        if goals.minimized:  # for Optuna's dashboard
+            storage.set_study_system_attr(study_id, _SYSTEM_ATTR_METRIC_NAMES, [choices["metric"], *goals.minimized])
+        if goals != NO_GOALS:
+            choices = {**choices, "goals": {"minimized": list(goals.minimized), "bounds": dict(goals.bounds)}}
         attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
         for key in attributes.keys() - storage.get_study_user_attrs(study_id):  # all, or what a crash let through
             storage.set_study_user_attr(study_id, key, attributes[key])
         return cls(storage, name, folder, direction)
 
-    def start(self, proposal: Proposal, distributions: Mapping[str, BaseDistribution], full: int, cost: float) -> Trial:
-        """Acknowledge a proposal: its trial begins, or goes on."""
+    def start(
+        self,
+        proposal: Proposal,
+        distributions: Mapping[str, BaseDistribution],
+        full: int,
+        cost: float,
+        measures: Mapping[str, float] | None = None,
+    ) -> Trial:
+        """Acknowledge a proposal: its trial begins, with the measures known beforehand, or goes on."""
         order = len(self.history.events)
         event = {"start": proposal.epochs, "from": proposal.start_from}
         if proposal.trial is None:
-            attributes = {"full": full, "cost": cost, f"event:{order}": event}
+            attributes = {"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event}
             template = create_trial(
                 state=OptunaState.RUNNING,
                 params=dict(proposal.params),
@@ -123,7 +141,7 @@ class Study:
             self.seconds.append(0.0)
         else:
             self.storage.set_trial_user_attr(self._ids[proposal.trial], f"event:{order}", event)
-        return self.history.start(proposal, full, cost)
+        return self.history.start(proposal, full, cost, measures)
 
     def report(
         self,
@@ -133,6 +151,7 @@ class Study:
         state: TrialState,
         reason: str = "",
         seconds: float = 0.0,
+        measures: Mapping[str, float] | None = None,
     ) -> None:
         """Acknowledge the next epochs of a trial. When this returns they survive any crash."""
         trial_id, first = self._ids[number], self.history.trials[number].epochs
@@ -142,16 +161,14 @@ class Study:
             "state": state,
             "reason": reason,
             "seconds": seconds,
+            "measures": dict(measures or {}),
         }
         for epoch, value in enumerate(values, start=first + 1):
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
         self.storage.set_trial_user_attr(trial_id, f"event:{len(self.history.events)}", event)
-        if state in STATES:
-            final = (
-                [values[-1] if len(values) else self.history.trials[number].values[-1]] if state == "complete" else None
-            )
-            self.storage.set_trial_state_values(trial_id, STATES[state], final)
         self._take(number, event)
+        if state in STATES:
+            self._end(number)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -195,15 +212,24 @@ class Study:
                 trial, known = trials[number], number < len(self.history.trials)
                 source = tuple(event["from"]) if event["from"] else None
                 proposal = Proposal(trial.params, event["start"], number if known else None, source)
-                self.history.start(proposal, trial.user_attrs["full"], trial.user_attrs["cost"])
+                attributes = trial.user_attrs
+                self.history.start(proposal, attributes["full"], attributes["cost"], attributes.get("measures"))
             else:
                 self._take(number, event)
                 if event["state"] in STATES and not trials[number].state.is_finished():  # killed between the two
-                    final = [self.history.trials[number].values[-1]] if event["state"] == "complete" else None
-                    self.storage.set_trial_state_values(self._ids[number], STATES[event["state"]], final)
+                    self._end(number)
+
+    def _end(self, number: int) -> None:
+        """What Optuna has a place for at the end of a trial."""
+        trial, goals = self.history.trials[number], self.history.goals
+        for name, excess in goals.excess(trial.measures).items():
+            self.storage.set_trial_system_attr(self._ids[number], f"{_CONSTRAINTS_KEY}:{name}", excess)
+        complete = trial.state == "complete"
+        values = [trial.values[-1], *(trial.measures[name] for name in goals.minimized)] if complete else None
+        self.storage.set_trial_state_values(self._ids[number], STATES[trial.state], values)
 
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
-        self.history.report(number, event["report"], event["state"], event["reason"])
+        self.history.report(number, event["report"], event["state"], event["reason"], event.get("measures"))
         self.seconds[number] += event["seconds"]
         for name, curve in event["curves"].items():
             self.curves[number].setdefault(name, []).extend(curve)

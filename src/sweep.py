@@ -14,8 +14,10 @@ from src.errors import UserError, of_the_machine
 from src.stage import ROOT, alone, prepared, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from src.config import Config
-    from src.history import Direction
+    from src.objectives import Objectives
     from src.search import Search
     from src.study import Identity, Study
     from src.warm_start import Earlier
@@ -28,7 +30,8 @@ def main(config: Config) -> None:
     """Run or resume the sweep and write `outputs/sweep/<model>/`."""
     from src import exports
     from src.files import write_json
-    from src.loop import Loop
+    from src.loop import Loop, known_measures
+    from src.objectives import objectives
     from src.population.engine import Engine
     from src.population.worker import Bench
     from src.progress import Progress
@@ -40,13 +43,16 @@ def main(config: Config) -> None:
     began = time.monotonic()
     folder, meta = prepared(config)
     check(config["tracking"]["uri"])
-    metric, direction = _objective(meta)
+    aims = objectives(config["objectives"], config["constraints"], meta["task"])
     model, name = config["model"]["name"], config["search"]["name"]
     root, out = Path(config["study"]["root"]), Path(config["outputs"]) / "sweep" / model
-    config, before = _with_what_is_known(config, root, metric, direction)
-    spec = Spec(
-        config.space, direction, config["n_trials"], config["epochs"], config["seed"], before.trials, before.first
-    )
+    config, before = _with_what_is_known(config, root, meta, aims)
+
+    def measure(params: Mapping[str, Any]) -> dict[str, float]:
+        return known_measures(config.space.config(params), meta, aims)
+
+    budget = config["n_trials"], config["epochs"], config["seed"]
+    spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure)
     search = terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
     identity = _identity(config, meta, before)
     label = identity.label
@@ -56,8 +62,8 @@ def main(config: Config) -> None:
         alone(root / "locks" / identity.stem, f"the sweep of {label}"),
         alone(_lock(root, out), f"a sweep into {out}"),
     ):
-        study = _open(config, identity, search, direction, metric)
-        loop = Loop(study, search, config.space, meta, config["seed"], metric)
+        study = _open(config, identity, search, aims)
+        loop = Loop(study, search, config.space, meta, config["seed"], aims)
         params = {"search": name, "seed": config["seed"], "epochs": config["epochs"]}
         records = Records(study, config.space, label, model, params, folder, meta)
         with Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker, engine:
@@ -83,15 +89,11 @@ def main(config: Config) -> None:
             raise UserError(exports.failure(study, label))
 
 
-def _objective(meta: dict[str, Any]) -> tuple[str, Direction]:
-    """The curve that is searched, and whether up or down."""
-    return ("val/accuracy", "maximize") if meta["task"] == "classification" else ("val/rmse", "minimize")
-
-
-def _with_what_is_known(config: Config, root: Path, metric: str, direction: Direction) -> tuple[Config, Earlier]:
+def _with_what_is_known(config: Config, root: Path, meta: dict[str, Any], aims: Objectives) -> tuple[Config, Earlier]:
     """The config with what the range test says of its space, and what an earlier study says."""
     from dataclasses import replace
 
+    from src.loop import known_measures
     from src.warm_start import Earlier, earlier, range_tested
 
     if config["search"]["prior"] == "lr_range":
@@ -99,7 +101,13 @@ def _with_what_is_known(config: Config, root: Path, metric: str, direction: Dire
         config = replace(config, space=range_tested(config.space, path))
     if config["warm_start"] is None:
         return config, Earlier((), ())
-    return config, earlier(root, config["storage"], config["warm_start"], config.space, metric, direction)
+    name = config["warm_start"]
+    found = earlier(root, config["storage"], name, config.space, aims.metric, aims.direction)
+    for trial in found.trials:
+        trial.measures |= known_measures(config.space.config(trial.params), meta, aims)
+        if trial.state != "fail" and (lack := aims.lacks(trial.measures)):
+            raise UserError(f"warm_start: a trial of {name} does not say enough for these objectives: {lack}")
+    return config, found
 
 
 def _identity(config: Config, meta: dict[str, Any], before: Earlier) -> Identity:
@@ -108,8 +116,8 @@ def _identity(config: Config, meta: dict[str, Any], before: Earlier) -> Identity
 
     from src.study import Identity, code_digests, digest, target_modules
 
-    keys = {key: config[key] for key in ("search", "seed", "slots", "device")}
-    known = [before.first, [[t.params, t.values, t.state] for t in before.trials]]
+    keys = {key: config[key] for key in ("search", "seed", "slots", "device", "objectives", "constraints")}
+    known = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
     text = json.dumps([keys, known] if before.first else keys, sort_keys=True)
     inputs = digest(meta["sha256"], config.space.describe(), text)
     configs = [leaf.config for _, leaf in config.space.leaves()]
@@ -123,14 +131,14 @@ def _lock(root: Path, out: Path) -> Path:
     return root / "locks" / f"out-{digest(str(out.absolute()))[:16]}"
 
 
-def _open(config: Config, identity: Identity, search: Search, direction: Direction, metric: str) -> Study:
+def _open(config: Config, identity: Identity, search: Search, aims: Objectives) -> Study:
     from src.loop import slots
     from src.study import Study
 
     keys, count = config["study"], slots(config["slots"], config["n_trials"], search)
-    choices = {"slots": count, "kernel": "eager", "device": config["device"], "metric": metric}
+    choices = {"slots": count, "kernel": "eager", "device": config["device"], "metric": aims.metric}
     root, url = Path(keys["root"]), config["storage"]
-    return Study.open(root, url, identity, direction, choices, keys["fresh"], keys["accept_code"])
+    return Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ MAY_USE: dict[str, set[str]] = {
     # the study knows no engine, the engine no study
     "history": set(),
     "timetable": {"history"},
+    "objectives": {"history"},
     "journal": set(),
     "study": {"history", "journal"},
     "search": {"history", "space"},
@@ -44,8 +45,8 @@ MAY_USE: dict[str, set[str]] = {
     "serving": {"data", "models"},
     "tracking": {"serving"},
     # where they meet
-    "loop": {"history", "population", "search", "space", "study", "timetable"},
-    "exports": {"population", "space", "study"},
+    "loop": {"history", "objectives", "population", "search", "space", "study", "timetable"},
+    "exports": {"objectives", "population", "space", "study"},
     "records": {"history", "population", "serving", "space", "study", "tracking"},
     "results": {"plots"},
     "pages": {"plots", "results"},

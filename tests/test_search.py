@@ -20,9 +20,9 @@ from optuna.pruners import (
     WilcoxonPruner,
 )
 from optuna.trial import TrialState
-from src.components import make
 from virtual import BASE, EPOCHS, Sweep, conditional, fails, flat, objective
 
+from src.components import make
 from src.errors import UserError
 from src.history import History
 from src.search import Search, Spec

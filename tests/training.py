@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from src.components import make
 from torch import Tensor
 
+from src.components import make
 from src.population.member import Member, State
 from src.population.population import Population, Rows
 from src.population.worker import Bench

@@ -19,11 +19,18 @@ def seconds_per_epoch(config: Mapping[str, Any], meta: Mapping[str, Any]) -> flo
     A constant of the config, not a measurement: the same on every machine.
     """
     steps = len(batch_starts(meta["n_train"], config["batch_size"]))
-    operations = _operations(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
+    operations, _ = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
     return float(steps * STEP_SECONDS + meta["n_train"] * operations * PASSES / OPERATIONS_PER_SECOND)
 
 
+def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:
+    """What is known of a config before it trains: `operations` (multiply-adds of a row's way forward) and `parameters`."""
+    operations, parameters = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
+    return {"operations": operations, "parameters": parameters}
+
+
 @lru_cache(maxsize=1024)
-def _operations(model: str, meta: str) -> int:
+def _size(model: str, meta: str) -> tuple[int, int]:
     data = json.loads(meta)
-    return n_operations(build(json.loads(model), data), tuple(data["input_shape"]))
+    made = build(json.loads(model), data)
+    return n_operations(made, tuple(data["input_shape"])), sum(tensor.numel() for tensor in made.parameters())

@@ -15,6 +15,7 @@ import torch
 from src.components import make
 from src.data import load
 from src.errors import UserError
+from src.population.latency import latency_ms
 from src.population.member import Member, State, one_thread
 from src.population.population import Population, Rows
 
@@ -28,6 +29,7 @@ class Task:
     stop: int
     source: Path | None
     checkpoint: Path
+    timed: bool = False  # whether its latency is asked for
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Outcome:
     note: str = ""  # why its population was not fused
     began: float = 0.0
     ended: float = 0.0
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
     note = fusable(waiting[0].member, bench) if len(waiting) > 1 else ""
     for group in [[task] for task in waiting] if note or not waiting else [waiting]:
         outcomes += _attempt(group, bench)
+    models = {task.key: task.member.config["model"] for task in tasks if task.timed}
+    for k, outcome in enumerate(outcomes):
+        if outcome.key in models and not outcome.error:
+            outcomes[k] = replace(outcome, latency_ms=latency_ms(models[outcome.key], rows(bench)))
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
 

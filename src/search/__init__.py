@@ -4,13 +4,15 @@ To add one: a function `name(spec, *, ...)` in `name.py` that returns a `Search`
 arguments are its schema.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 import optuna
 
-from src.history import Direction, History, Proposal, Trial
+from src.errors import UserError
+from src.history import Direction, Goals, History, Proposal, Trial
 from src.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # studies in memory come and go with every proposal
@@ -27,6 +29,37 @@ class Spec:
     seed: int
     earlier: Sequence[Trial] = ()  # of another study, numbered below 0: what samplers see before anything else
     first: Sequence[Mapping[str, Any]] = ()  # points to try before any other
+    goals: Goals = field(default_factory=Goals)
+    measure: Callable[[Mapping[str, Any]], Mapping[str, float]] = lambda params: {}  # what is known before training
+
+    @property
+    def directions(self) -> list[Direction]:
+        """Of the objective, and of those beside it."""
+        further: list[Direction] = ["minimize" for _ in self.goals.minimized]
+        return [self.direction, *further]
+
+    def feasible(self, params: Mapping[str, Any]) -> bool:
+        """Whether nothing that is known of a point before it trains is above its bound."""
+        return not self.goals.bounds or self.goals.allow(self.measure(params))
+
+    def refusal(self, points: Sequence[Mapping[str, Any]]) -> UserError:
+        """What to say when none of the points that were tried is feasible."""
+        known = [self.measure(params) for params in points]
+        least = {name: min(measures.get(name, inf) for measures in known) for name in self.goals.bounds}
+        bounds = [f"{n} ≤ {self.goals.bounds[n]:,.10g} (the least is {v:,.10g})" for n, v in least.items() if v < inf]
+        where = f"none of {len(points):,} points of the space is within {' and '.join(bounds)}"
+        return UserError(f"constraints: {where}; raise the bound, or lower the ends of the space")
+
+
+def one_objective(spec: Spec, name: str) -> None:
+    """Refuse several objectives to a strategy that knows only one.
+
+    Raises:
+        UserError: there are several.
+    """
+    if spec.goals.minimized:
+        others = "nsga2, tpe, random or grid"
+        raise UserError(f"objectives: search={name} takes one objective; for several choose {others}")
 
 
 class Search(Protocol):

@@ -1,6 +1,6 @@
 """Grid search: every combination once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
@@ -12,23 +12,34 @@ from src.search import Search, Spec
 from src.search.fidelity import Fidelity, fidelity
 from src.search.pruning import Pruner
 
+TRIES = 1000  # points looked at for each trial, where constraints leave some out
+
 
 class Grid:
-    """The points in order, the last dimension fastest, until all are tried or the trials are used up."""
+    """The feasible points in order, the last dimension fastest, until all are tried or the trials are used up."""
 
     def __init__(self, spec: Spec, fidelity: Fidelity) -> None:
+        """Raises:
+        UserError: a dimension has no end of points, or no point is feasible.
+        """
         self.spec, self.fidelity = spec, fidelity
         self.learns = len(fidelity.rungs) > 1
         grids = [
             (chosen, {name: _values(name, d.distribution) for name, d in leaf.dimensions.items()})
             for chosen, leaf in spec.space.leaves()
         ]
-        points = (
-            {**chosen, **dict(zip(grid, point, strict=True))}
-            for chosen, grid in grids
-            for point in product(*grid.values())
-        )
-        self.points = list(islice(points, spec.n_trials))
+
+        def points(most: int) -> Iterator[dict[str, Any]]:
+            found = (
+                {**chosen, **dict(zip(grid, point, strict=True))}
+                for chosen, grid in grids
+                for point in product(*grid.values())
+            )
+            return islice(found, most)
+
+        self.points = list(islice(filter(spec.feasible, points(TRIES * spec.n_trials)), spec.n_trials))
+        if not self.points:
+            raise spec.refusal(list(points(TRIES)))
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         if ends := self.fidelity.ends(history):

@@ -18,6 +18,7 @@ from src.search.fidelity import Fidelity
 from src.search.priors import Priors
 
 ENOUGH = 10  # values that a rung needs before the sampler looks at it
+GUIDED, TRIES = 20, 1000  # draws for a feasible point: of the sampler, and in all
 
 
 class Sampled:
@@ -39,11 +40,7 @@ class Sampled:
         if count > 0:
             study = self._view(history)
             for number in range(len(history.trials), len(history.trials) + count):
-                study.sampler = self.sampler(_seed(self.spec.seed, number))
-                if fixed := self._fixed(study, number):
-                    study.enqueue_trial(fixed)
-                params = self.spec.space.walk(_suggest(study.ask()))
-                proposals.append(Proposal(params, self.fidelity.first(number)))
+                proposals.append(Proposal(self._point(study, number), self.fidelity.first(number)))
         return proposals[:n]
 
     def done(self, history: History) -> bool:
@@ -58,31 +55,60 @@ class Sampled:
         best = sorted((t for t in known if t.values), key=lambda t: (sign * t.values[0], t.number))
         return self.priors.fixed(number - len(self.spec.first), self.spec.seed, [t.params for t in best])
 
+    def _point(self, study: optuna.Study, number: int) -> dict[str, Any]:
+        """What the sampler draws; while that is not feasible, it is asked again with another seed, in the end at random.
+
+        Raises:
+            UserError: no feasible point was found.
+        """
+        drawn: list[dict[str, Any]] = []
+        for place in ((number,), *((number, retry) for retry in range(1, TRIES))):
+            seed = _seed(self.spec.seed, *place)
+            study.sampler = self.sampler(seed) if len(drawn) < GUIDED else RandomSampler(seed=seed)
+            if not drawn and (fixed := self._fixed(study, number)):
+                study.enqueue_trial(fixed)
+            trial = study.ask()
+            params = self.spec.space.walk(_suggest(trial))
+            if self.spec.feasible(params):
+                return params
+            study.tell(trial, state=TrialState.FAIL)  # out of the sampler's sight
+            drawn.append(params)
+        raise self.spec.refusal(drawn)
+
     def _view(self, history: History) -> optuna.Study:
         """What the sampler sees: the highest rung with enough values as if it were the end, and the trials in training.
 
-        A diverged trial counts as bad as the worst; one that ended below the rung is out of sight.
+        A diverged trial counts as bad as the worst in everything; one that ended below the rung is out of sight.
         """
-        study = optuna.create_study(direction=self.spec.direction)
+        study = optuna.create_study(directions=self.spec.directions)
         if not self.samples_learn:
             return study
         trials = [*self.spec.earlier, *history.trials]
         rung = _rung(self.fidelity.rungs, trials)
-        reached = {t.number: v for t in trials if (v := _at(t, rung)) is not None}
-        worst = (max if history.direction == "minimize" else min)(reached.values(), default=None)
+        reached = {t.number: self._figures(t, v) for t in trials if (v := _at(t, rung)) is not None}
+        worst = tuple(
+            max(column) if number or history.direction == "minimize" else min(column)
+            for number, column in enumerate(zip(*reached.values(), strict=True))
+        )
         for trial in trials:
-            value = worst if trial.state == "fail" else reached.get(trial.number)
+            figures = worst if trial.state == "fail" else reached.get(trial.number, ())
             hidden = TrialState.RUNNING if trial.state in ("running", "paused") else TrialState.FAIL
-            state = hidden if value is None else TrialState.COMPLETE
-            study._storage.create_new_trial(study._study_id, self._frozen(trial, state, value))
+            state = TrialState.COMPLETE if figures else hidden
+            study._storage.create_new_trial(study._study_id, self._frozen(trial, state, figures))
         return study
 
-    def _frozen(self, trial: Trial, state: TrialState, value: float | None) -> "Seen":
+    def _figures(self, trial: Trial, value: float) -> tuple[float, ...]:
+        """All objectives, and how far the measures that have a bound lie above it."""
+        goals = self.spec.goals
+        return (value, *(trial.measures[n] for n in goals.minimized), *goals.excess(trial.measures).values())
+
+    def _frozen(self, trial: Trial, state: TrialState, figures: tuple[float, ...]) -> "Seen":
         """A trial for the view, kept for the next while nothing of it changes."""
         known, frozen = self._seen.get(trial.number, (None, None))
-        if frozen is None or known is not trial or (frozen.state, frozen.value) != (state, value):
+        if frozen is None or known is not trial or (frozen.state, frozen.figures) != (state, figures):
             before = frozen.distributions if frozen is not None and known is trial else None
-            frozen = Seen.of(trial, before or self.spec.space.distributions(trial.params), state, value)
+            distributions = before or self.spec.space.distributions(trial.params)
+            frozen = Seen.of(trial, distributions, state, figures, len(self.spec.directions))
             self._seen[trial.number] = (trial, frozen)
         return frozen
 
@@ -99,13 +125,38 @@ def exploring(sampler: Callable[[int], BaseSampler], fraction: float) -> Callabl
 class Seen(FrozenTrial):
     """A trial that no one changes, so that a storage need not copy it."""
 
+    figures: tuple[float, ...]
+
     @classmethod
     def of(
-        cls, trial: Trial, distributions: dict[str, BaseDistribution], state: TrialState, value: float | None
+        cls,
+        trial: Trial,
+        distributions: dict[str, BaseDistribution],
+        state: TrialState,
+        figures: tuple[float, ...],
+        objectives: int,
     ) -> Self:
+        """Of the `figures` the first so many are `objectives`, the others constraints."""
         params, began = dict(trial.params), datetime.min
         over = began if state.is_finished() else None
-        return cls(trial.number, state, value, began, over, params, distributions, {}, {}, {}, trial.number)
+        attributes = {f"constraints:{k}": excess for k, excess in enumerate(figures[objectives:])}
+        values = figures[:objectives] or None
+        seen = cls(
+            trial.number,
+            state,
+            None,
+            began,
+            over,
+            params,
+            distributions,
+            {},
+            attributes,
+            {},
+            trial.number,
+            values=values,
+        )
+        seen.figures = figures
+        return seen
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -126,8 +177,8 @@ def _at(trial: Trial, epochs: int) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _seed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+def _seed(seed: int, *place: int) -> int:
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1)[0])
 
 
 def _suggest(trial: optuna.Trial) -> Callable[[str, BaseDistribution], Any]:

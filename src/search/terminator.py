@@ -101,7 +101,7 @@ def terminated(search: Search, spec: Spec, terminator: str | Mapping[str, Any]) 
     """The search with its terminator, if it has one.
 
     Raises:
-        UserError: there is no such terminator.
+        UserError: there is no such terminator, or several objectives.
     """
     try:
         made = Terminator.model_validate({"name": terminator} if isinstance(terminator, str) else terminator)
@@ -109,4 +109,6 @@ def terminated(search: Search, spec: Spec, terminator: str | Mapping[str, Any]) 
         first = invalid.errors()[0]
         key = ".".join(["search.terminator", *map(str, first["loc"])])
         raise UserError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}") from None
+    if made.name != "none" and spec.goals.minimized:
+        raise UserError("search.terminator: knows the gain of one objective only; with several take none")
     return search if made.name == "none" else Terminated(search, spec, made)
