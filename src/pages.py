@@ -17,11 +17,12 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src import plots
+from src import pareto, plots
 from src.results import Ensemble, Report, Sweep
 
 TOP = 20
 METRICS = ("accuracy", "nll", "ece", "rmse", "mae", "r2")  # the order of columns; others follow by name
+COUNTS = ("parameters", "operations")
 FINE = ("healthy", "plateaued", "still improving")
 
 
@@ -39,6 +40,7 @@ def render(report: Report) -> str:
         chart=chart,
         tables=[trial_tables(sweep) for sweep in report.sweeps],
         plots=plots,
+        pareto=pareto,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -70,6 +72,8 @@ def figures(report: Report) -> dict[str, go.Figure]:
 
 def sweep_figures(sweep: Sweep) -> dict[str, go.Figure]:
     found = {"history": plots.history(sweep.study)} if any(trial.value is not None for trial in sweep.trials) else {}
+    if pareto.front(sweep.study):
+        found |= {f"front{k}": pareto.figure(sweep.study, name) for k, name in enumerate(pareto.minimized(sweep.study))}
     if any(trial.intermediate_values for trial in sweep.trials):
         found["curves"] = plots.learning_curves(sweep.study)
     if sweep.losses[0]:
@@ -104,12 +108,13 @@ def is_fault(diagnosis: str) -> bool:
 
 
 def trial_tables(sweep: Sweep) -> dict[str, Table]:
-    """The best trials, and those that went wrong and are not among them."""
-    sign, complete = plots.sign(sweep.study), plots.trials(sweep.study, "COMPLETE")
+    """The best feasible trials, those that went wrong and are not among them, and the Pareto front."""
+    sign, complete = plots.sign(sweep.study), list(filter(pareto.feasible, plots.trials(sweep.study, "COMPLETE")))
     best = sorted(complete, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))[:TOP]
     shown = {trial.number for trial in best}
     wrong = [t for t in sweep.trials if t.state is TrialState.FAIL or is_fault(t.user_attrs["diagnosis"])]
-    return {"best": Table(best), "wrong": Table([trial for trial in wrong if trial.number not in shown])}
+    wrong = [trial for trial in wrong if trial.number not in shown]
+    return {"best": Table(best), "wrong": Table(wrong), "front": Table(pareto.front(sweep.study))}
 
 
 def paired(report: Report) -> dict[str, Any] | None:
@@ -156,7 +161,7 @@ def metric(value: float | None, name: str) -> str:
         return "–"
     if name.endswith("accuracy"):
         return f"{value:.2%}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 or name in COUNTS else f"{value:.4g}"
 
 
 def duration(seconds: float | None) -> str:
@@ -175,7 +180,12 @@ def plots_data(report: Report) -> dict[str, str]:
     A regression's predictions are told by the tenth of the true values that they fall in, so that one template serves.
     """
     sign = plots.sign(report.sweeps[0].study)
-    rows = [(s.model, t.number, t.value or 0.0) for s in report.sweeps for t in plots.trials(s.study, "COMPLETE")]
+    rows = [
+        (s.model, t.number, t.value or 0.0)
+        for s in report.sweeps
+        for t in plots.trials(s.study, "COMPLETE")
+        if pareto.feasible(t)
+    ]
     best = sign * np.maximum.accumulate([sign * value for *_, value in rows])
     history = [(step, *row, so_far) for step, (row, so_far) in enumerate(zip(rows, best.tolist(), strict=True), 1)]
     ranked = sorted((-sign * (s.best.value or 0.0), place) for place, s in enumerate(report.sweeps) if s.best)

@@ -152,7 +152,7 @@ def history(study: Study) -> go.Figure:
         bottom = 0.0 if shown is None else 0.96 * shown[0] + 0.04 * shown[1]
         cross = {"symbol": "x-thin", "line": {"width": 2, "color": FAILED}}
         traces[-1].update(y=[bottom] * len(failed), marker=cross)
-    if complete := groups.get("COMPLETE"):
+    if complete := [trial for trial in groups.get("COMPLETE", ()) if trial.user_attrs.get("feasible", True)]:
         so_far = sign(study) * np.maximum.accumulate([sign(study) * (trial.value or 0.0) for trial in complete])
         x = [*(trial.number for trial in complete), study.get_trials(deepcopy=False)[-1].number]
         style: dict[str, Any] = {"line_shape": "hv", "hoverinfo": "skip"}

@@ -145,6 +145,9 @@ def read_study(
     study = optuna.create_study(direction=summary.get("direction", "maximize"))
     study.set_user_attr("metric", metric := summary.get("metric", "value"))
     study.set_user_attr("best_number", summary.get("best_number"))
+    study.set_user_attr("minimized", minimized := summary.get("minimized", []))
+    study.set_user_attr("constraints", bounds := summary.get("constraints", {}))
+    study.set_user_attr("front", [trial["number"] for trial in summary.get("front", [])])
     space = {name: json_to_distribution(kind) for name, kind in summary.get("distributions", {}).items()}
     reports: dict[int, dict[int, float]] = {}
     for row in curves:
@@ -160,13 +163,21 @@ def read_study(
             value = next(reversed(reports.get(number, {}).values()), math.nan)  # as Optuna does
         if state is TrialState.COMPLETE and not math.isfinite(value):
             state = TrialState.FAIL
+        cells = {name: row.get(name) or row.get(f"measured.{name}") for name in (*minimized, *bounds)}
+        measures = {name: _number(cell) for name, cell in cells.items()}
+        within = all(not measures[name] > bound for name, bound in bounds.items())
         trial = create_trial(
             state=state,
             value=value if math.isfinite(value) and state is not TrialState.FAIL else None,
             params=params,
             distributions={name: space[name] for name in params},
             intermediate_values=reports.get(number, {}),
-            user_attrs={"diagnosis": row.get("diagnosis") or "", "epochs": row.get("epochs") or ""},
+            user_attrs={
+                "diagnosis": row.get("diagnosis") or "",
+                "epochs": row.get("epochs") or "",
+                "measures": measures,
+                "feasible": within,
+            },
         )
         study.add_trial(trial)
     return study

@@ -27,6 +27,7 @@ MAY_USE: dict[str, set[str]] = {
     "metrics": set(),
     "models": set(),
     "optim": set(),
+    "pareto": {"plots"},
     "plots": set(),
     "range_test": set(),
     "raw": {"tables"},
@@ -49,7 +50,7 @@ MAY_USE: dict[str, set[str]] = {
     "exports": {"objectives", "population", "space", "study"},
     "records": {"history", "population", "serving", "space", "study", "tracking"},
     "results": {"plots"},
-    "pages": {"plots", "results"},
+    "pages": {"pareto", "plots", "results"},
     "warm_start": {"history", "space", "stage", "study"},
     "stage": {"compose", "config", "models"},
 }

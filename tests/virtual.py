@@ -6,12 +6,14 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from src.history import History, Proposal, TrialState
-from src.search import Search
+from src.history import Goals, History, Proposal, TrialState
+from src.search import Search, Spec
 from src.space import Choice, Dimension, Leaf, Space
 from src.timetable import Timetable
 
 EPOCHS = 18
+SEVERAL = (Goals(("size",)), lambda params: size(params))  # what a spec of two objectives has besides
+NEEDS_SEVERAL = {"nsga2"}  # strategies that refuse a single objective
 BASE = {"model": {"width": 64, "depth": 2}, "optimizer": {"lr": 0.1, "momentum": 0.9}, "batch_size": 64}
 
 Op = tuple[Any, ...]  # ("start", proposal) or ("report", trial, values, state)
@@ -47,6 +49,11 @@ def objective(params: Mapping[str, Any], epoch: int) -> float:
     return level + (1 + level) / (epoch + 1)
 
 
+def size(params: Mapping[str, Any]) -> dict[str, float]:
+    """A measure that is known before training, and at odds with the objective for some points."""
+    return {"size": float(sum(len(str(value)) for value in params.values()))}
+
+
 def fails(params: Mapping[str, Any]) -> bool:
     """About one point in five."""
     return sum(map(ord, str(sorted(map(str, params.values()))))) % 5 == 0
@@ -64,13 +71,15 @@ class Sweep:
     ops: list[Op] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.spec: Spec = getattr(self.search, "spec", Spec(flat(), "minimize", 0, EPOCHS, 0))
+        self.history.goals = self.spec.goals
         self.timetable = Timetable(self.history, self.slots)
 
     def apply(self, op: Op) -> None:
         """One change, as the study would acknowledge it."""
         if op[0] == "start":
             proposal: Proposal = op[1]
-            self.history.start(proposal, EPOCHS, self.cost(proposal.params))
+            self.history.start(proposal, EPOCHS, self.cost(proposal.params), self.spec.measure(proposal.params))
         else:
             self.history.report(op[1], op[2], op[3])
         self.ops.append(op)
@@ -110,7 +119,7 @@ class Sweep:
         again = Sweep(search, slots or self.slots, self.cost, self.fails)
         for op in self.ops[:count]:
             if op[0] == "start":
-                again.history.start(op[1], EPOCHS, self.cost(op[1].params))
+                again.history.start(op[1], EPOCHS, self.cost(op[1].params), self.spec.measure(op[1].params))
             else:
                 again.history.report(*op[1:])
         again.ops = self.ops[:count]
