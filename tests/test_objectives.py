@@ -19,7 +19,7 @@ from test_sweep import prepared  # noqa: F401 (a fixture)
 from torch import nn
 from virtual import BASE, EPOCHS, SEVERAL, Sweep, fails, flat, size
 
-from src.config import make
+from src.components import make
 from src.errors import UserError
 from src.history import Goals, History, Proposal
 from src.objectives import objectives
@@ -27,6 +27,7 @@ from src.population.cost import measures
 from src.population.latency import latency_ms
 from src.population.population import Rows
 from src.search import Spec
+from src.search.terminator import terminated
 from src.space import Dimension, Leaf, Space
 from src.study import Study
 
@@ -160,7 +161,7 @@ def several(name: str, space: str, pruner: str = "none", n_trials: int = SMALL, 
     """The strategy with two objectives of which one has a bound, or None where it refuses several."""
     options = section(name) | ({"pruner": pruner} if "pruner" in section(name) else {})
     for continuous in (True, False):
-        spec = Spec(SPACES[space](continuous), "minimize", n_trials, EPOCHS, 0, goals, size)
+        spec = Spec(SPACES[space](continuous), "minimize", n_trials, EPOCHS, 0, goals=goals, measure=size)
         try:
             return make("search", options, (), spec)
         except UserError as refusal:
@@ -209,6 +210,20 @@ def test_a_bound_that_no_point_keeps_is_one_sentence(name: str) -> None:
         several(name, "flat", goals=Goals(("size",), {"size": 1.0})).propose(History("minimize"), 1)
 
 
+def test_a_terminator_knows_one_objective_only() -> None:
+    spec = Spec(flat(), "minimize", 10, EPOCHS, 0, **SEVERAL)
+    with pytest.raises(UserError, match=r"search\.terminator: .* with several take none"):
+        terminated(make("search", section("random"), (), spec), spec, "stagnation")
+
+
+def test_infeasible_points_of_an_earlier_study_are_not_tried_again() -> None:
+    points = [{"model.width": width} for width in (96, 32, 64)]
+    spec = Spec(flat(), "minimize", 5, EPOCHS, 0, first=points, goals=Goals((), {"size": 64.0}), measure=size)
+    proposals = make("search", section("random"), (), spec).propose(History("minimize"), 5)
+    assert [p.params["model.width"] for p in proposals[1:3]] == [32, 64]
+    assert proposals[0].params["model.width"] < 96
+
+
 def test_nsga2_says_what_else_to_use_for_one_objective() -> None:
     with pytest.raises(UserError, match=r"search: nsga2 is for several objectives.*use tpe"):
         make("search", section("nsga2"), (), Spec(flat(), "minimize", 10, EPOCHS, 0))
@@ -219,8 +234,8 @@ def test_pruners_look_at_the_first_objective_alone(pruner: str) -> None:
     """Random points do not depend on results: with a second objective the same trials end at the same epochs."""
     options = {"name": "random", "pruner": {"name": pruner, "percentile": 50.0} if pruner == "percentile" else pruner}
     tables = []
-    for more in ((), SEVERAL):
-        live = Sweep(make("search", options, (), Spec(flat(), "minimize", 30, EPOCHS, 0, *more)), fails=fails).run()
+    for more in ({}, SEVERAL):
+        live = Sweep(make("search", options, (), Spec(flat(), "minimize", 30, EPOCHS, 0, **more)), fails=fails).run()
         tables.append([(t.params, t.state, t.values) for t in live.history.trials])
     assert tables[0] == tables[1]
     assert {"complete", "pruned"} <= {state for _, state, _ in tables[0]}
@@ -259,7 +274,7 @@ def searched(name: str, seed: int, n_trials: int, bounds: Mapping[str, float] | 
     """ZDT1 with four in flight; both objectives known only after training."""
     box = Space(Leaf(BASE, {f"x{k}": Dimension(f"x{k}", FloatDistribution(0.0, 1.0)) for k in range(DIMENSIONS)}))
     goals = Goals(("y",), dict(bounds or {}))
-    made = make("search", section(name) | {"pruner": "none"}, (), Spec(box, "minimize", n_trials, 1, seed, goals))
+    made = make("search", section(name) | {"pruner": "none"}, (), Spec(box, "minimize", n_trials, 1, seed, goals=goals))
     found, running = History("minimize", goals=goals), []
     while not made.done(found):
         for proposal in made.propose(found, 4 - len(running)):

@@ -49,13 +49,15 @@ def section(name: str) -> dict[str, Any]:
 def search(name: str, space: str, seed: int = 0, n_trials: int = 30, pruner: Any = None) -> Search:
     """A strategy on one of the spaces, without its continuous dimensions if it refuses them."""
     options = section(name) | ({"pruner": pruner} if pruner and "pruner" in section(name) else {})
-    more = SEVERAL if name in NEEDS_SEVERAL else ()
+    more: Any = SEVERAL if name in NEEDS_SEVERAL else {}
     try:
-        made: Search = make("search", options, (), Spec(SPACES[space](True), "minimize", n_trials, EPOCHS, seed, *more))
+        made: Search = make(
+            "search", options, (), Spec(SPACES[space](True), "minimize", n_trials, EPOCHS, seed, **more)
+        )
     except UserError as refusal:
         if "optimizer.lr" not in str(refusal):
             raise
-        made = make("search", options, (), Spec(SPACES[space](False), "minimize", n_trials, EPOCHS, seed, *more))
+        made = make("search", options, (), Spec(SPACES[space](False), "minimize", n_trials, EPOCHS, seed, **more))
     return made
 
 
@@ -146,8 +148,8 @@ def test_however_many_of_a_batch_a_crash_lets_through_the_rest_is_the_same(
 def test_another_history_in_the_same_object_is_read_anew(case: tuple[Callable[[], Search], Sweep]) -> None:
     make_one, live = case
     space = live.search.spec.space  # type: ignore[attr-defined]
-    goals = live.search.spec.goals, live.search.spec.measure  # type: ignore[attr-defined]
-    drawn = make("search", section("random"), (), Spec(space, "minimize", 30, EPOCHS, 5, *goals))
+    more = {key: getattr(live.search.spec, key) for key in ("goals", "measure")}  # type: ignore[attr-defined]
+    drawn = make("search", section("random"), (), Spec(space, "minimize", 30, EPOCHS, 5, **more))
     strange = Sweep(drawn, fails=lambda params: not fails(params)).run()
     for count in range(10, len(strange.ops), 20):
         used = make_one()
@@ -182,7 +184,7 @@ def test_all_trials_may_fail(name: str) -> None:
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_space_without_dimensions_is_one_point(name: str) -> None:
-    spec = Spec(Space(Leaf(BASE, {})), "minimize", 3, EPOCHS, 0, *(SEVERAL if name in NEEDS_SEVERAL else ()))
+    spec = Spec(Space(Leaf(BASE, {})), "minimize", 3, EPOCHS, 0, **(SEVERAL if name in NEEDS_SEVERAL else {}))
     live = Sweep(make("search", section(name), (), spec)).run()
     assert [t.params for t in live.history.trials] == [{}] * (1 if name == "grid" else 3)
 

@@ -12,7 +12,10 @@ from src.space import Choice, Dimension, Leaf, Space
 from src.timetable import Timetable
 
 EPOCHS = 18
-SEVERAL = (Goals(("size",)), lambda params: size(params))  # what a spec of two objectives has besides
+SEVERAL = {
+    "goals": Goals(("size",)),
+    "measure": lambda params: size(params),
+}  # what a spec of two objectives has besides
 NEEDS_SEVERAL = {"nsga2"}  # strategies that refuse a single objective
 BASE = {"model": {"width": 64, "depth": 2}, "optimizer": {"lr": 0.1, "momentum": 0.9}, "batch_size": 64}
 
