@@ -37,7 +37,7 @@ class Stored(Sweep):
         made = (
             tpe(SPEC, n_startup_trials=10, random_fraction=0.33, pruner="asha")
             if learns
-            else random_search(SPEC, pruner="asha")
+            else random_search(SPEC, pruner={"name": "successive_halving", "min_resource": 2})
         )
         self.study = study
         super().__init__(made, CHOICES["slots"], fails=fails, history=study.history)  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def test_reopened_it_is_the_same(tmp_path: Path, storage: str, steps: int) -> No
 def test_optuna_reads_it(tmp_path: Path, storage: str) -> None:
     """As its dashboard does: states, parameters, and every intermediate value at its epoch."""
     url = URLS[storage](tmp_path)
-    live = run(opened(tmp_path, url), steps=40)
+    live = run(opened(tmp_path, url), steps=30)
     storages = {
         "sqlite": lambda: url,
         "journal": lambda: JournalStorage(
