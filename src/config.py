@@ -61,6 +61,12 @@ class StudyKeys(Section):
     accept_code: bool
 
 
+class Replay(Section):
+    """Whose schedule `search=replay` follows: the name of a study, or the path of a schedule.json."""
+
+    study: str | None
+
+
 class LrRange(Section):
     """The learning-rate range test: an exponential ramp of so many steps, for several seeds at once."""
 
@@ -109,6 +115,7 @@ class Root(Section):
     study: StudyKeys
     outputs: str
     lr_range: LrRange
+    replay: Replay | None = None
     trusted: list[str]
     warm_start: str | None
     choose: dict[str, Any]

@@ -12,6 +12,7 @@ import yaml
 from optuna.distributions import distribution_to_json
 from safetensors.torch import save
 
+from src import lineage
 from src.files import write_bytes, write_json, write_npz, write_text
 from src.objectives import LATENCY
 from src.population.member import State
@@ -27,7 +28,12 @@ def write(out: Path, study: Study, space: Space, search: str) -> None:
     write_json(out / "summary.json", summary(study, space, search))
     if study.history.best is None:
         return
-    write_text(out / "best.yaml", yaml.safe_dump(space.config(study.history.best.params)))
+    *before, _ = parts = lineage.schedule(study.history)
+    earlier = [{"until": until, "config": space.config(params)} for until, params in before]
+    best = space.config(study.history.best.params) | ({"earlier": earlier} if earlier else {})
+    write_text(out / "best.yaml", yaml.safe_dump(best))
+    if earlier:
+        write_text(out / "schedule.json", lineage.text(parts))
     predictions: dict[str, np.ndarray[Any, Any]] = {}
     for trial in study.history.of("complete"):
         state = State.load(study.checkpoint(trial.number, trial.epochs))
@@ -37,19 +43,22 @@ def write(out: Path, study: Study, space: Space, search: str) -> None:
 
 
 def trials_csv(study: Study) -> str:
-    """One row a trial: `number, state, value, epochs, diagnosis`, what else is searched or bounded, `params.*`.
+    """One row a trial: `number, state, value, epochs, diagnosis`, what else is searched or bounded, `parent`, `params.*`.
 
-    A column `measured.*` is of a stopwatch: all others are the same in every run, it is not.
+    A column `measured.*` is of a stopwatch: all others are the same in every run, it is not. `parent`, as in 3@8, is there
+    where any trial has one.
     """
     names = sorted({name for trial in study.history.trials for name in trial.params})
     columns = {name: f"measured.{name}" if name == LATENCY else name for name in study.history.goals.measures}
+    parents = ["parent"] * any(trial.start_from for trial in study.history.trials)
     rows = [
         {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs, "diagnosis": t.reason}
         | {columns[n]: measure for n, measure in t.measures.items()}
+        | {name: "@".join(map(str, t.start_from or ())) for name in parents}
         | {f"params.{n}": v for n, v in t.params.items()}
         for t in study.history.trials
     ]
-    head = ["number", "state", "value", "epochs", "diagnosis", *columns.values()]
+    head = ["number", "state", "value", "epochs", "diagnosis", *columns.values(), *parents]
     return _csv([*head, *(f"params.{n}" for n in names)], rows)
 
 
@@ -122,9 +131,9 @@ def _remove_leftovers(out: Path, study: Study) -> None:
     for path in [*out.glob(".*.tmp"), *(out / "weights").glob("*")]:
         if path.name not in weights:
             path.unlink(missing_ok=True)
-    if study.history.best is None:
-        for name in ("best.yaml", "predictions.npz"):
-            (out / name).unlink(missing_ok=True)
+    gone = ["best.yaml", "predictions.npz"] if study.history.best is None else []
+    for name in (*gone, *["schedule.json"] * (len(lineage.schedule(study.history)) < 2)):
+        (out / name).unlink(missing_ok=True)
 
 
 def _csv(columns: list[str], rows: Sequence[Mapping[str, Any]]) -> str:

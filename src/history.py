@@ -36,12 +36,15 @@ class Proposal:
     params: Mapping[str, Any]
     epochs: int  # total epochs the trial shall have when it next reports
     trial: int | None = None  # None: a new trial; else a promotion
-    start_from: tuple[int, int] | None = None  # weights of (trial, epoch)
+    start_from: tuple[int, int] | None = None  # a new trial goes on with the weights of (trial, epoch), its parent
 
 
 @dataclass
 class Trial:
-    """One point of the space and what became of it. `values[e]` is the objective after epoch e + 1."""
+    """One point of the space and what became of it. `values[e]` is the objective after epoch e + 1.
+
+    A trial that has a parent begins with the parent's values: its epochs are those that its weights have had.
+    """
 
     number: int
     params: Mapping[str, Any]
@@ -59,6 +62,11 @@ class Trial:
         return len(self.values)
 
     @property
+    def inherited(self) -> int:
+        """The epochs that it has from its parent."""
+        return self.start_from[1] if self.start_from else 0
+
+    @property
     def value(self) -> float | None:
         """The objective after the last epoch, once the trial is complete."""
         return self.values[-1] if self.state == "complete" else None
@@ -66,10 +74,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Started:
-    """A trial trains until it has `target` epochs."""
+    """A trial that has `epochs` trains until it has `target`."""
 
     trial: int
     target: int
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,13 +105,14 @@ class History:
             target = min(proposal.epochs, full)
             trial = Trial(len(self.trials), proposal.params, full, cost, target, proposal.start_from)
             trial.measures |= measures or {}
+            if trial.start_from:
+                trial.values = self.trials[trial.start_from[0]].values[: trial.inherited]
             self.trials.append(trial)
         else:
             trial = self.trials[proposal.trial]
             assert trial.state == "paused", f"trial {trial.number} is {trial.state}"
-            trial.target = min(proposal.epochs, trial.full)
-            trial.start_from, trial.state = proposal.start_from, "running"
-        self.events.append(Started(trial.number, trial.target))
+            trial.target, trial.state = min(proposal.epochs, trial.full), "running"
+        self.events.append(Started(trial.number, trial.target, trial.epochs))
         return trial
 
     def report(
@@ -123,6 +133,13 @@ class History:
     def of(self, *states: TrialState) -> Iterator[Trial]:
         """The trials in one of these states, by number."""
         return (trial for trial in self.trials if trial.state in states)
+
+    def lineage(self, trial: Trial) -> list[tuple[Trial, int]]:
+        """The trials that made a trial's weights, the oldest first, each with the epoch until which it did."""
+        line = [(trial, trial.epochs)]
+        while source := line[-1][0].start_from:
+            line.append((self.trials[source[0]], source[1]))
+        return line[::-1]
 
     def losses(self, trial: Trial) -> tuple[float, ...]:
         """A complete trial's objectives, each to be minimized."""

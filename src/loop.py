@@ -5,6 +5,7 @@ With the engine, the search and the timetable, this is all that decides a trial'
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from src.errors import UserError
@@ -44,7 +45,7 @@ class Loop:
         self.timetable = Timetable(study.history, study.attributes["slots"])
         self.notes: set[str] = set()
         self._tidied = 0
-        self._saved: dict[int, int] = {}  # epochs of the checkpoint that a trial goes on from
+        self._kept: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
 
     def run(self, engine: Engine) -> Iterator[Trial | None]:
         """Yields each trial that has reported, or None now and then while waiting.
@@ -53,11 +54,11 @@ class Loop:
             UserError: the trials fail for a reason that is none of theirs.
         """
         study = self.study
-        self._sweep_folder()
         if not self.search.done(self.history):
             study.finish(False)
             with study.together():
                 self._fill()
+        self._sweep_folder()
         engine.submit([self._task(segment) for segment in self.timetable.running.values()])
         while segment := self.timetable.next:
             outcome = engine.result(_key(segment), PATIENCE)
@@ -111,16 +112,15 @@ class Loop:
         self.notes |= {outcome.note} - {""}
 
     def _task(self, segment: Segment) -> Task:
-        trial = self.history.trials[segment.trial]
-        source = (trial.number, segment.start) if segment.start else trial.start_from
-        return Task(
-            _key(segment),
-            Member(self.space.config(trial.params), derived_seed(self.seed, trial.number)),
-            segment.stop,
-            self.study.checkpoint(*source) if source else None,
-            self.study.checkpoint(trial.number, segment.stop),
-            LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures,
-        )
+        *ancestors, (trial, _) = self.history.lineage(self.history.trials[segment.trial])
+        own = self.study.checkpoint(trial.number, segment.start) if segment.start > trial.inherited else None
+        lineage = tuple(self._training(ancestor, until) for ancestor, until in ancestors)
+        timed = LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures
+        return replace(self._training(trial, segment.stop), source=own, lineage=lineage, timed=timed)
+
+    def _training(self, trial: Trial, stop: int) -> Task:
+        member = Member(self.space.config(trial.params), derived_seed(self.seed, trial.number))
+        return Task(f"{trial.number}-{stop}", member, stop, None, self.study.checkpoint(trial.number, stop))
 
     def _stop_on_a_bug(self, outcome: Outcome) -> None:
         over = list(self.history.of("complete", "pruned", "fail"))
@@ -130,29 +130,31 @@ class Loop:
 
     # --- checkpoints -----------------------------------------------------------------------------------------------------
 
+    def _needed(self) -> set[tuple[int, int]]:
+        """Where the trials in training go on from: a checkpoint of their own, or of their parent while they have none."""
+        begun = [trial for trial in self.history.of("running", "paused") if trial.epochs]
+        return {(t.number, t.epochs) if t.epochs > t.inherited else t.start_from or (0, 0) for t in begun}
+
     def _drop_checkpoints(self) -> None:
         """Once the study has acknowledged them, those from which no trial goes on any more."""
-        sources = {trial.start_from for trial in self.history.of("running")}
-        for event in self.history.events[self._tidied :]:
-            if isinstance(event, Reported):
-                before = self._saved.pop(event.trial, 0)
-                if event.state not in ("pruned", "fail"):
-                    self._saved[event.trial] = event.epochs
-                if before != self._saved.get(event.trial) and (event.trial, before) not in sources:
-                    self.study.checkpoint(event.trial, before).unlink(missing_ok=True)
+        new = [event for event in self.history.events[self._tidied :] if isinstance(event, Reported)]
+        self._kept |= {(event.trial, event.epochs) for event in new if event.state != "complete"}
+        needed = self._needed()
+        for place in self._kept - needed:
+            self.study.checkpoint(*place).unlink(missing_ok=True)
+        self._kept &= needed
         self._tidied = len(self.history.events)
 
     def _sweep_folder(self) -> None:
         """What a crash left: files half written, checkpoints that no trial goes on from. Those ahead of the study stay."""
-        trials = {trial.number: trial for trial in self.history.of("running", "paused", "complete")}
-        sources = {trial.start_from for trial in trials.values()}
+        self._kept, self._tidied = self._needed(), len(self.history.events)
+        epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused", "complete")}
+        results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
         for path in self.study.checkpoint(0, 0).parent.glob("*"):
             match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
             number, epoch = map(int, match.groups()) if match else (-1, 0)
-            if (number, epoch) not in sources and (number not in trials or epoch < trials[number].epochs):
+            if (number, epoch) not in self._kept | results and epoch <= epochs.get(number, epoch):
                 path.unlink(missing_ok=True)
-        self._saved = {number: trial.epochs for number, trial in trials.items()}
-        self._tidied = len(self.history.events)
 
 
 def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objectives: Objectives) -> dict[str, float]:

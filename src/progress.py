@@ -65,4 +65,7 @@ class Progress:
         return self._over() - self._before
 
     def _over(self) -> int:
-        return sum(1 for _ in self.history.of("complete", "pruned", "fail"))
+        """A trial that goes on as another is not over."""
+        return sum(1 for _ in self.history.of("complete", "pruned", "fail")) - sum(
+            1 for trial in self.history.trials if trial.start_from
+        )

@@ -66,7 +66,8 @@ class Records:
                 "lockstep.trial": str(trial.number),
                 "lockstep.state": trial.state,
                 "lockstep.diagnosis": trial.reason,
-            },
+            }
+            | ({"lockstep.parent": "@".join(map(str, trial.start_from))} if trial.start_from else {}),
             dataset=self.meta,
             model=self._bundle(trial),
         )

@@ -119,13 +119,18 @@ class Space:
         self.walk(look_up)
         return found
 
-    def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole config of a point."""
+    def leaf(self, params: Mapping[str, Any]) -> Leaf:
+        """Where the choices of a point lead."""
         node = self.root
         while isinstance(node, Choice):
             node = node.options[params[node.name]]
-        config = dict(node.config)
-        for name, dimension in node.dimensions.items():
+        return node
+
+    def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole config of a point."""
+        leaf = self.leaf(params)
+        config = dict(leaf.config)
+        for name, dimension in leaf.dimensions.items():
             config = with_value(config, dimension.key, dimension.value(params[name]))
         return config
 

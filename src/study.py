@@ -129,19 +129,19 @@ class Study:
         order = len(self.history.events)
         event = {"start": proposal.epochs, "from": proposal.start_from}
         if proposal.trial is None:
-            attributes = {"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event}
+            parent, epoch = proposal.start_from or (0, 0)
+            values = self.history.trials[parent].values[:epoch] if epoch else []
             template = create_trial(
                 state=OptunaState.RUNNING,
                 params=dict(proposal.params),
                 distributions=dict(distributions),
-                user_attrs=attributes,
+                user_attrs={"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event},
+                intermediate_values=dict(enumerate(values, start=1)),
             )
             self._ids.append(self.storage.create_new_trial(self.id, template))
-            self.curves.append({})
-            self.seconds.append(0.0)
         else:
             self.storage.set_trial_user_attr(self._ids[proposal.trial], f"event:{order}", event)
-        return self.history.start(proposal, full, cost, measures)
+        return self._begin(proposal, full, cost, measures)
 
     def report(
         self,
@@ -202,8 +202,6 @@ class Study:
         trials = self.storage.get_all_trials(self.id, deepcopy=False)
         for trial in trials:
             self._ids.append(trial._trial_id)
-            self.curves.append({})
-            self.seconds.append(0.0)
             for key, event in trial.user_attrs.items():
                 if key.startswith("event:"):
                     events.append((int(key.removeprefix("event:")), trial.number, event))
@@ -213,7 +211,7 @@ class Study:
                 source = tuple(event["from"]) if event["from"] else None
                 proposal = Proposal(trial.params, event["start"], number if known else None, source)
                 attributes = trial.user_attrs
-                self.history.start(proposal, attributes["full"], attributes["cost"], attributes.get("measures"))
+                self._begin(proposal, attributes["full"], attributes["cost"], attributes.get("measures"))
             else:
                 self._take(number, event)
                 if event["state"] in STATES and not trials[number].state.is_finished():  # killed between the two
@@ -227,6 +225,14 @@ class Study:
         complete = trial.state == "complete"
         values = [trial.values[-1], *(trial.measures[name] for name in goals.minimized)] if complete else None
         self.storage.set_trial_state_values(self._ids[number], STATES[trial.state], values)
+
+    def _begin(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None) -> Trial:
+        trial = self.history.start(proposal, full, cost, measures)
+        if proposal.trial is None:
+            parent, epoch = trial.start_from or (0, 0)
+            self.curves.append({n: c[:epoch] for n, c in self.curves[parent].items()} if epoch else {})
+            self.seconds.append(0.0)
+        return trial
 
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
         self.history.report(number, event["report"], event["state"], event["reason"], event.get("measures"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from src.config import Config
+    from src.lineage import Schedule
     from src.objectives import Objectives
     from src.search import Search
     from src.study import Identity, Study
@@ -28,7 +29,7 @@ GO_ON = "the study is whole, so the same command goes on from here"
 @partial(stage, workers=True)
 def main(config: Config) -> None:
     """Run or resume the sweep and write `outputs/sweep/<model>/`."""
-    from src import exports
+    from src import exports, lineage
     from src.files import write_json
     from src.loop import Loop, known_measures
     from src.objectives import objectives
@@ -51,10 +52,12 @@ def main(config: Config) -> None:
     def measure(params: Mapping[str, Any]) -> dict[str, float]:
         return known_measures(config.space.config(params), meta, aims)
 
+    replayed = config.root.get("replay", {}).get("study")
+    schedule = lineage.read(root, config["storage"], replayed) if replayed else ()
     budget = config["n_trials"], config["epochs"], config["seed"]
-    spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure)
+    spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure, schedule)
     search = terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
-    identity = _identity(config, meta, before)
+    identity = _identity(config, meta, before, schedule)
     label = identity.label
     engine = Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"])
     with (
@@ -110,7 +113,7 @@ def _with_what_is_known(config: Config, root: Path, meta: dict[str, Any], aims: 
     return config, found
 
 
-def _identity(config: Config, meta: dict[str, Any], before: Earlier) -> Identity:
+def _identity(config: Config, meta: dict[str, Any], before: Earlier, schedule: Schedule) -> Identity:
     """What the trial table is a function of."""
     import json
 
@@ -119,7 +122,8 @@ def _identity(config: Config, meta: dict[str, Any], before: Earlier) -> Identity
     keys = {key: config[key] for key in ("search", "seed", "slots", "device", "objectives", "constraints")}
     known = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
     text = json.dumps([keys, known] if before.first else keys, sort_keys=True)
-    inputs = digest(meta["sha256"], config.space.describe(), text)
+    replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []
+    inputs = digest(meta["sha256"], config.space.describe(), text, *replayed)
     configs = [leaf.config for _, leaf in config.space.leaves()]
     code = code_digests(ROOT / "src", more=target_modules([configs, config["search"]]))
     return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code)

@@ -31,7 +31,6 @@ class Timetable:
         self.running: dict[int, Segment] = {}
         self._read = 0
         self._targets: dict[int, int] = {}
-        self._epochs: dict[int, int] = {}
         self.sync()
 
     def sync(self) -> None:
@@ -39,13 +38,12 @@ class Timetable:
         for event in self.history.events[self._read :]:
             if isinstance(event, Started):
                 self._targets[event.trial] = event.target
-                self._begin(event.trial)
+                self._begin(event.trial, event.epochs)
                 continue
             if segment := self.running.pop(event.trial, None):  # none: a paused trial was ended
                 self.clock = segment.end
-            self._epochs[event.trial] = event.epochs
             if event.state == "running":
-                self._begin(event.trial)
+                self._begin(event.trial, event.epochs)
         self._read = len(self.history.events)
 
     @property
@@ -58,7 +56,7 @@ class Timetable:
         """The segment that ends first; of those that end together, that of the lowest trial."""
         return min(self.running.values(), key=lambda s: (s.end, s.trial), default=None)
 
-    def _begin(self, number: int) -> None:
-        start, cost = self._epochs.get(number, 0), self.history.trials[number].cost
+    def _begin(self, number: int, start: int) -> None:
+        cost = self.history.trials[number].cost
         stop = min(self._targets[number], start + max(1, int(SEGMENT_SECONDS / cost)))
         self.running[number] = Segment(number, start, stop, self.clock + (stop - start) * cost)

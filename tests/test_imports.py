@@ -47,7 +47,8 @@ MAY_USE: dict[str, set[str]] = {
     "tracking": {"serving"},
     # where they meet
     "loop": {"history", "objectives", "population", "search", "space", "study", "timetable"},
-    "exports": {"objectives", "population", "space", "study"},
+    "lineage": {"history", "study"},
+    "exports": {"lineage", "objectives", "population", "space", "study"},
     "records": {"history", "population", "serving", "space", "study", "tracking"},
     "results": {"plots"},
     "pages": {"pareto", "plots", "results"},

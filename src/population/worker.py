@@ -22,13 +22,17 @@ from src.population.population import Population, Rows
 
 @dataclass(frozen=True)
 class Task:
-    """A member trains from the checkpoint `source` (None: anew) until it has `stop` epochs, which makes `checkpoint`."""
+    """A member trains from the checkpoint `source` (None: anew) until it has `stop` epochs, which makes `checkpoint`.
+
+    `lineage`: where its weights come from before that, the oldest first. A member without a `source` goes on from the last.
+    """
 
     key: str
     member: Member
     stop: int
     source: Path | None
     checkpoint: Path
+    lineage: "tuple[Task, ...]" = ()
     timed: bool = False  # whether its latency is asked for
 
 
@@ -96,11 +100,8 @@ def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
 
 def _finished(task: Task) -> Outcome | None:
     """The outcome of a task whose checkpoint stands already: a crash came between it and the study."""
-    try:
-        state = State.load(task.checkpoint)
-    except OSError:
-        return None
-    return Outcome(task.key, state.epoch, state.curves, 0.0)
+    state = _whole(task.checkpoint)
+    return Outcome(task.key, state.epoch, state.curves, 0.0) if state else None
 
 
 def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
@@ -118,7 +119,7 @@ def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
 
 def _train(group: list[Task], bench: Bench) -> list[Outcome]:
     began = time.monotonic()
-    states = [_source(task) for task in group]
+    states = [_source(task, bench) for task in group]
     population = _population([t.member for t in group], rows(bench), bench, states, len(group) > 1)
     tasks = list(group)
     outcomes = []
@@ -142,10 +143,26 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
     return outcomes
 
 
-def _source(task: Task) -> State | None:
-    """Where the member goes on; from the first epoch when its checkpoint is torn or gone: the bits are the same."""
+def _source(task: Task, bench: Bench) -> State | None:
+    """Where the member goes on. What is torn or gone is trained again from what it came from: the bits are the same."""
+    lost: list[Task] = []
+    state = _whole(task.source)
+    for ancestor in reversed(task.lineage):
+        if state := state or _whole(ancestor.checkpoint):
+            break
+        lost.append(ancestor)
+    for ancestor in reversed(lost):
+        population = _population([ancestor.member], rows(bench), bench, [state], fused=False)
+        while population.epochs[0] < ancestor.stop:
+            population.epoch()
+        state = population.save(0)
+    return state
+
+
+def _whole(checkpoint: Path | None) -> State | None:
+    """The state in a checkpoint that is whole."""
     try:
-        return State.load(task.source) if task.source else None
+        return State.load(checkpoint) if checkpoint else None
     except OSError:
         return None
 

@@ -31,6 +31,7 @@ class Spec:
     first: Sequence[Mapping[str, Any]] = ()  # points to try before any other
     goals: Goals = field(default_factory=Goals)
     measure: Callable[[Mapping[str, Any]], Mapping[str, float]] = lambda params: {}  # what is known before training
+    schedule: Sequence[tuple[int, Mapping[str, Any]]] = ()  # of `replay`: until which epoch by which parameters
 
     @property
     def directions(self) -> list[Direction]:
@@ -65,7 +66,7 @@ def one_objective(spec: Spec, name: str) -> None:
 class Search(Protocol):
     """Decides from the history alone, so that a killed sweep goes on as if nothing had been."""
 
-    learns: bool  # whether proposals depend on results: then only few may be in flight
+    learns: bool  # whether points depend on the results so far: then only few may be in flight
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         """At most `n` proposals; fewer: wait for results."""
