@@ -58,18 +58,21 @@ def main(config: Config) -> None:
     fingerprint = digest(meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     kept = Path(config["study"]["root"]) / "members" / fingerprint
     with of_the_machine("the same command goes on from here"), alone(kept / "lock", f"the training of {model}"):
-        members = config.make("members", config["members"], best, config["seed"])
-        names = [f"member-{k}" for k in range(len(members))]
-        tasks = [
-            Task(name, member, best["epochs"], None, kept / f"{name}.safetensors")
-            for name, member in zip(names, members, strict=True)
-        ]
+        parts = [*((part["until"], part["config"]) for part in best.pop("earlier", [])), (best["epochs"], best)]
+        lines: dict[str, list[Task]] = {}
+        for until, part in parts:  # one, or as many as the best trial's lineage has generations
+            for k, member in enumerate(config.make("members", config["members"], part, config["seed"])):
+                line = lines.setdefault(f"member-{k}", [])
+                key = f"member-{k}" if part is best else f"member-{k}-{until}"
+                line.append(Task(key, member, until, None, kept / f"{key}.safetensors", tuple(line)))
+        names, tasks = list(lines), [line[-1] for line in lines.values()]
         with (
             Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"]) as engine,
             Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
         ):
-            engine.submit(tasks)
-            outcomes = [outcome for name in names if (outcome := engine.result(name))]
+            for generation in zip(*lines.values(), strict=True):
+                engine.submit(generation)
+                outcomes = [outcome for task in generation if (outcome := engine.result(task.key))]
             if failed := [o for o in outcomes if o.error]:
                 raise UserError(f"{failed[0].key} of {model} failed: {failed[0].error}\n{failed[0].detail}".strip())
             tracker.level(_records(config, fingerprint, best, meta, outcomes))
