@@ -52,12 +52,12 @@ def _of_file(path: Path) -> Schedule:
 
 def _of_study(shelf: Shelf, name: str) -> Schedule:
     known("replay.study", name, shelf.names())
+    if not shelf.attributes(name).get("finished"):
+        raise UserError(f"replay.study: {name} is not finished; let its sweep come to its end first")
     storage = shelf.storage(name)
     (found,) = storage.get_study_directions(storage.get_study_id_from_name(name))
     direction: Direction = "minimize" if found.name == "MINIMIZE" else "maximize"
-    study = Study(storage, name, shelf.root / "studies" / name, direction)
-    if not study.attributes.get("finished") or not study.history.best:
-        raise UserError(
-            f"replay.study: {name} is not finished, or has no complete trial; let its sweep come to its end"
-        )
-    return schedule(study.history)
+    parts = schedule(Study(storage, name, shelf.root / "studies" / name, direction).history)
+    if not parts:
+        raise UserError(f"replay.study: no trial of {name} is complete, so there is no schedule to follow")
+    return parts
