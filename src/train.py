@@ -64,7 +64,7 @@ def main(config: Config) -> None:
             for k, member in enumerate(config.make("members", config["members"], part, config["seed"])):
                 line = lines.setdefault(f"member-{k}", [])
                 key = f"member-{k}" if part is best else f"member-{k}-{until}"
-                line.append(Task(key, member, until, None, kept / f"{key}.safetensors", tuple(line)))
+                line.append(Task(key, member, until, None, kept / f"{key}.safetensors", lineage=tuple(line)))
         names, tasks = list(lines), [line[-1] for line in lines.values()]
         with (
             Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"]) as engine,

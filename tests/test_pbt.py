@@ -244,7 +244,7 @@ def test_whatever_of_a_lineage_is_lost_the_bits_are_the_same(tmp_path: Path) -> 
     where = bench(digits(), tmp_path)
     for k, stop in enumerate((1, 3, 4)):
         member = Member(config(lr=10 ** (-2 - k / 2), dropout=0.1 * k), k)
-        line.append(Task(f"t{k}", member, stop, None, tmp_path / f"t{k}", tuple(line)))
+        line.append(Task(f"t{k}", member, stop, None, tmp_path / f"t{k}", lineage=tuple(line)))
         (outcome,) = train(line[-1:], where)
     wanted, curves = State.load(line[-1].checkpoint), outcome.curves
     assert [len(curve) for curve in curves.values()] == [4] * 4

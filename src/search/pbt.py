@@ -17,7 +17,7 @@ from pydantic import Field
 
 from src.errors import UserError
 from src.history import History, Proposal, Trial
-from src.search import Search, Spec
+from src.search import Search, Spec, one_objective
 from src.search.random import random
 from src.space import Leaf
 
@@ -31,6 +31,7 @@ class PopulationBased:
     learns = False  # the whole population may be in flight
 
     def __init__(self, spec: Spec, interval: int, quantile: float, factor: float, resample: float) -> None:
+        one_objective(spec, "pbt")
         self.spec, self.interval, self.quantile = spec, interval, quantile
         self.factor, self.resample = factor, resample
         self.founding = random(spec, pruner="none")
