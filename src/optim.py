@@ -7,12 +7,18 @@ To add one: a dataclass here and `conf/optimizer/<name>.yaml`; likewise a schedu
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
+
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+From0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Protocol):
@@ -37,10 +43,10 @@ class Optimizer(Protocol):
 class SGD:
     """Stochastic gradient descent with momentum, as `torch.optim.SGD`; Nesterov's form by a flag of each member."""
 
-    lr: float
-    momentum: float = 0.9
+    lr: Above0
+    momentum: Below1 = 0.9
     nesterov: bool = True
-    weight_decay: float = 0.0
+    weight_decay: From0 = 0.0
     state: ClassVar[tuple[str, ...]] = ("velocity",)
 
     @staticmethod
@@ -64,11 +70,11 @@ class SGD:
 class AdamW:
     """Adam with decoupled weight decay, as `torch.optim.AdamW` (Loshchilov & Hutter 2019)."""
 
-    lr: float
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    lr: Above0
+    beta1: Below1 = 0.9
+    beta2: Below1 = 0.999
+    eps: Above0 = 1e-8
+    weight_decay: From0 = 0.01
     state: ClassVar[tuple[str, ...]] = ("mean", "square")
 
     @staticmethod
@@ -118,8 +124,8 @@ class Constant:
 class Cosine:
     """Half a cosine from 1 to `final`, after a linear warm-up over the share `warmup` of the run (SGDR's first cycle)."""
 
-    warmup: float = 0.0
-    final: float = 0.0
+    warmup: Share = 0.0
+    final: Share = 0.0
 
     def factor(self, step: NDArray[np.float64], total: int) -> NDArray[np.float64]:
         rise = self.warmup * total

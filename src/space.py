@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from src.errors import UserError, nearest
 
 FIELDS = {
-    "float": {"type", "low", "high", "log", "step", "prior"},
-    "int": {"type", "low", "high", "log", "step", "prior"},
+    "float": {"type", "low", "high", "log", "step", "prior", "points"},
+    "int": {"type", "low", "high", "log", "step", "prior", "points"},
     "categorical": {"type", "choices", "prior"},
 }
 SPREAD = 0.2  # of a prior that says none
@@ -36,12 +36,16 @@ class Prior:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One parameter: the config key that it sets, its distribution, for choices the values themselves, what is believed."""
+    """One parameter: the config key that it sets, its distribution, for choices the values themselves, what is believed.
+
+    `points`: how many values a grid tries, from end to end and even on its scale; 0: it is not said.
+    """
 
     key: str
     distribution: BaseDistribution
     choices: Sequence[Any] = ()
     prior: Prior | None = None
+    points: int = 0
 
     def value(self, suggested: Any) -> Any:
         """What the config takes for Optuna's value (a list is a categorical choice too, but not to Optuna)."""
@@ -56,9 +60,9 @@ class Dimension:
         return [d.low, d.high] if isinstance(d, IntDistribution | FloatDistribution) else list(self.choices)
 
     def describe(self) -> list[Any]:
-        """The key, the distribution and what is believed of it."""
+        """The key, the distribution, what is believed of it, and a grid's points."""
         prior = [] if self.prior is None else [[self.prior.center, self.prior.spread]]
-        return [self.key, _text(self.distribution), *prior]
+        return [self.key, _text(self.distribution), *prior, *([self.points] if self.points else [])]
 
 
 @dataclass(frozen=True)
@@ -252,9 +256,20 @@ def _dimension(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], 
         raise UserError(f"{where}.step: expected a step above 0 on a linear scale")
     if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
         raise UserError(f"{where}.step: {step} does not divide the range from {low} to {high}")
+    points = _points(f"{where}.points", entry.get("points"), step)
     if kind == "int":
-        return Dimension(key, IntDistribution(int(low), int(high), log=log, step=int(step or 1)))
-    return Dimension(key, FloatDistribution(low, high, log=log, step=step))
+        return Dimension(key, IntDistribution(int(low), int(high), log=log, step=int(step or 1)), points=points)
+    return Dimension(key, FloatDistribution(low, high, log=log, step=step), points=points)
+
+
+def _points(where: str, points: Any, step: float | None) -> int:
+    if points is None:
+        return 0
+    if not isinstance(points, int) or isinstance(points, bool) or points < 2:
+        raise UserError(f"{where}: expected a whole number of 2 or more, both ends included, not {points!r}")
+    if step is not None:
+        raise UserError(f"{where}: the step says already which values a grid tries; give one of the two")
+    return points
 
 
 def _prior(dimension: Dimension, entry: Any) -> Prior | None:

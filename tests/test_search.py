@@ -1,6 +1,6 @@
 """The contract of every search strategy in `conf/search`, and pruning held against Optuna's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -34,6 +34,7 @@ FILES = {path.stem: path for path in (Path(__file__).parents[1] / "conf" / "sear
 ALONE = {"search"}  # what a strategy has in its file that needs no other study
 SEARCHES = sorted(name for name, path in FILES.items() if yaml.safe_load(path.read_text()).keys() == ALONE)
 SPACES = {"flat": flat, "conditional": conditional}
+STARTUP = {"flat": 26, "conditional": 11}  # of 30 trials, half in a branch: models are asked, but few times, as they are slow
 PRUNERS: dict[str, Any] = {
     "none": "none",
     "asha": "asha",
@@ -41,6 +42,7 @@ PRUNERS: dict[str, Any] = {
     "hyperband": "hyperband",
     "successive_halving": "successive_halving",
 }
+KINDS = ("none", "asha", "median")  # all go on, the best go on, the worst end
 
 
 def section(name: str) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def founders(history: History) -> int:
 
 def search(name: str, space: str, seed: int = 0, n_trials: int = 30, pruner: Any = None) -> Search:
     """A strategy on one of the spaces, without its continuous dimensions if it refuses them."""
-    options = section(name) | ({"pruner": pruner} if pruner and "pruner" in section(name) else {})
+    given = {"pruner": pruner or section(name).get("pruner"), "n_startup_trials": STARTUP[space]}
+    options = section(name) | {key: value for key, value in given.items() if key in section(name)}
     more: Any = SEVERAL if name in NEEDS_SEVERAL else {}
     try:
         made: Search = make(
@@ -68,7 +71,14 @@ def search(name: str, space: str, seed: int = 0, n_trials: int = 30, pruner: Any
     return made
 
 
-CASES = [(n, s, p) for n in SEARCHES for s in SPACES for p in (PRUNERS if "pruner" in section(n) else ["none"])]
+def pruners(name: str) -> Sequence[str]:
+    """Those to try a strategy with: all, if its points are the same whatever they find."""
+    if "pruner" not in section(name):
+        return ("none",)
+    return KINDS if search(name, "flat", pruner="none").learns else tuple(PRUNERS)
+
+
+CASES = [(n, s, p) for n in SEARCHES for s in SPACES for p in pruners(n)]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
@@ -238,13 +248,36 @@ def test_a_grid_visits_each_point_once(space: str) -> None:
 
 
 def test_a_grid_refuses_what_has_no_end() -> None:
-    for distribution, word in (
-        (FloatDistribution(0.0, 1.0), "a grid needs a step"),
-        (FloatDistribution(0.1, 1.0, log=True), "no log scale"),
-        (IntDistribution(1, 100, log=True), "no log scale"),
+    for distribution in (
+        FloatDistribution(0.0, 1.0),
+        FloatDistribution(0.1, 1.0, log=True),
+        IntDistribution(1, 100, log=True),
     ):
-        with pytest.raises(UserError, match=rf"space\.x: .*{word}.*categorical"):
+        with pytest.raises(UserError, match=r"space\.x: .*add points, such as points: 5"):
             grid(Space(Leaf(BASE, {"x": Dimension("x", distribution)})))
+
+
+def test_points_of_a_dimension_are_even_on_its_scale_from_end_to_end() -> None:
+    space = {
+        "lr": Dimension("lr", FloatDistribution(1e-4, 1e-1, log=True), points=4),
+        "width": Dimension("width", IntDistribution(1, 100, log=True), points=5),
+        "depth": Dimension("depth", IntDistribution(1, 3), points=9),
+        "dropout": Dimension("dropout", FloatDistribution(0.0, 0.5), points=3),
+    }
+    tried = [t.params for t in Sweep(grid(Space(Leaf(BASE, space)))).run().history.trials]
+    values = {name: sorted({p[name] for p in tried}) for name in space}
+    assert values["lr"] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+    assert values["width"] == [1, 3, 10, 32, 100]
+    assert values["depth"] == [1, 2, 3]
+    assert values["dropout"] == [0.0, 0.25, 0.5]
+    assert len(tried) == 4 * 5 * 3 * 3
+
+
+def test_a_grid_of_fewer_points_than_trials_ends_with_promotions_too() -> None:
+    few = Space(Leaf(BASE, {"x": Dimension("x", IntDistribution(1, 9))}))
+    live = Sweep(make("search", {"name": "grid", "pruner": "asha"}, (), Spec(few, "minimize", 30, EPOCHS, 0))).run()
+    assert len(live.history.trials) == 9
+    assert live.search.done(live.history)
 
 
 def test_a_grid_of_more_points_than_memory_is_cut_at_the_trials() -> None:

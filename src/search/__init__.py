@@ -59,7 +59,7 @@ def one_objective(spec: Spec, name: str) -> None:
         UserError: there are several.
     """
     if spec.goals.minimized:
-        others = "nsga2, tpe, random or grid"
+        others = "nsga2, tpe, random, qmc or grid"
         raise UserError(f"objectives: search={name} takes one objective; for several choose {others}")
 
 

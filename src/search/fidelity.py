@@ -16,6 +16,7 @@ class Fidelity(Protocol):
     """A rule over the list of trials; `rungs` are the epochs at which a trial may report, the last the full training."""
 
     rungs: Sequence[int]
+    waits: bool  # whether a trial may stay paused, and never go on
 
     def first(self, number: int) -> int:
         """The epochs at which a new trial reports first."""

@@ -17,6 +17,8 @@ Ranked = tuple[float, int]  # a value to be minimized, and its trial
 class Halving:
     """Rungs and brackets as a plain function of the list of trials: no epoch is trained twice."""
 
+    waits = True
+
     def __init__(self, spec: Spec, eta: int, min_epochs: int | Literal["auto"], brackets: int | Literal["all"]) -> None:
         """Of each rung the best 1/`eta` go on; no rung is below `min_epochs`; `brackets` begin at one rung each.
 

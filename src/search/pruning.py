@@ -22,6 +22,8 @@ Pruner = str | dict[str, Any]
 class Pruning:
     """A pruner's verdicts, found by replaying the history through Optuna's own class: the same events, the same verdicts."""
 
+    waits = False
+
     def __init__(self, pruner: Pruner, spec: Spec, also: Iterable[str] = ()) -> None:
         """`pruner` is a name (`none`, `median`, ... any of Optuna's), or a mapping of `name` and its arguments.
 
