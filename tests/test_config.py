@@ -258,7 +258,11 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["optimizer.weight_decay=-1e-4"], "optimizer.weight_decay", "greater than or equal to 0"),
     (["schedule=cosine", "schedule.warmup=2"], "schedule.warmup", "less than or equal to 1, not 2"),
     (["schedule=cosine", "schedule.final=-0.1"], "schedule.final", "greater than or equal to 0"),
-    (["space.optimizer.weight_decay={low:-1.0,high:0.1,log:false}"], "space.optimizer.weight_decay", "-1.0 cannot be tried"),
+    (
+        ["space.optimizer.weight_decay={low:-1.0,high:0.1,log:false}"],
+        "space.optimizer.weight_decay",
+        "-1.0 cannot be tried",
+    ),
     (["search=evolution", "search.population=1"], "search.population", "greater than or equal to 2"),
     (["search=cmaes", "search.population=2"], "search.population", "4"),
     (["search=gp", "search.n_startup_trials=0"], "search.n_startup_trials", "greater than or equal to 1"),

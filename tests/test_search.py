@@ -34,7 +34,7 @@ FILES = {path.stem: path for path in (Path(__file__).parents[1] / "conf" / "sear
 ALONE = {"search"}  # what a strategy has in its file that needs no other study
 SEARCHES = sorted(name for name, path in FILES.items() if yaml.safe_load(path.read_text()).keys() == ALONE)
 SPACES = {"flat": flat, "conditional": conditional}
-STARTUP = {"flat": 26, "conditional": 11}  # of 30 trials, half in a branch: models are asked, but few times, as they are slow
+STARTUP = {"flat": 26, "conditional": 11}  # of 30 trials, half in a branch: slow models are asked, but seldom
 PRUNERS: dict[str, Any] = {
     "none": "none",
     "asha": "asha",

@@ -35,9 +35,7 @@ def cmaes(spec: Spec, *, population: Population, pruner: Pruner) -> Search:
     one_objective(spec, "cmaes")
     distributions = [d.distribution for _, leaf in spec.space.leaves() for d in leaf.dimensions.values()]
     if distributions and all(isinstance(d, CategoricalDistribution) for d in distributions):
-        raise UserError(
-            "search: cmaes searches numbers, and this space has categories alone; use tpe or evolution"
-        )
+        raise UserError("search: cmaes searches numbers, and this space has categories alone; use tpe or evolution")
     rule = fidelity(pruner, spec)
     return Drawn(spec, Strategy(spec, rule, population).draw, rule)
 

@@ -10,7 +10,6 @@ from src.search import Spec
 from src.search.fidelity import fidelity
 from src.search.pruning import Pruner
 
-
 TRIES = 1000  # points looked at for each trial, where constraints leave some out
 
 
