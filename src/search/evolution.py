@@ -14,6 +14,7 @@ from src.search.drawn import Drawn, Point
 from src.search.fidelity import fidelity
 from src.search.pruning import Pruner
 from src.search.ranked import ranked, results
+from src.space import Space
 
 REACH = 0.2  # standard deviation of a mutated number, as a share of its scale
 TRIES = 100  # for a child that has not been tried yet
@@ -42,7 +43,7 @@ def evolution(
         drawn = [alive[k] for k in sorted(rng.choice(population, sample, replace=False))]
         parent = ranked(drawn, rule.rungs, spec.direction)[0].params
         for _ in range(TRIES):
-            child = _mutated(spec, parent, rng)
+            child = mutated(spec.space, parent, rng)
             if child not in points:
                 break
         return child
@@ -50,20 +51,20 @@ def evolution(
     return Drawn(spec, draw, rule)
 
 
-def _mutated(spec: Spec, parent: Point, rng: np.random.Generator) -> dict[str, Any]:
+def mutated(space: Space, parent: Point, rng: np.random.Generator, reach: float = REACH) -> dict[str, Any]:
     """The parent with another value of one dimension; below a choice that changes, what the parent has not is random."""
-    free = [name for name, d in spec.space.distributions(parent).items() if not d.single()]
+    free = [name for name, d in space.distributions(parent).items() if not d.single()]
     changed = free[int(rng.integers(len(free)))] if free else None
 
     def gene(name: str, distribution: BaseDistribution) -> Any:
         if name == changed:
-            return _other(distribution, parent[name], rng)
+            return _other(distribution, parent[name], rng, reach)
         return parent[name] if name in parent else cube.value(distribution, rng.random())
 
-    return spec.space.walk(gene)
+    return space.walk(gene)
 
 
-def _other(distribution: BaseDistribution, value: Any, rng: np.random.Generator) -> Any:
+def _other(distribution: BaseDistribution, value: Any, rng: np.random.Generator, reach: float) -> Any:
     """Another value: any other category, or a number near by on its scale."""
     if isinstance(distribution, CategoricalDistribution):
         others = [c for c in distribution.choices if c != value or type(c) is not type(value)]
@@ -71,6 +72,6 @@ def _other(distribution: BaseDistribution, value: Any, rng: np.random.Generator)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     found = value
     while found == value:
-        u = cube.place(distribution, value) + REACH * rng.standard_normal()
+        u = cube.place(distribution, value) + reach * rng.standard_normal()
         found = cube.value(distribution, 1 - abs(1 - abs(u) % 2))  # reflected at both ends
     return found

@@ -1,0 +1,121 @@
+"""Bayesian optimization with a forest of regression trees and expected improvement (SMAC: Hutter et al. 2011).
+
+Trees take any space as it is: choices, steps, and dimensions that only some points have. They see the order of the results
+alone, as normal scores, in which trials of several rungs stand together (`ranked`).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from pydantic import Field
+from scipy.special import ndtr, ndtri
+from sklearn.ensemble import ExtraTreesRegressor
+
+from src.history import History
+from src.search import Search, Spec, cube, one_objective
+from src.search.drawn import Drawn, Point
+from src.search.evolution import mutated
+from src.search.fidelity import fidelity
+from src.search.pruning import Pruner
+from src.search.ranked import ranked, results
+from src.space import Space
+
+TREES = 40
+RANDOM = 200  # candidates from anywhere
+BEST = 10  # points around which more are looked for
+AROUND = 10  # candidates around each
+ROUNDS = 4  # of looking around the best
+REACHES = (0.2, 0.05)  # standard deviations of a changed number, as shares of its scale
+ABSENT = -1.0  # a dimension that a point does not have
+
+
+def forest(
+    spec: Spec,
+    *,
+    n_startup_trials: Annotated[int, Field(ge=2)],
+    random_fraction: Annotated[float, Field(ge=0, le=1)],
+    pruner: Pruner,
+) -> Search:
+    """Draw where the model expects the largest improvement; the first points are random, and a fraction of the others."""
+    one_objective(spec, "forest")
+    rule, table = fidelity(pruner, spec), Table(spec.space)
+
+    def draw(history: History, points: Sequence[Point], seed: int) -> Point:
+        rng = np.random.default_rng(seed)
+        best_first = ranked(results([*spec.earlier, *history.trials], rule), rule.rungs, spec.direction)
+        if len(best_first) < n_startup_trials or rng.random() < random_fraction:
+            return _anywhere(spec.space, rng)
+        known = [trial.params for trial in best_first]
+        pending = [point for point in points if point not in known]
+        return _most_promising(spec.space, table, known, pending, rng)
+
+    return Drawn(spec, draw, rule)
+
+
+class Table:
+    """The points of a space as rows of numbers: a column a number, one a category."""
+
+    def __init__(self, space: Space) -> None:
+        self.numbers: dict[str, BaseDistribution] = {}
+        self.categories: dict[str, list[Any]] = {}
+        for chosen, leaf in space.leaves():
+            for name, option in chosen.items():
+                self.categories.setdefault(name, [])
+                self.categories[name] += [option] * (option not in self.categories[name])
+            for name, dimension in leaf.dimensions.items():
+                if isinstance(dimension.distribution, CategoricalDistribution):
+                    self.categories[name] = list(dimension.distribution.choices)
+                else:
+                    self.numbers[name] = dimension.distribution
+
+    def rows(self, points: Sequence[Point]) -> NDArray[np.float32]:
+        """[N, D]"""
+        columns = [[cube.place(d, p[n]) if n in p else ABSENT for p in points] for n, d in self.numbers.items()]
+        for name, values in self.categories.items():
+            columns += [[float(name in p and p[name] == value) for p in points] for value in values]
+        return np.array(columns or [[0.0] * len(points)], dtype=np.float32).T
+
+
+def _most_promising(
+    space: Space, table: Table, known: Sequence[Point], pending: Sequence[Point], rng: np.random.Generator
+) -> Point:
+    """The candidate of the largest expected improvement: from anywhere, or found by climbing from the best points."""
+    scores = ndtri((np.arange(len(known)) + 0.5) / len(known))
+    model = ExtraTreesRegressor(TREES, max_features=0.8, bootstrap=True, random_state=int(rng.integers(2**31)))
+    told = [*known, *pending]  # what trains is taken for mediocre, so that it is not drawn again
+    model.fit(table.rows(told), np.append(scores, np.zeros(len(pending))))
+
+    def gain(points: Sequence[Point]) -> NDArray[np.float64]:
+        rows = table.rows(points)
+        scores_TN = np.array([tree.tree_.predict(rows)[:, 0] for tree in model.estimators_])
+        spread, improvement = scores_TN.std(0) + 1e-6, scores[0] - scores_TN.mean(0)
+        z = improvement / spread
+        return np.asarray(improvement * ndtr(z) + spread * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+
+    candidates = [
+        *_fresh((_anywhere(space, rng) for _ in range(RANDOM)), told),
+        *_around(space, known[:BEST], told, rng),
+    ]
+    if not candidates:
+        return _anywhere(space, rng)
+    gains = gain(candidates)
+    for _ in range(ROUNDS - 1):
+        best = [candidates[k] for k in np.argsort(-gains, kind="stable")[:BEST]]
+        if more := _around(space, best, told, rng):
+            candidates, gains = [*candidates, *more], np.append(gains, gain(more))
+    return candidates[int(np.argmax(gains))]
+
+
+def _around(space: Space, points: Sequence[Point], told: Sequence[Point], rng: np.random.Generator) -> list[Point]:
+    return _fresh((mutated(space, p, rng, float(rng.choice(REACHES))) for p in points for _ in range(AROUND)), told)
+
+
+def _fresh(points: Iterable[Point], told: Sequence[Point]) -> list[Point]:
+    return [point for point in points if point not in told]
+
+
+def _anywhere(space: Space, rng: np.random.Generator) -> dict[str, Any]:
+    return space.walk(lambda _, distribution: cube.value(distribution, rng.random()))
