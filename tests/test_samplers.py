@@ -21,6 +21,7 @@ Objective = Callable[[Mapping[str, Any]], float]
 OPTIONS = {
     "random": {},
     "gp": {"n_startup_trials": 8},
+    "forest": {"n_startup_trials": 10, "random_fraction": 0.1},
     "cmaes": {"population": "auto"},
     "evolution": {"population": 20, "sample": 5},
 }
@@ -170,7 +171,7 @@ def branched() -> tuple[Space, Objective]:
     return Space(Choice("net", "net", {"a": leaf("a/", 2), "b": leaf("b/", 4), "c": leaf("c/", 6)})), objective
 
 
-@pytest.mark.parametrize(("name", "seeds"), [("cmaes", 5), ("evolution", 5), ("gp", 1)])
+@pytest.mark.parametrize(("name", "seeds"), [("cmaes", 5), ("evolution", 5), ("gp", 1), ("forest", 3)])
 def test_the_best_branch_is_found_and_searched(name: str, seeds: int) -> None:
     space, objective = branched()
     best, random = (median(found(way, space, objective, 80, seeds)) for way in (name, "random"))
@@ -212,3 +213,47 @@ def test_a_promoted_trial_is_compared_with_its_equals_only() -> None:
     assert [t.number for t in order[:4]] == [3, 1, 2, 0]  # places 0, 1 and 3 of the first rung, ordered by the second
     assert {t.number for t in order[4:]} == {4, 5}
     assert [t.number for t in ranked([best, good, late], [1], "maximize")] == [2, 1, 0]
+
+
+# --- forest --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_forest_finds_numbers_steps_and_categories_at_once() -> None:
+    """60 trials, the median of 3 seeds: a category that matters, one that does not, a log scale, a whole number."""
+    space = Space(
+        Leaf(
+            BASE,
+            {
+                "lr": Dimension("optimizer.lr", FloatDistribution(1e-5, 1.0, log=True)),
+                "depth": Dimension("model.depth", IntDistribution(1, 8)),
+                "act": Dimension("model.act", CategoricalDistribution(["a", "b", "c"]), ["a", "b", "c"]),
+                "norm": Dimension("model.norm", CategoricalDistribution(["x", "y"]), ["x", "y"]),
+            },
+        )
+    )
+
+    def objective(params: Mapping[str, Any]) -> float:
+        return float(abs(np.log10(params["lr"]) + 3) + abs(params["depth"] - 6) / 4 + (params["act"] != "b"))
+
+    assert median(found("forest", space, objective, 60, 3)) < 0.2 * median(found("random", space, objective, 60, 3))
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
+def test_the_forest_learns_from_trials_of_all_rungs(pruner: str) -> None:
+    """What is good at the end is good from the first rung on: most trials end there, and the model knows them all."""
+    best = median(found("forest", Space(leaf("", 4)), ellipsoid, 60, 3, pruner))
+    assert best < 0.2 * median(found("random", Space(leaf("", 4)), ellipsoid, 60, 3, pruner))
+
+
+def test_a_point_that_trains_is_not_drawn_again() -> None:
+    few = {n: Dimension(n, CategoricalDistribution([0, 1, 2]), [0, 1, 2]) for n in ("x", "y", "z")}
+    drawn = [repr(sorted(p.items())) for p in points("forest", Space(Leaf(BASE, few)), 22, 0)]
+    modelled = [k for k in range(14, 22) if not _random(k)]
+    assert modelled
+    assert all(drawn[k] not in drawn[:k] for k in modelled)
+
+
+def _random(number: int) -> bool:
+    """Whether the tenth of the points that no model draws has this one, in a study of seed 0."""
+    seed = int(np.random.SeedSequence([0, number]).generate_state(1)[0])
+    return bool(np.random.default_rng(seed).random() < 0.1)

@@ -23,6 +23,8 @@ def place(distribution: BaseDistribution, value: float) -> float:
     """Where a number lies in [0, 1]; one of several steps in the middle of its share."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = _ends(distribution)
+    if low == high:
+        return 0.5
     return ((math.log(value) if distribution.log else value) - low) / (high - low)
 
 

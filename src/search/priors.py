@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution
 
+from src.search import cube
 from src.space import Dimension, Space
 
 FADES = 10  # trials after which the prior has half of its weight
@@ -53,10 +54,10 @@ def _draw(dimension: Dimension, rng: np.random.Generator) -> Any:
     assert prior
     if isinstance(d, CategoricalDistribution):
         return prior.center if rng.random() >= prior.spread else d.choices[int(rng.integers(len(d.choices)))]
-    position = _position(d, prior.center)
+    position = cube.place(d, prior.center)
     while not 0 <= (drawn := position + prior.spread * rng.normal()) <= 1:
         pass
-    return _value(d, drawn)
+    return cube.value(d, drawn)
 
 
 def _log_density(dimension: Dimension, value: Any) -> float:
@@ -65,28 +66,6 @@ def _log_density(dimension: Dimension, value: Any) -> float:
     assert prior
     if isinstance(d, CategoricalDistribution):
         return math.log(prior.spread + (1 - prior.spread) * len(d.choices) * (value == prior.center))
-    center, here = _position(d, prior.center), _position(d, value)
+    center, here = cube.place(d, prior.center), cube.place(d, value)
     inside = (math.erf((1 - center) / prior.spread / math.sqrt(2)) + math.erf(center / prior.spread / math.sqrt(2))) / 2
     return -0.5 * ((here - center) / prior.spread) ** 2 - math.log(prior.spread * math.sqrt(2 * math.pi) * inside)
-
-
-def _position(distribution: BaseDistribution, value: Any) -> float:
-    """Where a value lies in its range, 0 to 1, on the range's own scale."""
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    low, high = distribution.low, distribution.high
-    if low == high:
-        return 0.5
-    if distribution.log:
-        return math.log(value / low) / math.log(high / low)
-    return float((value - low) / (high - low))
-
-
-def _value(distribution: BaseDistribution, position: float) -> Any:
-    """The value that lies there, on the nearest step."""
-    d = distribution
-    assert isinstance(d, IntDistribution | FloatDistribution)
-    value = d.low * (d.high / d.low) ** position if d.log else d.low + position * (d.high - d.low)
-    if d.step is not None:
-        value = d.low + round((value - d.low) / d.step) * d.step
-    value = min(max(value, d.low), d.high)
-    return round(value) if isinstance(d, IntDistribution) else float(value)
