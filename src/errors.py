@@ -1,6 +1,7 @@
 """The one kind of error that a person can cause."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,11 @@ def known(key: str, name: object, names: Iterable[str]) -> None:
     names = list(names)
     if name not in names:
         raise UserError(f"{key}: {name!r} is none of {', '.join(names)}{nearest(str(name), names)}")
+
+
+def masked(uri: str) -> str:
+    """Without user and password."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ is the record that counts: values without one were never acknowledged.
 import ast
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,14 +20,14 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
-from src.errors import UserError
+from src.errors import UserError, masked
 from src.history import Direction, Goals, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
@@ -38,6 +39,16 @@ CODE = (
 PACKAGES = ("torch", "numpy", "optuna")
 NO_GOALS = Goals()
 STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
+
+
+@contextmanager
+def _in_one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except StorageInternalError as error:
+        raise UserError(
+            f"storage: {_first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Study:
         self._load()
 
     @classmethod
+    @_in_one_sentence()
     def open(
         cls,
         root: Path,
@@ -102,8 +114,7 @@ class Study:
             name = max(runs, key=lambda run: (len(run), run))
         else:
             name = _begun_by_other_code(shelf, names, identity, accept_code) or identity.name
-        storage, folder = shelf.storage(name), root / "studies" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        storage = shelf.storage(name)
         if name not in [study.study_name for study in storage.get_all_studies()]:
             further = [StudyDirection.MINIMIZE for _ in goals.minimized]
             storage.create_new_study([StudyDirection[direction.upper()], *further], name)
@@ -113,8 +124,12 @@ class Study:
         if goals != NO_GOALS:
             choices = {**choices, "goals": {"minimized": list(goals.minimized), "bounds": dict(goals.bounds)}}
         attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
+        if shelf.database:  # others may have a study of this name, for which the same folder is not the place
+            attributes["folder"] = f"{name}-{uuid.uuid4().hex[:8]}"
         for key in attributes.keys() - storage.get_study_user_attrs(study_id):  # all, or what a crash let through
             storage.set_study_user_attr(study_id, key, attributes[key])
+        folder = root / "studies" / storage.get_study_user_attrs(study_id).get("folder", name)
+        folder.mkdir(parents=True, exist_ok=True)
         return cls(storage, name, folder, direction)
 
     def start(
@@ -178,13 +193,8 @@ class Study:
             UserError: they cannot be written.
         """
         backend = getattr(self.storage, "_backend", None)
-        try:
-            with backend.together() if isinstance(backend, Journal) else nullcontext():
-                yield
-        except StorageInternalError as error:
-            raise UserError(
-                f"storage: {_first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
-            ) from error
+        with _in_one_sentence(), backend.together() if isinstance(backend, Journal) else nullcontext():
+            yield
 
     def finish(self, finished: bool) -> None:
         """The sweep has reached its total of trials, or goes on to a larger one."""
@@ -252,10 +262,12 @@ class Shelf:
         if url is not None:
             from sqlalchemy.exc import SQLAlchemyError  # not at the top: a journal does not need it
 
+            from src.rdb import Database
+
             try:
-                self.database = get_storage(url)
+                self.database = Database(url)
             except (SQLAlchemyError, ImportError, ValueError) as error:
-                raise UserError(f"storage: {url} cannot be opened ({_first_line(error)})") from error
+                raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(error)})") from error
 
     def names(self) -> list[str]:
         """The studies that are there."""

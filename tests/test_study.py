@@ -26,9 +26,17 @@ from src.history import Reported
 from src.study import Study, code_digests
 
 ROOT = Path(__file__).parents[1]
-URLS = {"journal": lambda folder: None, "sqlite": lambda folder: f"sqlite:///{folder}/optuna.db"}
+STORAGES = ["journal", "sqlite", "postgresql"]
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:sqlalchemy", "ignore::ResourceWarning")
+pytestmark = pytest.mark.usefixtures("no_connection_stays")
+
+
+@pytest.fixture
+def url(storage: str, tmp_path: Path, request: pytest.FixtureRequest) -> str | None:
+    """Of an empty storage of this kind."""
+    if storage == "postgresql":
+        return str(request.getfixturevalue("postgres").fresh())
+    return {"journal": None, "sqlite": f"sqlite:///{tmp_path}/optuna.db"}[storage]
 
 
 def run(study: Study, search: str = "random", steps: int = 10_000) -> Stored:
@@ -55,10 +63,9 @@ def journal_of(study: Study) -> Path:
 # --- what is written is what is read ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("storage", URLS)
+@pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("steps", [0, 1, 25])
-def test_reopened_it_is_the_same(tmp_path: Path, storage: str, steps: int) -> None:
-    url = URLS[storage](tmp_path)
+def test_reopened_it_is_the_same(tmp_path: Path, url: str | None, steps: int) -> None:
     live = run(opened(tmp_path, url), steps=steps).study
     again = opened(tmp_path, url)
     assert again.history == live.history
@@ -68,18 +75,13 @@ def test_reopened_it_is_the_same(tmp_path: Path, storage: str, steps: int) -> No
     ]
 
 
-@pytest.mark.parametrize("storage", URLS)
-def test_optuna_reads_it(tmp_path: Path, storage: str) -> None:
+@pytest.mark.parametrize("storage", STORAGES)
+def test_optuna_reads_it(tmp_path: Path, url: str | None) -> None:
     """As its dashboard does: states, parameters, and every intermediate value at its epoch."""
-    url = URLS[storage](tmp_path)
     live = run(opened(tmp_path, url), steps=30)
-    storages = {
-        "sqlite": lambda: url,
-        "journal": lambda: JournalStorage(
-            JournalFileBackend(str(journal_of(live.study)), JournalFileOpenLock(str(journal_of(live.study))))
-        ),
-    }
-    study = optuna.load_study(study_name=live.study.name, storage=storages[storage]())  # type: ignore[no-untyped-call]
+    journal = str(journal_of(live.study))
+    storage = url or JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
+    study = optuna.load_study(study_name=live.study.name, storage=storage)
     states = {
         "complete": TrialState.COMPLETE,
         "pruned": TrialState.PRUNED,
@@ -173,13 +175,18 @@ def test_a_journal_damaged_in_its_middle_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("storage", "search"),
-    [("journal", "tpe"), ("journal", "random"), pytest.param("sqlite", "random", marks=pytest.mark.slow)],
+    [
+        ("journal", "tpe"),
+        ("journal", "random"),
+        pytest.param("sqlite", "random", marks=pytest.mark.slow),
+        pytest.param("postgresql", "random", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_random_moments_it_comes_to_the_same_end(
-    tmp_path: Path, storage: str, search: str, undisturbed: dict[str, Stored]
+    tmp_path: Path, storage: str, url: str | None, search: str, undisturbed: dict[str, Stored]
 ) -> None:
     """A process of its own under SIGKILL, again and again; what it said to be acknowledged is there."""
-    draw, url = random.Random(0), URLS[storage](tmp_path)
+    draw = random.Random(0)
     command = [sys.executable, str(ROOT / "tests" / "stored.py"), str(tmp_path), url or "", search]
     for kill in [True] * 5 + [False]:
         process = subprocess.Popen(
@@ -251,9 +258,9 @@ def test_a_full_disk_leaves_the_old_version_whole(tmp_path: Path, undisturbed: d
 # --- which study it is -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("storage", URLS)
-def test_changed_code_is_refused_while_the_study_is_unfinished(tmp_path: Path, storage: str) -> None:
-    url, changed = URLS[storage](tmp_path), identity(code={**CODE, "src/a.py": "2"})
+@pytest.mark.parametrize("storage", STORAGES)
+def test_changed_code_is_refused_while_the_study_is_unfinished(tmp_path: Path, url: str | None) -> None:
+    changed = identity(code={**CODE, "src/a.py": "2"})
     first = run(opened(tmp_path, url), steps=9).study
     with pytest.raises(UserError, match=rf"{first.name} is unfinished and src/a\.py has changed since") as error:
         opened(tmp_path, url, identity=changed)
@@ -270,9 +277,9 @@ def test_changed_code_is_refused_while_the_study_is_unfinished(tmp_path: Path, s
         opened(tmp_path, url, identity=identity(code={**CODE, "src/b.py": "3"}))
 
 
-@pytest.mark.parametrize("storage", URLS)
-def test_changed_code_begins_another_study_once_the_first_is_finished(tmp_path: Path, storage: str) -> None:
-    url, changed = URLS[storage](tmp_path), identity(code={**CODE, "src/a.py": "2"})
+@pytest.mark.parametrize("storage", STORAGES)
+def test_changed_code_begins_another_study_once_the_first_is_finished(tmp_path: Path, url: str | None) -> None:
+    changed = identity(code={**CODE, "src/a.py": "2"})
     first = run(opened(tmp_path, url), steps=4).study
     first.finish(True)
     second = opened(tmp_path, url, identity=changed)
@@ -281,9 +288,8 @@ def test_changed_code_begins_another_study_once_the_first_is_finished(tmp_path: 
     assert opened(tmp_path, url).history == first.history
 
 
-@pytest.mark.parametrize("storage", URLS)
-def test_a_fresh_study_keeps_the_old(tmp_path: Path, storage: str) -> None:
-    url = URLS[storage](tmp_path)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_fresh_study_keeps_the_old(tmp_path: Path, url: str | None) -> None:
     first = run(opened(tmp_path, url), steps=4).study
     first.finish(True)
     names = [first.name]
@@ -325,12 +331,17 @@ def test_finishing_is_noted_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["nonsense", "redis://localhost", "http://localhost", "sqlite:////nowhere/at/all.db", "mysql://u@127.0.0.1/x"],
+    [
+        *("nonsense", "redis://localhost", "http://localhost", "sqlite:////nowhere/at/all.db"),
+        *("mysql://me:secret@127.0.0.1/x", "postgresql+psycopg://me:secret@127.0.0.1:1/x"),
+        *("postgresql+psycopg://me:secret@no.such.host.invalid/x", "postgresql+psycopg://me:secret@127.0.0.1:port/x"),
+    ],
 )
 def test_a_storage_that_cannot_be_opened_is_refused_in_one_sentence(tmp_path: Path, url: str) -> None:
     with pytest.raises(UserError, match="storage: ") as error:
         opened(tmp_path, url)
     assert "\n" not in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 # --- what counts as code ---------------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pytest
 import yaml
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 from running import ROOT, Place, alive, end_all, kill, wait_until
 from safetensors.numpy import load_file
 
@@ -392,30 +393,39 @@ def test_a_clock_that_jumps_by_an_hour_changes_nothing(undisturbed: Place, place
 
 
 @pytest.mark.slow
-def test_a_database_as_storage_gives_the_same_table(undisturbed: Place, place: Place) -> None:
-    words = (*SMALL, "storage=sqlite:///optuna.db")
+@pytest.mark.usefixtures("no_connection_stays")
+@pytest.mark.parametrize("storage", ["sqlite", "postgresql"])
+def test_a_database_as_storage_gives_the_same_table(
+    undisturbed: Place, place: Place, storage: str, request: pytest.FixtureRequest
+) -> None:
+    """Killed twice, and then the server restarted in mid-sweep."""
+    server = request.getfixturevalue("postgres") if storage == "postgresql" else None
+    url = server.fresh() if server else f"sqlite:///{place.folder}/optuna.db"
+    theirs, words = RDBStorage(url, {"pool_pre_ping": True}), (*SMALL, f"storage={url}")
 
-    def results() -> int:
-        return sum(len(s.trials) for s in studies()) if (place.folder / "optuna.db").exists() else 0
+    def trials() -> list[FrozenTrial]:
+        return [trial for study in theirs.get_all_studies() for trial in theirs.get_all_trials(study._study_id)]
 
-    def studies() -> list[optuna.Study]:
-        try:
-            names = optuna.get_all_study_names(url)
-            return [optuna.load_study(study_name=name, storage=url) for name in names]
-        except Exception:  # it is being made
-            return []
+    def over() -> int:
+        return sum(trial.state.is_finished() for trial in trials())
 
-    url = f"sqlite:///{place.folder}/optuna.db"
-    for count in (3, 6):
+    for count in (1, 4):
         process = place.start(*words)
-        assert wait_until(lambda count=count: results() >= count, process)
+        assert wait_until(lambda count=count: over() >= count, process), process.communicate()
         kill(process)
-    place.run(*words)
+    process = place.start(*words)
+    assert wait_until(lambda: over() >= 7, process)
+    if server:
+        server.stop()
+        time.sleep(2.0)
+        assert process.poll() is None, "it waits for the server"
+        server.start()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
     assert place.trials == undisturbed.trials
     check_tracking(place)
-    (study,) = studies()
     curve = [float(row["val/accuracy"]) for row in place.rows("curves") if row["number"] == "0"]
-    assert list(study.trials[0].intermediate_values.values()) == curve
+    assert list(trials()[0].intermediate_values.values()) == curve
 
 
 @pytest.mark.slow

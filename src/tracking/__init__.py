@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from src.errors import UserError
+from src.errors import UserError, masked
 
 _GRACE = 3.0  # seconds that a stopped sweep waits for its writer to make RUNNING runs KILLED
 _CALM = {  # the writer's, where the user's environment says nothing else
@@ -276,11 +276,6 @@ def _check_server(uri: str, port: int) -> None:
         raise UserError(
             f"tracking.uri={masked(uri)}: nothing answers there ({error}), so start the server or correct the URI."
         ) from error
-
-
-def masked(uri: str) -> str:
-    """Without user and password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def _portable(record: RunRecord) -> RunRecord:

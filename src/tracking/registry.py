@@ -20,8 +20,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
-from src.errors import UserError
-from src.tracking import RunRecord, absolute, masked
+from src.errors import UserError, masked
+from src.tracking import RunRecord, absolute
 from src.tracking.change import folder_digest
 from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
 from src.tracking.writer import PATIENCE, first_line

@@ -17,9 +17,9 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from src.errors import UserError
+from src.errors import UserError, masked
 from src.files import atomic_folder, atomic_write
-from src.tracking import RunRecord, database, masked, sqlite_file
+from src.tracking import RunRecord, database, sqlite_file
 from src.tracking.change import Change, Shown, content_digest, difference, folder_digest
 
 FINGERPRINT, KEY, CONTENT, BUNDLE = "lockstep.fingerprint", "lockstep.key", "lockstep.content", "lockstep.bundle"

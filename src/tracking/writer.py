@@ -15,8 +15,8 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from src.errors import UserError
-from src.tracking import RunRecord, masked
+from src.errors import UserError, masked
+from src.tracking import RunRecord
 
 if TYPE_CHECKING:
     from src.tracking.runs import Runs

@@ -1,0 +1,80 @@
+"""Optuna's tables in a database that may be away for a while: each write is tried again, and done once."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialModel
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import make_url
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+PATIENCE = 90.0  # seconds that a database may be locked, restarted or out of reach while a study goes on
+CONNECT = 10  # seconds
+OPENINGS = 8  # processes that open a fresh database together are in each other's way
+
+T = TypeVar("T")
+
+
+class Database(RDBStorage):
+    """The storage of studies each of which one process writes.
+
+    A commit whose answer was lost may have come through, so what is tried again must be fit to be found done.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Raises SQLAlchemyError, ImportError or ValueError where the database cannot be opened."""
+        takes_timeout = make_url(url).get_backend_name() in ("postgresql", "mysql")
+        options = {"connect_args": {"connect_timeout": CONNECT}} if takes_timeout else {}
+        for attempt in range(OPENINGS):
+            try:
+                super().__init__(url, {"pool_pre_ping": True, **options})
+                break
+            except SQLAlchemyError as error:
+                made_by_another = isinstance(error, IntegrityError | ProgrammingError) or "already exists" in str(error)
+                if attempt == OPENINGS - 1 or not made_by_another:
+                    raise
+            time.sleep(0.25)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        return self._insist(lambda: RDBStorage.create_new_trial(self, study_id, template_trial))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._insist(lambda: RDBStorage.set_trial_user_attr(self, trial_id, key, value))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._insist(lambda: RDBStorage.set_trial_intermediate_value(self, trial_id, step, intermediate_value))
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._insist(lambda: RDBStorage.set_study_user_attr(self, study_id, key, value))
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        try:
+            return self._insist(lambda: RDBStorage.set_trial_state_values(self, trial_id, state, values))
+        except UpdateFinishedTrialError:
+            if self.get_trial(trial_id).state is not state:
+                raise
+            return True
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> TrialModel:
+        """The study's last trial if it has the attributes of the new one: then that is there already."""
+        last = session.query(TrialModel).filter_by(study_id=study_id).order_by(TrialModel.number.desc()).first()
+        if last and template_trial and template_trial.user_attrs.keys() <= {a.key for a in last.user_attributes}:
+            return last
+        return super()._get_prepared_new_trial(study_id, template_trial, session)
+
+    def _insist(self, write: Callable[[], T]) -> T:
+        end, pause = time.monotonic() + PATIENCE, 0.1
+        while True:
+            try:
+                return write()
+            except StorageInternalError as error:
+                if not isinstance(error.__cause__, OperationalError | InterfaceError) or time.monotonic() > end:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
