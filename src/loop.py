@@ -6,6 +6,7 @@ With the engine, the search and the timetable, this is all that decides a trial'
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
@@ -13,7 +14,7 @@ from src.history import Reported, Trial, TrialState
 from src.objectives import LATENCY, Objectives
 from src.population.cost import measures, seconds_per_epoch
 from src.population.engine import Engine
-from src.population.member import Member, derived_seed
+from src.population.member import Member, State, derived_seed
 from src.population.worker import Outcome, Task
 from src.search import Search
 from src.space import Space
@@ -46,6 +47,25 @@ class Loop:
         self.notes: set[str] = set()
         self._tidied = 0
         self._kept: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
+
+    def mend(self, engine: Engine) -> None:
+        """Train complete trials again whose checkpoint was torn or lost since: whoever comes after needs their weights.
+
+        Raises:
+            UserError: one did not come out as it was, so that the study and its weights would not belong together.
+        """
+        lost = [t for t in self.history.of("complete") if not _is_whole(self.study.checkpoint(t.number, t.epochs))]
+        tasks = {trial.number: self._from_its_origin(trial, trial.epochs) for trial in lost}
+        engine.submit(tasks.values())
+        for trial in lost:
+            while (outcome := engine.result(tasks[trial.number].key, PATIENCE)) is None:
+                pass
+            _refuse_broken_machine(outcome)
+            if outcome.error or outcome.curves[self.objectives.metric] != trial.values:
+                raise UserError(
+                    f"trial {trial.number}: its checkpoint is lost, and trained again it comes out otherwise "
+                    f"({outcome.error or 'other values'}); restore it, or study.fresh=true starts anew"
+                )
 
     def run(self, engine: Engine) -> Iterator[Trial | None]:
         """Yields each trial that has reported, or None now and then while waiting.
@@ -112,11 +132,15 @@ class Loop:
         self.notes |= {outcome.note} - {""}
 
     def _task(self, segment: Segment) -> Task:
-        *ancestors, (trial, _) = self.history.lineage(self.history.trials[segment.trial])
+        trial = self.history.trials[segment.trial]
         own = self.study.checkpoint(trial.number, segment.start) if segment.start > trial.inherited else None
-        lineage = tuple(self._training(ancestor, until) for ancestor, until in ancestors)
         timed = LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures
-        return replace(self._training(trial, segment.stop), source=own, lineage=lineage, timed=timed)
+        return replace(self._from_its_origin(trial, segment.stop), source=own, timed=timed)
+
+    def _from_its_origin(self, trial: Trial, stop: int) -> Task:
+        *ancestors, _ = self.history.lineage(trial)
+        lineage = tuple(self._training(ancestor, until) for ancestor, until in ancestors)
+        return replace(self._training(trial, stop), lineage=lineage)
 
     def _training(self, trial: Trial, stop: int) -> Task:
         member = Member(self.space.config(trial.params), derived_seed(self.seed, trial.number))
@@ -170,6 +194,13 @@ def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objective
 
 def _key(segment: Segment) -> str:
     return f"{segment.trial}-{segment.stop}"
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        return bool(State.load(checkpoint).weights)
+    except OSError:
+        return False
 
 
 def _refuse_broken_machine(outcome: Outcome) -> None:

@@ -70,6 +70,7 @@ def main(config: Config) -> None:
         params = {"search": name, "seed": config["seed"], "epochs": config["epochs"]}
         records = Records(study, config.space, label, model, params, folder, meta)
         with Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker, engine:
+            loop.mend(engine)
             tracker.level(records.all("RUNNING"))
             with Progress(label, config["n_trials"], study.history) as progress:
                 for trial in loop.run(engine):

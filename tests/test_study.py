@@ -197,7 +197,8 @@ def test_killed_at_random_moments_it_comes_to_the_same_end(
         if kill:
             time.sleep(draw.uniform(0.0, 0.01 if storage == "journal" else 0.1))
             process.kill()
-        acknowledged += process.stdout.readlines()
+        with process.stdout:
+            acknowledged += process.stdout.readlines()
         assert process.wait() == (-signal.SIGKILL if kill else 0)
         found = opened(tmp_path, url).history
         assert len(found.events) >= max(int(line) for line in acknowledged if line.endswith("\n"))

@@ -231,6 +231,23 @@ def test_a_rerun_trains_nothing_and_a_larger_total_goes_on(undisturbed: Place, f
     check_tracking(finished)
 
 
+def test_a_complete_trial_whose_checkpoint_is_lost_is_trained_again(undisturbed: Place, finished: Place) -> None:
+    """Torn or gone, with its model or not: the weights behind the sweep are the same bits, and the study is as it was."""
+    (study,) = finished.studies
+    journal = (study / "journal.log").read_bytes()
+    torn, gone = [path for path in sorted(study.glob("checkpoints/*")) if path.stem.endswith("-6")][:2]
+    torn.write_bytes(torn.read_bytes()[:1000])
+    gone.unlink()
+    shutil.rmtree(study / "models" / gone.stem.partition("-")[0])
+    shutil.rmtree(finished.out)
+    finished.run(*SMALL)
+    for path in sorted(undisturbed.out.rglob("*")):
+        if path.is_file() and path.name != "timing.json":
+            assert (finished.out / path.relative_to(undisturbed.out)).read_bytes() == path.read_bytes(), path.name
+    assert (study / "journal.log").read_bytes() == journal
+    check_tracking(finished)
+
+
 @pytest.mark.slow
 def test_a_fresh_study_trains_anew_and_another_config_is_another_study(finished: Place) -> None:
     journal, trials = finished.studies[0] / "journal.log", finished.trials
