@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 import yaml
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
+from postgres import Server
 from running import ROOT, Place, alive, end_all, kill, wait_until
 from safetensors.numpy import load_file
 
@@ -443,6 +445,28 @@ def test_a_database_as_storage_gives_the_same_table(
     check_tracking(place)
     curve = [float(row["val/accuracy"]) for row in place.rows("curves") if row["number"] == "0"]
     assert list(trials()[0].intermediate_values.values()) == curve
+
+
+@pytest.mark.slow
+def test_mlflow_on_postgresql_shows_the_sweep(place: Place, postgres: Server) -> None:
+    uri = postgres.fresh()
+    place.run("n_trials=4", "epochs=2", "seed=1", f"tracking.uri={uri}")
+    with psycopg.connect(uri.replace("+psycopg", "")) as connection:
+        runs = connection.execute("SELECT name, status, artifact_uri FROM runs ORDER BY start_time, name").fetchall()
+        points = connection.execute("SELECT count(*) FROM metrics WHERE key = 'val/accuracy'").fetchone()
+    assert {name: status for name, status, _ in runs} == {
+        "sweep digits-mlp": "FINISHED",
+        **{f"mlp {row['number']}": {"complete": "FINISHED", "pruned": "KILLED"}[row["state"]] for row in place.rows()},
+    }
+    assert points == (len(place.rows("curves")),)
+    (best,) = (Path(folder.removeprefix("file://")) for name, _, folder in runs if name == f"mlp {best_number(place)}")
+    assert best.is_relative_to(place.folder / "mlartifacts")
+    assert (best / "model" / "MLmodel").is_file()
+    assert not (place.folder / "mlflow.db").exists()
+
+
+def best_number(place: Place) -> int:
+    return int(json.loads((place.out / "summary.json").read_text())["best_number"])
 
 
 @pytest.mark.slow

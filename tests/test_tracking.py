@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import Server
 from tracked import (
     FINGERPRINT,
     FIXTURES,
@@ -132,7 +133,7 @@ def test_rows_are_those_of_the_client(empty: Path, tmp_path: Path, monkeypatch: 
         shutil.copy(empty, folder / "mlflow.db")
         if not fast:
             monkeypatch.setattr(short, "TESTED_SCHEMA", "another")
-        target = Runs(f"sqlite:///{folder}/mlflow.db", STUDY, "test")
+        target = Runs(f"sqlite:///{folder}/mlflow.db", STUDY, "test", folder / "mlartifacts")
         target.claim(FINGERPRINT, [])
         for stage in stages:
             target.write(stage)
@@ -201,12 +202,20 @@ def test_uris_that_cannot_work(tmp_path: Path, database: Path) -> None:
     check_refuses(f"sqlite:///{file}/mlflow.db", "folder")
     check_refuses(f"sqlite:///{file}", "not a SQLite database")
     check_refuses("postgresql://me:secret@127.0.0.1:1/x", "nothing answers", "***@127.0.0.1")
+    check_refuses("postgresql+psycopg://me:secret@127.0.0.1:1/x", "nothing answers", "***@127.0.0.1")
     check_refuses("http://no.such.host.invalid", "nothing answers")
     check(f"sqlite:///{tmp_path}/new/folder/mlflow.db")
     check(f"sqlite:///{database}")
     with closing(lock(database)):
         check(f"sqlite:///{database}")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_database_that_lets_nobody_in(postgres: Server) -> None:
+    url = postgres.fresh()
+    check(url)
+    check_refuses(f"{url}x", "does not exist", "***@127.0.0.1")
+    check_refuses(url.replace("psycopg", "psycopg2"), "cannot be opened", "psycopg2")
 
 
 def revise(database: Path, revision: str) -> None:

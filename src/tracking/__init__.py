@@ -85,7 +85,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
-        self._address = (absolute(uri), experiment, Path(sys.argv[0]).name)
+        self._address = (absolute(uri), experiment, Path(sys.argv[0]).name, artifacts(uri))
         self._latest: dict[tuple[str, str], RunRecord] = {}
         self._refusals: list[str] = []
         self._starts = 0
@@ -220,18 +220,27 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(path).absolute() if scheme == "sqlite" and path not in ("", ":memory:") else None
 
 
+def artifacts(uri: str) -> Path | None:
+    """Where the files of new experiments stand: beside a SQLite file, here for another database; a server has its own."""
+    if path := sqlite_file(uri):
+        return path.parent / "mlartifacts"
+    return None if urlsplit(uri).scheme in ("http", "https") else Path("mlartifacts").absolute()
+
+
 def check(uri: str) -> None:
     """Refuse in one sentence, within seconds and without importing mlflow, a tracking.uri that cannot work.
 
     Raises:
         UserError: a store that MLflow no longer writes, a SQLite file that cannot be read and written or that a newer
-            MLflow made, a server that does not answer.
+            MLflow made, a server that does not answer, a database that lets nobody in.
     """
     scheme = urlsplit(uri).scheme.split("+")[0]
     if path := sqlite_file(uri):
         _check_sqlite(uri, path)
     elif scheme in _PORTS:
         _check_server(uri, _PORTS[scheme])
+        if scheme not in ("http", "https"):
+            _check_database(uri)
     else:
         ways = "sqlite:///mlflow.db, http://host:5000 or postgresql://user@host/database"
         raise UserError(f"tracking.uri={masked(uri)}: MLflow writes to a database or a server, so give {ways}.")
@@ -283,3 +292,14 @@ def _portable(record: RunRecord) -> RunRecord:
     artifacts = {name: path.absolute() for name, path in record.artifacts.items()}
     dataset = {key: record.dataset[key] for key in ("name", "sha256", "source", "n_train") if key in record.dataset}
     return replace(record, model=record.model and record.model.absolute(), artifacts=artifacts, dataset=dataset)
+
+
+def _check_database(uri: str) -> None:
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        create_engine(uri, poolclass=NullPool).connect().close()
+    except (SQLAlchemyError, ImportError) as error:
+        cause = str(error).partition("\n")[0]
+        raise UserError(f"tracking.uri={masked(uri)}: cannot be opened ({cause}).") from error

@@ -27,8 +27,8 @@ _DATASETS, _INPUTS, _INPUT_TAGS = models.SqlDataset.__table__, models.SqlInput._
 
 
 def is_known(store: Any) -> bool:
-    """Whether `store` is a database of the tested schema."""
-    if not hasattr(store, "engine"):
+    """Whether `store` is a SQLite database of the tested schema."""
+    if not hasattr(store, "engine") or store.engine.dialect.name != "sqlite":
         return False
     with store.engine.connect() as connection:
         return bool(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == TESTED_SCHEMA)

@@ -21,7 +21,7 @@ from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
 from src.errors import UserError, masked
-from src.tracking import RunRecord, absolute
+from src.tracking import RunRecord, absolute, artifacts
 from src.tracking.change import folder_digest
 from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
 from src.tracking.writer import PATIENCE, first_line
@@ -79,7 +79,7 @@ def _register(
     higher_is_better: bool,
     sha256: str,
 ) -> dict[str, Any]:
-    runs = Runs(uri, experiment, Path(sys.argv[0]).name)
+    runs = Runs(uri, experiment, Path(sys.argv[0]).name, artifacts(uri))
     runs.claim(record.fingerprint, {record.key})
     try:
         identity = {FINGERPRINT: record.fingerprint, KEY: record.key, BUNDLE: folder_digest(bundle)}

@@ -8,7 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -38,7 +38,8 @@ def curable(error: Exception) -> bool:
 class Runs:
     """Written by the one process that has claimed their fingerprint, which a lock file says while that process lives."""
 
-    def __init__(self, uri: str, experiment: str, source: str) -> None:
+    def __init__(self, uri: str, experiment: str, source: str, artifacts: Path | None) -> None:
+        """`artifacts`: where files stand if no server decides that."""
         self._file = sqlite_file(uri)
         self._locks = Path(f"{self._file}.locks") if self._file else _server_locks(uri)
         self._claims: dict[str, IO[str]] = {}
@@ -49,10 +50,11 @@ class Runs:
             with _lock(self._locks / "make"):
                 if not self._file.exists():
                     database.make(self._file, self._file.parent / "mlartifacts")
-        self.client = _connect(uri)
+        with _lock(self._locks / "connect") if artifacts else nullcontext():  # the first makes the tables
+            self.client = _connect(uri)
         self._store = self.client._tracking_client.store
         self._database = database.is_known(self._store)
-        self._experiment = self._find_experiment(experiment)
+        self._experiment = self._find_experiment(experiment, artifacts)
         self.experiment_id = str(self._experiment.experiment_id)
         self._kill_orphans()
 
@@ -125,10 +127,10 @@ class Runs:
         self._shown[fingerprint] |= self._search(fingerprint, key)
         self._unsure.discard((fingerprint, key))
 
-    def _find_experiment(self, name: str) -> Any:
+    def _find_experiment(self, name: str, artifacts: Path | None) -> Any:
         found = self.client.get_experiment_by_name(name)
         if not found:
-            folder = (self._file.parent / "mlartifacts" / quote(name, safe="")).as_uri() if self._file else None
+            folder = (artifacts / quote(name, safe="")).as_uri() if artifacts else None
             with suppress(MlflowException):  # another process was faster
                 self.client.create_experiment(name, folder)
             found = self.client.get_experiment_by_name(name)
