@@ -42,6 +42,9 @@ class Database(RDBStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         return self._insist(lambda: RDBStorage.create_new_trial(self, study_id, template_trial))
 
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._insist(lambda: RDBStorage.set_trial_system_attr(self, trial_id, key, value))
+
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._insist(lambda: RDBStorage.set_trial_user_attr(self, trial_id, key, value))
 
@@ -64,7 +67,7 @@ class Database(RDBStorage):
     ) -> TrialModel:
         """The study's last trial if it has the attributes of the new one: then that is there already."""
         last = session.query(TrialModel).filter_by(study_id=study_id).order_by(TrialModel.number.desc()).first()
-        if last and template_trial and template_trial.user_attrs.keys() <= {a.key for a in last.user_attributes}:
+        if last and template_trial and template_trial.system_attrs.keys() <= {a.key for a in last.system_attributes}:
             return last
         return super()._get_prepared_new_trial(study_id, template_trial, session)
 

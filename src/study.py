@@ -1,8 +1,8 @@
 """The study: every trial, its parameters, its values per epoch and its state, in order. It alone is the truth of a sweep.
 
 It is an Optuna study in durable storage, written by one process. What Optuna has a place for stands there, for its
-dashboard and samplers; each start and each report is one user attribute `event:<order>` of its trial besides. The event
-is the record that counts: values without one were never acknowledged.
+dashboard and samplers; each start and each report is one system attribute `event:<order>` of its trial besides, which no
+dashboard shows. The event is the record that counts: values without one were never acknowledged.
 """
 
 import ast
@@ -79,7 +79,7 @@ class Study:
     def __init__(self, storage: BaseStorage, name: str, folder: Path, direction: Direction) -> None:
         self.storage, self.name, self.folder = storage, name, folder
         self.id = storage.get_study_id_from_name(name)
-        self.attributes = dict(storage.get_study_user_attrs(self.id))
+        self.attributes = _attributes(storage, self.id)
         goals = self.attributes.get("goals", {"minimized": [], "bounds": {}})
         self.history = History(direction, goals=Goals(tuple(goals["minimized"]), goals["bounds"]))
         self.curves: list[dict[str, list[float]]] = []
@@ -119,16 +119,17 @@ class Study:
             further = [StudyDirection.MINIMIZE for _ in goals.minimized]
             storage.create_new_study([StudyDirection[direction.upper()], *further], name)
         study_id = storage.get_study_id_from_name(name)
-        if goals.minimized:  # for Optuna's dashboard
-            storage.set_study_system_attr(study_id, _SYSTEM_ATTR_METRIC_NAMES, [choices["metric"], *goals.minimized])
         if goals != NO_GOALS:
             choices = {**choices, "goals": {"minimized": list(goals.minimized), "bounds": dict(goals.bounds)}}
         attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
+        attributes[_SYSTEM_ATTR_METRIC_NAMES] = [choices["metric"], *goals.minimized]
         if shelf.database:  # others may have a study of this name, for which the same folder is not the place
             attributes["folder"] = f"{name}-{uuid.uuid4().hex[:8]}"
-        for key in attributes.keys() - storage.get_study_user_attrs(study_id):  # all, or what a crash let through
-            storage.set_study_user_attr(study_id, key, attributes[key])
-        folder = root / "studies" / storage.get_study_user_attrs(study_id).get("folder", name)
+        for key in attributes.keys() - _attributes(storage, study_id):  # all, or what a crash let through
+            hidden = key in ("code", _SYSTEM_ATTR_METRIC_NAMES)
+            note = storage.set_study_system_attr if hidden else storage.set_study_user_attr
+            note(study_id, key, attributes[key])
+        folder = root / "studies" / _attributes(storage, study_id).get("folder", name)
         folder.mkdir(parents=True, exist_ok=True)
         return cls(storage, name, folder, direction)
 
@@ -150,12 +151,12 @@ class Study:
                 state=OptunaState.RUNNING,
                 params=dict(proposal.params),
                 distributions=dict(distributions),
-                user_attrs={"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event},
+                system_attrs={"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event},
                 intermediate_values=dict(enumerate(values, start=1)),
             )
             self._ids.append(self.storage.create_new_trial(self.id, template))
         else:
-            self.storage.set_trial_user_attr(self._ids[proposal.trial], f"event:{order}", event)
+            self.storage.set_trial_system_attr(self._ids[proposal.trial], f"event:{order}", event)
         return self._begin(proposal, full, cost, measures)
 
     def report(
@@ -170,7 +171,7 @@ class Study:
     ) -> None:
         """Acknowledge the next epochs of a trial. When this returns they survive any crash."""
         trial_id, first = self._ids[number], self.history.trials[number].epochs
-        event = {
+        event: dict[str, Any] = {
             "report": list(values),
             "curves": {n: list(c) for n, c in curves.items()},
             "state": state,
@@ -180,7 +181,9 @@ class Study:
         }
         for epoch, value in enumerate(values, start=first + 1):
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
-        self.storage.set_trial_user_attr(trial_id, f"event:{len(self.history.events)}", event)
+        if reason:
+            self.storage.set_trial_user_attr(trial_id, "diagnosis", reason)
+        self.storage.set_trial_system_attr(trial_id, f"event:{len(self.history.events)}", event)
         self._take(number, event)
         if state in STATES:
             self._end(number)
@@ -212,16 +215,17 @@ class Study:
         trials = self.storage.get_all_trials(self.id, deepcopy=False)
         for trial in trials:
             self._ids.append(trial._trial_id)
-            for key, event in trial.user_attrs.items():
+            notes = trial.user_attrs | trial.system_attrs  # at first all stood with the user's
+            for key, event in notes.items():
                 if key.startswith("event:"):
                     events.append((int(key.removeprefix("event:")), trial.number, event))
         for _, number, event in sorted(events, key=lambda e: e[0]):
             if "start" in event:
                 trial, known = trials[number], number < len(self.history.trials)
+                notes = trial.user_attrs | trial.system_attrs
                 source = tuple(event["from"]) if event["from"] else None
                 proposal = Proposal(trial.params, event["start"], number if known else None, source)
-                attributes = trial.user_attrs
-                self._begin(proposal, attributes["full"], attributes["cost"], attributes.get("measures"))
+                self._begin(proposal, notes["full"], notes["cost"], notes.get("measures"))
             else:
                 self._take(number, event)
                 if event["state"] in STATES and not trials[number].state.is_finished():  # killed between the two
@@ -294,7 +298,7 @@ class Shelf:
         """What was recorded of a study when it was made, and since; nothing if a crash came before."""
         storage = self.storage(name)
         studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
-        return dict(storage.get_study_user_attrs(studies[name])) if name in studies else {}
+        return _attributes(storage, studies[name]) if name in studies else {}
 
 
 def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:
@@ -324,8 +328,12 @@ def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity,
         )
     storage = shelf.storage(name)
     accepted = [*attributes.get("accepted", []), dict(identity.code)]
-    storage.set_study_user_attr(storage.get_study_id_from_name(name), "accepted", accepted)
+    storage.set_study_system_attr(storage.get_study_id_from_name(name), "accepted", accepted)
     return name
+
+
+def _attributes(storage: BaseStorage, study: int) -> dict[str, Any]:
+    return {**storage.get_study_system_attrs(study), **storage.get_study_user_attrs(study)}
 
 
 def _first_line(error: BaseException) -> str:

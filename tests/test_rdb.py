@@ -62,7 +62,7 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self.server = port
-        self.kinds = {b"INSERT INTO trials ", b"UPDATE trials SET state", b"trial_intermediate_v", b"trial_user_attr"}
+        self.kinds = {b"INSERT INTO trials ", b"UPDATE trials SET state", b"trial_intermediate_v", b"trial_system_attr"}
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
