@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from src import lineage
 from src.files import write_bytes, write_json, write_npz, write_text
+from src.history import Reported
 from src.objectives import LATENCY
 from src.population.member import State
 from src.space import Space
@@ -25,6 +26,7 @@ def write(out: Path, study: Study, space: Space, search: str) -> None:
     _remove_leftovers(out, study)
     write_text(out / "trials.csv", trials_csv(study))
     write_text(out / "curves.csv", curves_csv(study))
+    write_text(out / "progress.csv", progress_csv(study))
     write_json(out / "summary.json", summary(study, space, search))
     if study.history.best is None:
         return
@@ -71,6 +73,23 @@ def curves_csv(study: Study) -> str:
         for epoch in range(study.history.trials[number].epochs)
     ]
     return _csv(["number", "epoch", *names], rows)
+
+
+def progress_csv(study: Study) -> str:
+    """One row a report, in virtual time: `epochs` trained by all trials so far, `best` value of a complete one so far."""
+    history, rows, spent = study.history, [], 0
+    before, best = [trial.inherited for trial in history.trials], None
+    feasible = {trial.number for trial in history.feasible}
+    better = max if history.direction == "maximize" else min
+    for event in history.events:
+        if isinstance(event, Reported):
+            spent += event.epochs - before[event.trial]
+            before[event.trial] = event.epochs
+            if event.state == "complete" and event.trial in feasible:
+                value = history.trials[event.trial].values[-1]
+                best = value if best is None else better(best, value)
+            rows.append({"epochs": spent, "best": best})
+    return _csv(["epochs", "best"], rows)
 
 
 def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
@@ -123,7 +142,7 @@ def timing(study: Study, runs: Mapping[str, str]) -> dict[str, Any]:
         str(t.number): {"run_id": runs.get(f"trial-{t.number}"), "seconds": study.seconds[t.number]}
         for t in study.history.trials
     }
-    return {"mlflow_run_id": runs.get("sweep"), "trials": trials}
+    return {"mlflow_run_id": runs.get("sweep"), "segment_s": study.segments, "trials": trials}
 
 
 def _remove_leftovers(out: Path, study: Study) -> None:

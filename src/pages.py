@@ -17,7 +17,7 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src import pareto, plots
+from src import comparison, pareto, plots
 from src.results import Ensemble, Report, Sweep
 
 TOP = 20
@@ -60,6 +60,8 @@ def figures(report: Report) -> dict[str, go.Figure]:
         for index, sweep in enumerate(report.sweeps)
         for name, figure in sweep_figures(sweep).items()
     }
+    if report.comparison:
+        found |= {f"compared-{over}": comparison.figure(report.comparison, over) for over in comparison.AXES}
     ensemble = report.ensemble
     if ensemble and ensemble.truth is not None and ensemble.output is not None:
         if report.regression:

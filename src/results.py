@@ -91,6 +91,7 @@ class Report:
     sweeps: list[Sweep]
     ensemble: Ensemble | None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Any] = field(default_factory=dict)  # of the multirun that the sweeps were part of
 
     @property
     def regression(self) -> bool:
@@ -120,7 +121,8 @@ def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> 
     guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
     found = {"task": members.get("task", guess), "sha256": members.get("sha256")}
     meta = _json(prepared / "meta.json") if prepared else {}
-    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**found, **meta})
+    comparison = _json(outputs.parent / "comparison.json")
+    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**found, **meta}, comparison)
 
 
 def read_sweep(outputs: Path, model: str) -> Sweep:

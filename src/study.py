@@ -84,6 +84,7 @@ class Study:
         self.history = History(direction, goals=Goals(tuple(goals["minimized"]), goals["bounds"]))
         self.curves: list[dict[str, list[float]]] = []
         self.seconds: list[float] = []
+        self.segments: list[float] = []  # seconds of each report, in order
         self._ids: list[int] = []
         self._load()
 
@@ -251,6 +252,7 @@ class Study:
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
         self.history.report(number, event["report"], event["state"], event["reason"], event.get("measures"))
         self.seconds[number] += event["seconds"]
+        self.segments.append(event["seconds"])
         for name, curve in event["curves"].items():
             self.curves[number].setdefault(name, []).extend(curve)
 

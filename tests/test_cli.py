@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hydra import initialize_config_dir
@@ -281,10 +283,33 @@ def test_a_multirun_goes_through_its_jobs_and_lists_those_that_failed(folder: Pa
 
 
 @pytest.mark.slow
+def test_a_multirun_compares_its_strategies_over_seeds(folder: Path) -> None:
+    words = ["search=random,tpe", "seed=0,1,2", "n_trials=6", "epochs=3", "hydra.sweep.dir=multirun/compared"]
+    done = verb(folder, "sweep", "-m", *words)
+    assert done.returncode == 0, done.stderr
+    out = folder / "multirun" / "compared"
+    with (out / "comparison.csv").open() as file:
+        rows = {row["strategy"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"search=random", "search=tpe"}
+    for strategy, row in rows.items():
+        ends = [summary(out / f"{strategy},seed={seed}" / "sweep" / "mlp")["best_value"] for seed in range(3)]
+        low, median, high = np.quantile(ends, [0.25, 0.5, 0.75])
+        found = [float(row[f"best_{name}"]) for name in ("q1", "median", "q3")]
+        assert found == pytest.approx([low, median, high])
+        assert re.search(rf"^{strategy} +{median:.4f} \[{low:.4f}, {high:.4f}\]", done.stdout, re.M)
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    done = verb(folder, "report", "models=[mlp]", f"outputs='{out}/search=tpe,seed=0'")
+    assert done.returncode == 0, done.stderr
+    page = (out / "search=tpe,seed=0" / "report" / "index.html").read_text()
+    assert "The strategies of this multirun" in page
+    assert all(f'id="compared-{over}-data"' in page for over in ("epochs", "seconds"))
+
+
+@pytest.mark.slow
 def test_a_bare_multirun_compares_the_default_strategies(folder: Path) -> None:
     done = verb(folder, "sweep", "-m", "n_trials=2", "epochs=1")
     assert done.returncode == 0, done.stderr
-    jobs = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("search=")]
+    jobs = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("---")]
     assert jobs == ["search=random", "search=tpe"]
 
 

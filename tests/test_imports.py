@@ -49,10 +49,11 @@ MAY_USE: dict[str, set[str]] = {
     # where they meet
     "loop": {"history", "objectives", "population", "search", "space", "study", "timetable"},
     "lineage": {"history", "study"},
-    "exports": {"lineage", "objectives", "population", "space", "study"},
+    "exports": {"history", "lineage", "objectives", "population", "space", "study"},
     "records": {"history", "population", "serving", "space", "study", "tracking"},
+    "comparison": {"plots"},
     "results": {"plots"},
-    "pages": {"pareto", "plots", "results"},
+    "pages": {"comparison", "pareto", "plots", "results"},
     "warm_start": {"history", "space", "stage", "study"},
     "stage": {"compose", "config", "models"},
 }

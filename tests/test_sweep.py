@@ -199,6 +199,18 @@ def test_the_whole_figure(tmp_path: Path, prepared: Path) -> None:
         check_tracking(place)
 
 
+def test_progress_is_what_trials_and_curves_say(undisturbed: Place) -> None:
+    """Epochs spent rise to those of all trials, the best so far to the best of all; each report has its seconds."""
+    rows = undisturbed.rows("progress")
+    epochs = [int(row["epochs"]) for row in rows]
+    best = [float(row["best"]) for row in rows if row["best"]]
+    assert epochs == sorted(epochs)
+    assert epochs[-1] == sum(int(row["epochs"]) for row in undisturbed.rows())
+    assert best == sorted(best)
+    assert best[-1] == json.loads((undisturbed.out / "summary.json").read_text())["best_value"]
+    assert len(json.loads((undisturbed.out / "timing.json").read_text())["segment_s"]) == len(rows)
+
+
 # --- running again ---------------------------------------------------------------------------------------------------
 
 

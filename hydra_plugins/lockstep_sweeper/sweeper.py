@@ -31,10 +31,11 @@ LONGEST = 150  # characters of a folder's name
 
 @dataclass(frozen=True)
 class Job:
-    """A command line, named after what distinguishes it from the others."""
+    """A command line, named after what distinguishes it from the others: its choices."""
 
     name: str
     words: list[str]
+    choices: list[str]
 
 
 class LockstepSweeper(basic_sweeper.BasicSweeper):
@@ -133,7 +134,7 @@ def named(combined: Iterator[tuple[list[str], list[str]]]) -> list[Job]:
         name = ",".join(word.lstrip("+") for word in choices) or "sweep"
         name = re.sub(r"[^\w=,.\[\]-]+", "-", name)[:LONGEST]
         taken = any(job.name.lower() == name.lower() for job in jobs)
-        jobs.append(Job(f"{name}-{len(jobs)}" if taken else name, words))
+        jobs.append(Job(f"{name}-{len(jobs)}" if taken else name, words, choices))
     return jobs
 
 
@@ -176,6 +177,7 @@ def report(folder: Path, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> N
     print()
     for row in rows:
         print((f"{row[0]:<{width}}" + "".join(f"  {cell:>12}" for cell in row[1:])).rstrip())
+    compare(folder, [job for job, error in zip(jobs, errors, strict=True) if not error])
     print(f"\nin {folder}")
     failed = {job.name: error for job, error in zip(jobs, errors, strict=True) if error}
     for error in failed.values():
@@ -184,6 +186,24 @@ def report(folder: Path, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> N
     if failed:
         lines = [f"  {name}: {sentence(error)}" for name, error in failed.items()]
         raise UserError("\n".join([f"{len(failed)} of {len(jobs)} jobs failed", *lines]))
+
+
+def compare(folder: Path, jobs: Sequence[Job]) -> None:
+    """Sweeps that differ in more than their seeds, on the same data: a table, and `comparison.{csv,json,png}`."""
+    from src import comparison  # at the end alone: it brings NumPy
+
+    names = comparison.strategies([job.choices for job in jobs])
+    runs = [run for job, name in zip(jobs, names, strict=True) for run in comparison.read(folder / job.name, name)]
+    on_other_data = any(word.lstrip("+").startswith("data") for job in jobs for word in job.choices)
+    if len({run.strategy for run in runs}) < 2 or on_other_data:
+        return
+    comparison.write(folder, runs)
+    rows = comparison.table(runs)
+    width = max(len(row["strategy"]) for row in rows)
+    print(f"\n{'strategy':<{width}}  {'best ' + runs[0].metric + ' [quartiles]':>28}  {'epochs':>8}  {'seconds':>8}")
+    for row in rows:
+        value = "{best_median:.4f} [{best_q1:.4f}, {best_q3:.4f}]".format(**row)
+        print(f"{row['strategy']:<{width}}  {value:>28}  {row['epochs']:>8.0f}  {row['wall_s']:>8.1f}")
 
 
 def results(folder: Path) -> dict[str, Any]:
