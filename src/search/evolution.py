@@ -70,6 +70,8 @@ def _other(distribution: BaseDistribution, value: Any, rng: np.random.Generator,
         others = [c for c in distribution.choices if c != value or type(c) is not type(value)]
         return others[int(rng.integers(len(others)))]
     assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if distribution.step:
+        reach = max(reach, distribution.step / (distribution.high - distribution.low))
     found = value
     while found == value:
         u = cube.place(distribution, value) + reach * rng.standard_normal()

@@ -23,8 +23,8 @@ from src.search.pruning import Pruner
 from src.search.ranked import ranked, results
 from src.space import Space
 
-TREES = 40
-RANDOM = 200  # candidates from anywhere
+TREES = 32
+RANDOM = 100  # candidates from anywhere
 BEST = 10  # points around which more are looked for
 AROUND = 10  # candidates around each
 ROUNDS = 4  # of looking around the best
