@@ -21,13 +21,13 @@ from src.space import Space
 from src.study import Study
 
 
-def write(out: Path, study: Study, space: Space, search: str) -> None:
-    """Fill the folder of a sweep; what an earlier one left there and this one has not goes."""
+def write(out: Path, study: Study, space: Space, search: str, stopped: str = "") -> None:
+    """Fill the folder of a sweep; what an earlier one left there and this one has not goes. `stopped`: why before its end."""
     _remove_leftovers(out, study)
     write_text(out / "trials.csv", trials_csv(study))
     write_text(out / "curves.csv", curves_csv(study))
     write_text(out / "progress.csv", progress_csv(study))
-    write_json(out / "summary.json", summary(study, space, search))
+    write_json(out / "summary.json", summary(study, space, search) | ({"stopped": stopped} if stopped else {}))
     if study.history.best is None:
         return
     *before, _ = parts = lineage.schedule(study.history)

@@ -78,7 +78,8 @@ def main(config: Config) -> None:
                     if trial:
                         tracker.project(records.trial(trial))
             trained, best = time.monotonic(), study.history.best
-            exports.write(out, study, config.space, name)
+            stopped = search.reason(study.history) if isinstance(search, Terminated) else ""
+            exports.write(out, study, config.space, name, stopped)
             tracker.level(records.all("FINISHED" if best else "FAILED"))
             runs = tracker.close()
         now = time.monotonic()
@@ -87,8 +88,8 @@ def main(config: Config) -> None:
         write_json(out / "timing.json", {**times, **speed, **exports.timing(study, runs)})
         for note in sorted(loop.notes):
             print(f"{label}: trained one by one, since {note}")
-        if isinstance(search, Terminated) and (reason := search.reason(study.history)):
-            print(f"{label}: stopped, since {reason}")
+        if stopped:
+            print(f"{label}: stopped, since {stopped}")
         if best is None:
             raise UserError(exports.failure(study, label))
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
-from virtual import BASE, EPOCHS, Sweep
+from virtual import BASE, EPOCHS, Sweep, flat
 
 from src.errors import UserError
 from src.search import Search, Spec
+from src.search.pbt import pbt
 from src.search.terminator import Terminated, terminated
 from src.search.tpe import tpe
 from src.space import Dimension, Leaf, Space
@@ -67,6 +68,12 @@ def test_what_still_gains_goes_on(monkeypatch: Any) -> None:
 
 def test_no_terminator_is_the_search_itself() -> None:
     assert not isinstance(search("none"), Terminated)
+
+
+def test_members_that_end_together_are_not_stopped_before() -> None:
+    spec = Spec(flat(), "minimize", 8, EPOCHS, 0)
+    with pytest.raises(UserError, match=r"^search\.terminator: .*pbt"):
+        terminated(pbt(spec, interval=None, quantile=0.25, factor=1.2, resample=0.25), spec, "stagnation")
 
 
 @pytest.mark.parametrize(

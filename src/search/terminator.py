@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from src.errors import UserError
 from src.history import History, Proposal, Reported
 from src.search import Search, Spec
+from src.search.pbt import PopulationBased
+from src.search.replay import Replay
 
 
 class Terminator(BaseModel):
@@ -101,7 +103,7 @@ def terminated(search: Search, spec: Spec, terminator: str | Mapping[str, Any]) 
     """The search with its terminator, if it has one.
 
     Raises:
-        UserError: there is no such terminator, or several objectives.
+        UserError: there is no such terminator, or it knows nothing of such a search.
     """
     try:
         made = Terminator.model_validate({"name": terminator} if isinstance(terminator, str) else terminator)
@@ -111,4 +113,8 @@ def terminated(search: Search, spec: Spec, terminator: str | Mapping[str, Any]) 
         raise UserError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}") from None
     if made.name != "none" and spec.goals.minimized:
         raise UserError("search.terminator: knows the gain of one objective only; with several take none")
-    return search if made.name == "none" else Terminated(search, spec, made)
+    if made.name == "none":
+        return search
+    if isinstance(search, PopulationBased | Replay):
+        raise UserError("search.terminator: the members of pbt and replay come to their ends together; take none")
+    return Terminated(search, spec, made)
