@@ -22,7 +22,7 @@ from src.study import Study
 
 
 def write(out: Path, study: Study, space: Space, search: str, stopped: str = "") -> None:
-    """Fill the folder of a sweep; what an earlier one left there and this one has not goes. `stopped`: why before its end."""
+    """Fill the folder of a sweep; what an earlier one left there and this one has not goes. `stopped`: why early."""
     _remove_leftovers(out, study)
     write_text(out / "trials.csv", trials_csv(study))
     write_text(out / "curves.csv", curves_csv(study))
