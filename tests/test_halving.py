@@ -34,6 +34,10 @@ def test_rungs_go_down_from_the_full_training(epochs: int, eta: int, min_epochs:
     assert halving(epochs, eta=eta, min_epochs=min_epochs).rungs == rungs
 
 
+def test_several_brackets_begin_lower() -> None:
+    assert halving(20, brackets="all").rungs == [1, 2, 7, 20]
+
+
 def test_brackets_are_those_of_the_hyperband_paper() -> None:
     """Table 1 of Li et al. 2018 (R = 81, eta = 3), apart from the paper's own rounding down."""
     rule = halving(81, min_epochs=1, brackets="all")

@@ -27,7 +27,8 @@ class Halving:
         """
         if eta < 2:
             raise ValueError(f"eta: should be 2 or more, not {eta}")
-        lowest = max(1, round(spec.epochs / eta**2)) if min_epochs == "auto" else min_epochs
+        deep = 3 if brackets == "all" else 2  # several brackets hedge against what very few epochs say
+        lowest = max(1, round(spec.epochs / eta**deep)) if min_epochs == "auto" else min_epochs
         if not 1 <= lowest <= spec.epochs:
             raise ValueError(f"min_epochs: {lowest} is not within the {spec.epochs} epochs of a full training")
         self.spec, self.eta = spec, eta
