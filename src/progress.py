@@ -44,15 +44,15 @@ class Progress:
             print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:
-        """Trials done of all, running, pruned, failed, the best and its number, the rate and the time left."""
+        """Trials done of all, running, paused, pruned, failed, the best and its number, the rate and the time left."""
         count = Counter(trial.state for trial in self.history.trials)
         over, best = self._over(), self.history.best
         rate = self.done / max(time.monotonic() - self._began, 1e-9)
         parts = [
             f"{over}/{self.total} trials",
-            f"{count['running'] + count['paused']} running",
-            f"{count['pruned']} pruned",
+            f"{count['running']} running",
         ]
+        parts += [f"{count[state]} {state}" for state in ("paused", "pruned") if count[state] or state == "pruned"]
         parts += [f"{count['fail']} failed"] * bool(count["fail"])
         parts += [f"best {best.value:.4f} (trial {best.number})"] if best else []
         if self.done:
