@@ -34,7 +34,7 @@ def test_it_counts_what_there_is() -> None:
     line = Progress(
         "digits", 20, history("complete", "pruned", "fail", "running", "paused", "complete", "pruned")
     ).line()
-    assert line == "digits: 5/20 trials, 2 running, 2 pruned, 1 failed, best 0.5000 (trial 5)"
+    assert line == "digits: 5/20 trials, 1 running, 1 paused, 2 pruned, 1 failed, best 0.5000 (trial 5)"
 
 
 def test_before_the_first_result_it_says_neither_best_nor_rate() -> None:
