@@ -72,7 +72,9 @@ def measure(search: str, n_trials: int) -> dict[str, Any]:
     propose_ms: list[float] = []
     report_ms: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        study = Study.open(Path(folder), None, Identity("overhead", "0" * 64, {}), "minimize", {"slots": SLOTS})
+        study = Study.open(
+            Path(folder), None, Identity("overhead", "0" * 64, {}), "minimize", {"slots": SLOTS, "metric": "val/loss"}
+        )
         timetable, before = Timetable(study.history, SLOTS), _memory()
         while True:
             began = time.perf_counter()

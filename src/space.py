@@ -148,6 +148,16 @@ class Space:
             else:
                 pending += [({**chosen, node.name: option}, child) for option, child in node.options.items()]
 
+    def only(self, chosen: Mapping[str, str]) -> "Space":
+        """The part of the space to which these choices lead."""
+
+        def narrowed(node: Choice | Leaf) -> Choice | Leaf:
+            if isinstance(node, Leaf):
+                return node
+            return replace(node, options={chosen[node.name]: narrowed(node.options[chosen[node.name]])})
+
+        return Space(narrowed(self.root))
+
     def believing(self, key: str, prior: Callable[[Leaf, Dimension], Prior | None]) -> "Space":
         """The space with a prior for the dimensions of `key` that have none of their own."""
 

@@ -1,6 +1,7 @@
 """Bayesian optimization with a forest of regression trees and expected improvement (SMAC: Hutter et al. 2011).
 
-Trees take any space as it is: choices, steps, and dimensions that only some points have. They see the order of the results
+Trees take any space as it is: choices, steps, and dimensions that only some points have; which branch of a choice is next
+is drawn as for `gp`. They see the order of the results
 alone, as normal scores, in which trials of several rungs stand together (`ranked`).
 """
 
@@ -16,12 +17,15 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from src.history import History
 from src.search import Search, Spec, cube, one_objective
+from src.search.branches import Branches
 from src.search.drawn import Drawn, Point
 from src.search.evolution import mutated
 from src.search.fidelity import fidelity
 from src.search.pruning import Pruner
 from src.search.ranked import ranked, results
 from src.space import Space
+
+Key = frozenset[tuple[str, Any]]  # a point to look up
 
 TREES = 32
 RANDOM = 100  # candidates from anywhere
@@ -41,7 +45,7 @@ def forest(
 ) -> Search:
     """Draw where the model expects the largest improvement; the first points are random, and a fraction of the others."""
     one_objective(spec, "forest")
-    rule, table = fidelity(pruner, spec), Table(spec.space)
+    rule, table, branches = fidelity(pruner, spec), Table(spec.space), Branches(spec.space)
 
     def draw(history: History, points: Sequence[Point], seed: int) -> Point:
         rng = np.random.default_rng(seed)
@@ -49,8 +53,14 @@ def forest(
         if len(best_first) < n_startup_trials or rng.random() < random_fraction:
             return _anywhere(spec.space, rng)
         known = [trial.params for trial in best_first]
-        pending = [point for point in points if point not in known]
-        return _most_promising(spec.space, table, known, pending, rng)
+        judged = _keys(known)
+        pending = [point for point in points if frozenset(point.items()) not in judged]
+        if len(branches.leaves) == 1:
+            return _most_promising(spec.space, table, known, known, pending, rng)
+        leaves = [branches.of(point) for point in known]
+        drawn = branches.draw(leaves, rng)
+        best = [point for point, leaf in zip(known, leaves, strict=True) if leaf == drawn]
+        return _most_promising(spec.space.only(branches.leaves[drawn][0]), table, best, known, pending, rng)
 
     return Drawn(spec, draw, rule)
 
@@ -80,13 +90,22 @@ class Table:
 
 
 def _most_promising(
-    space: Space, table: Table, known: Sequence[Point], pending: Sequence[Point], rng: np.random.Generator
+    space: Space,
+    table: Table,
+    best: Sequence[Point],
+    known: Sequence[Point],
+    pending: Sequence[Point],
+    rng: np.random.Generator,
 ) -> Point:
-    """The candidate of the largest expected improvement: from anywhere, or found by climbing from the best points."""
+    """The candidate in `space` of the largest expected improvement: from anywhere, or by climbing from the best there.
+
+    `known` are all results, the best first, `pending` the points without one.
+    """
     scores = ndtri((np.arange(len(known)) + 0.5) / len(known))
     model = ExtraTreesRegressor(TREES, max_features=0.8, bootstrap=True, random_state=int(rng.integers(2**31)))
-    told = [*known, *pending]  # what trains is taken for mediocre, so that it is not drawn again
-    model.fit(table.rows(told), np.append(scores, np.zeros(len(pending))))
+    told = _keys([*known, *pending])
+    # What trains is taken for mediocre, so that others nearby are drawn seldom.
+    model.fit(table.rows([*known, *pending]), np.append(scores, np.zeros(len(pending))))
 
     def gain(points: Sequence[Point]) -> NDArray[np.float64]:
         rows = table.rows(points)
@@ -97,24 +116,28 @@ def _most_promising(
 
     candidates = [
         *_fresh((_anywhere(space, rng) for _ in range(RANDOM)), told),
-        *_around(space, known[:BEST], told, rng),
+        *_around(space, best[:BEST], told, rng),
     ]
     if not candidates:
         return _anywhere(space, rng)
     gains = gain(candidates)
     for _ in range(ROUNDS - 1):
-        best = [candidates[k] for k in np.argsort(-gains, kind="stable")[:BEST]]
-        if more := _around(space, best, told, rng):
+        top = [candidates[k] for k in np.argsort(-gains, kind="stable")[:BEST]]
+        if more := _around(space, top, told, rng):
             candidates, gains = [*candidates, *more], np.append(gains, gain(more))
     return candidates[int(np.argmax(gains))]
 
 
-def _around(space: Space, points: Sequence[Point], told: Sequence[Point], rng: np.random.Generator) -> list[Point]:
+def _around(space: Space, points: Sequence[Point], told: set[Key], rng: np.random.Generator) -> list[Point]:
     return _fresh((mutated(space, p, rng, float(rng.choice(REACHES))) for p in points for _ in range(AROUND)), told)
 
 
-def _fresh(points: Iterable[Point], told: Sequence[Point]) -> list[Point]:
-    return [point for point in points if point not in told]
+def _fresh(points: Iterable[Point], told: set[Key]) -> list[Point]:
+    return [point for point in points if frozenset(point.items()) not in told]
+
+
+def _keys(points: Iterable[Point]) -> set[Key]:
+    return {frozenset(point.items()) for point in points}
 
 
 def _anywhere(space: Space, rng: np.random.Generator) -> dict[str, Any]:
