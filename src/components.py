@@ -10,22 +10,27 @@ from src.errors import UserError, known
 
 ROOMS = {  # where the components of a group are found by name
     "model": "src.models.{name}",
-    "optimizer": "src.optim",
-    "schedule": "src.optim",
+    "optimizer": "src.optim.{name}",
+    "schedule": "src.optim.schedules.{name}",
     "search": "src.search.{name}",
     "members": "src.members.{name}",
     "combiner": "src.combiners.{name}",
 }
-OF_EVERY_SEARCH = ("prior", "terminator")  # keys of `search` that the sweep itself reads
+OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
+    "search": ("prior", "terminator"),
+    "optimizer": ("scaling", "base_batch"),
+}
 
 
 def make(group: str, section: Mapping[str, Any], trusted: Sequence[str], *context: Any, **more: Any) -> Any:
     """Call the component of `group` that `section` names, with its other keys as arguments."""
-    return component(group, section, trusted)(*context, **more, **arguments(section))
+    return component(group, section, trusted)(*context, **more, **arguments(group, section))
 
 
-def arguments(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key not in ("name", "_target_", *OF_EVERY_SEARCH)}
+def arguments(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a section that its component takes."""
+    others = ("name", "_target_", *OF_EVERY.get(group, ()))
+    return {key: value for key, value in section.items() if key not in others}
 
 
 def component(group: str, section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from src.components import OF_EVERY_SEARCH, ROOMS, arguments, component, make
+from src.components import OF_EVERY, ROOMS, arguments, component, make
 from src.compose import composed, fixed_keys, keys, options_of, parse, register_resolvers, sentence
 from src.errors import UserError, known, nearest
 from src.space import Choice, Leaf, Space, dimensions, with_value
@@ -87,6 +87,16 @@ class OfEverySearch(Section):
 
     prior: Literal["none", "lr_range"]
     terminator: str | dict[str, Any]
+
+
+class OfEveryOptimizer(Section):
+    """The keys of `optimizer` that every optimizer has."""
+
+    scaling: Literal["none", "linear", "sqrt"]
+    base_batch: Count
+
+
+SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer}
 
 
 class Root(Section):
@@ -261,10 +271,10 @@ def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[s
             raise UserError(f"{group}.name: should be letters, digits, dots and dashes (it names files), not {name!r}")
     for group in groups if components else ():
         section = config[group]
-        if group == "search":
-            validate(OfEverySearch, {key: section[key] for key in OF_EVERY_SEARCH if key in section}, "search.")
+        if group in OF_EVERY:
+            validate(SHARED[group], {key: section[key] for key in OF_EVERY[group] if key in section}, f"{group}.")
         schema = _schema(component(group, section, config["trusted"]))
-        validate(schema, arguments(section), f"{group}.")
+        validate(schema, arguments(group, section), f"{group}.")
 
 
 def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> None:

@@ -32,9 +32,9 @@ from src.history import Direction, Goals, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
 CODE = (
-    *("components.py", "config.py", "data.py", "history.py", "loop.py", "objectives.py", "optim.py", "space.py"),
+    *("components.py", "config.py", "data.py", "history.py", "loop.py", "objectives.py", "space.py"),
     "timetable.py",
-    *("models", "population", "search"),
+    *("models", "optim", "population", "search"),
 )
 PACKAGES = ("torch", "numpy", "optuna")
 NO_GOALS = Goals()

@@ -23,7 +23,7 @@ CODE = (
     "data.py",
     "members",
     "models",
-    "optim.py",
+    "optim",
     "population",
 )  # what can change a member's numbers
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.models import build
-from src.optim import Optimizer, Schedule
+from src.optim import Optimizer, rate_scale
+from src.optim.schedules import Cyclic, Position, Schedule
 from src.population.layers import Dropout, exact
 from src.population.layout import Layout, fixed, saved_names
 from src.population.member import Member, State, derived_seed
@@ -126,6 +127,7 @@ class Population:
                 module.get_submodule(name).active = self.active  # type: ignore[assignment]
         names = [f.name for f in fields(self.optimizers[0])]  # type: ignore[arg-type]
         table = {n: [float(getattr(o, n)) for o in self.optimizers] for n in names}
+        table["lr"] = [rate * rate_scale(m.config) for rate, m in zip(table["lr"], self.members, strict=True)]
         self.hyper_1K1 = {n: torch.tensor(v, dtype=torch.float64)[None, :, None] for n, v in table.items()}
         smoothing = [float(m.config["training"]["label_smoothing"]) for m in self.members]
         self.smoothing_K1 = torch.tensor(smoothing, device=self.device)[:, None] if any(smoothing) else None
@@ -265,17 +267,27 @@ class Population:
         """Of each step in the coming epoch: the optimizer's columns and the rates `lr` [K, 1], random `keys` [K, 1 + L]."""
         done_K = np.array(self.epochs) * count
         step_SK = done_K + np.arange(count)[:, None]
-        factors = [
-            schedule.factor(step_SK[:, k].astype(np.float64), m.config["epochs"] * count)
-            for k, (schedule, m) in enumerate(zip(self.schedules, self.members, strict=True))
-        ]
-        rate_SK1 = torch.from_numpy(np.stack(factors, 1))[..., None] * self.hyper_1K1["lr"]
         step_SK1 = torch.from_numpy(step_SK + 1.0)[..., None]
-        columns = self.optimizers[0].columns({**self.hyper_1K1, "lr": rate_SK1}, step_SK1) | {"lr": rate_SK1}
+        h = {**self.hyper_1K1, **self._scheduled(step_SK, count)}
+        columns = self.optimizers[0].columns(h, step_SK1) | {"lr": h["lr"]}
         columns = {n: c.expand(count, -1, -1).float().to(self.device) for n, c in columns.items()}
         columns["keys"] = torch.from_numpy(self._keys(count)).to(self.device)
         rows = zip(*(c.unbind() for c in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _scheduled(self, step_SK: NDArray[np.int64], per_epoch: int) -> dict[str, Tensor]:
+        """The rates of these steps, and the momenta where a schedule cycles them [S, K, 1]."""
+        places = [
+            Position(step_SK[:, k].astype(np.float64), per_epoch, member.config["epochs"], self.curves[k])
+            for k, member in enumerate(self.members)
+        ]
+        pairs = list(zip(self.schedules, places, strict=True))
+        factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}
+        momentum = next((n for n in ("momentum", "beta1") if n in self.hyper_1K1), None)
+        if momentum and any(isinstance(schedule, Cyclic) for schedule in self.schedules):
+            still = np.ones(len(step_SK))
+            factors[momentum] = [s.momentum_factor(at) if isinstance(s, Cyclic) else still for s, at in pairs]
+        return {n: torch.from_numpy(np.stack(f, 1))[..., None] * self.hyper_1K1[n] for n, f in factors.items()}
 
     def _keys(self, count: int) -> NDArray[np.int32]:
         """Random numbers [S, K, 1 + L] of each step in the members' coming epochs: one for the step, one a dropout layer."""

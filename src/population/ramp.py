@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from src.components import make
-from src.optim import Ramp
+from src.optim import rate_scale
+from src.optim.schedules.ramp import Ramp
 from src.population.member import Member, derived_seed
 from src.population.population import Population
 from src.population.worker import Bench, rows
@@ -19,7 +20,10 @@ WATCHED = 512  # validation rows on which accuracy is read after every step
 def ramp(
     config: Mapping[str, Any], bench: Bench, seed: int, seeds: int, low: float, high: float, steps: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
-    """Raise the rate from `low` to `high`: rates [S], training losses [K, S], accuracies [K, S] (None: regression)."""
+    """Raise `optimizer.lr` from `low` to `high`: rates [S], training losses [K, S], accuracies [K, S] (None: regression).
+
+    The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp.
+    """
     data = rows(bench)
     config = {**config, "optimizer": {**config["optimizer"], "lr": low}, "epochs": 1}
     members = [Member(config, derived_seed(seed, 4, k)) for k in range(seeds)]
@@ -40,5 +44,5 @@ def ramp(
         if data.classification:
             right = population.predict(data.x_val[:WATCHED]).argmax(2) == data.y_val[:WATCHED]
             hits.append(right.double().mean(1).tolist())
-    rates = np.array([float(column["lr"][0]) for column in columns])
+    rates = np.array([float(column["lr"][0]) for column in columns]) / rate_scale(config)
     return rates, np.array(losses).T, np.array(hits).T if hits else None

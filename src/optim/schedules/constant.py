@@ -1,0 +1,15 @@
+"""A constant rate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.optim.schedules import Position, Steps
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The rate as it is."""
+
+    def factor(self, at: Position) -> Steps:
+        return np.ones_like(at.step)

@@ -1,0 +1,21 @@
+"""Half a cosine."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.optim import Share
+from src.optim.schedules import Position, Steps, anneal
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from 1 to `final`, after a linear warm-up over the share `warmup` of the run (SGDR's first cycle)."""
+
+    warmup: Share = 0.0
+    final: Share = 0.0
+
+    def factor(self, at: Position) -> Steps:
+        rise = self.warmup * at.total
+        fall = np.clip((at.step - rise) / max(at.total - rise, 1), 0, 1)
+        return np.where(at.step < rise, (at.step + 1) / max(rise + 1, 1), anneal(1, self.final, fall))

@@ -1,0 +1,18 @@
+"""An exponential fall."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.optim import Share
+from src.optim.schedules import Position, Steps
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Times `gamma` an epoch, smoothly: torch's ExponentialLR, at every step."""
+
+    gamma: Share
+
+    def factor(self, at: Position) -> Steps:
+        return np.asarray(self.gamma**at.epoch, dtype=np.float64)

@@ -1,0 +1,19 @@
+"""A stair."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.optim import Above0, Share
+from src.optim.schedules import ROUNDING, Position, Steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """Times `gamma` after every `period` epochs, as torch's StepLR."""
+
+    period: Above0
+    gamma: Share
+
+    def factor(self, at: Position) -> Steps:
+        return np.asarray(self.gamma ** np.floor(at.epoch / self.period + ROUNDING), dtype=np.float64)

@@ -1,0 +1,30 @@
+"""Triangular cycles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.optim import Above0, Share
+from src.optim.schedules import Position, Steps
+
+
+@dataclass(frozen=True)
+class Triangular:
+    """Up from `low` to the rate and down again, linearly, every `period` epochs (Smith 2015), as torch's CyclicLR.
+
+    At the peaks the momentum is `momentum_low` times its own; 1 leaves it as it is.
+    """
+
+    period: Above0
+    low: Share = 0.1
+    momentum_low: Share = 1.0
+
+    def factor(self, at: Position) -> Steps:
+        return self.low + (1 - self.low) * self.height(at)
+
+    def momentum_factor(self, at: Position) -> Steps:
+        return 1 - (1 - self.momentum_low) * self.height(at)
+
+    def height(self, at: Position) -> Steps:
+        """From 0 to 1 and back within each cycle."""
+        return 1 - np.abs(2 * (at.epoch / self.period % 1) - 1)
