@@ -346,8 +346,8 @@ OWN = {
 
         @dataclass(frozen=True)
         class Halving:
-            def factor(self, step, total):
-                return 0.5 ** np.floor(4 * step / total)
+            def factor(self, at):
+                return 0.5 ** np.floor(4 * at.step / at.total)
 
         def alphabetical(spec, *, pruner):
             from src.search.random import random

@@ -87,6 +87,13 @@ def test_a_mapping_fixes_each_of_its_keys_and_leaves_the_others() -> None:
     assert {"optimizer.weight_decay", "model.depth"} <= set(leaf.dimensions)
 
 
+@pytest.mark.parametrize("optimizer", options_of("optimizer"))
+def test_every_optimizer_has_the_rule_of_the_batch_size(optimizer: str) -> None:
+    words = [f"optimizer={optimizer}", "optimizer.scaling=linear", "optimizer.base_batch=32"]
+    leaf = only_leaf(made(*words, "+space.optimizer.scaling={choices:[linear,sqrt]}"))
+    assert (leaf.config["optimizer"]["scaling"], leaf.config["optimizer"]["base_batch"]) == ("linear", 32)
+
+
 def test_a_list_of_widths_is_a_value() -> None:
     leaf = only_leaf(made("model.width=[50,50]", "model.depth=2"))
     assert leaf.config["model"]["width"] == [50, 50]
@@ -258,6 +265,19 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["optimizer.weight_decay=-1e-4"], "optimizer.weight_decay", "greater than or equal to 0"),
     (["schedule=cosine", "schedule.warmup=2"], "schedule.warmup", "less than or equal to 1, not 2"),
     (["schedule=cosine", "schedule.final=-0.1"], "schedule.final", "greater than or equal to 0"),
+    (["schedule=step", "schedule.period=0"], "schedule.period", "greater than 0, not 0"),
+    (["schedule=sgdr", "schedule.growth=0.5"], "schedule.growth", "greater than or equal to 1"),
+    (["schedule=plateau", "schedule.gamma=1.0"], "schedule.gamma", "less than 1, not 1.0"),
+    (["schedule=plateau", "schedule.patience=2.5"], "schedule.patience", "valid integer"),
+    (["schedule=one_cycle", "schedule.warmup=1.5"], "schedule.warmup", "less than or equal to 1"),
+    (["schedule=exponential", "schedule.period=2"], "schedule.period", "no such key"),
+    (["optimizer=rmsprop", "optimizer.alpha=1.0"], "optimizer.alpha", "less than 1"),
+    (["optimizer=adagrad", "optimizer.lr_decay=-1"], "optimizer.lr_decay", "greater than or equal to 0"),
+    (["optimizer=lion", "+optimizer.eps=1e-8"], "optimizer.eps", "no such key"),
+    (["optimizer.scaling=quadratic"], "optimizer.scaling", "'none', 'linear' or 'sqrt'"),
+    (["optimizer.scaling=liner"], "optimizer.scaling", "mean linear?"),
+    (["optimizer.base_batch=0"], "optimizer.base_batch", "greater than 0"),
+    (["+space.optimizer.scaling={choices:[none,cubic]}"], "space.optimizer.scaling", "'cubic' cannot be tried"),
     (
         ["space.optimizer.weight_decay={low:-1.0,high:0.1,log:false}"],
         "space.optimizer.weight_decay",
@@ -277,12 +297,12 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["model=null"], "model", "one of cnn, linear, mlp"),
     (["experiment=quik"], "experiment", "mean quick?"),
     (["optimizer.name=adamww"], "optimizer.name", "mean adamw?"),
-    (["optimizer.name=torch"], "optimizer.name", "none of adamw"),
+    (["optimizer.name=torch"], "optimizer.name", "none of adagrad, adam, adamw"),
     (["model.activation=rellu"], "model.activation", "mean relu?"),
     (["~optimizer.lrr"], "optimizer.lrr", "no such key"),
     (["~model"], "model", "a value is needed"),
     (["~optimizer.lr"], "optimizer.lr", "a value is needed"),
-    (["choose={optimizer:[sgd,adamm]}"], "choose.optimizer", "mean adamw?"),
+    (["choose={optimizer:[sgd,adamww]}"], "choose.optimizer", "mean adamw?"),
     (["choose={optimizer:[sgd,sgd]}"], "choose.optimizer", "twice"),
     (["choose={optimizer:[]}"], "choose.optimizer", "expected a list"),
     (["choose={optimizer:sgd}"], "choose.optimizer", "expected a list"),

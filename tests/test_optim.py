@@ -152,7 +152,7 @@ def of_torch(s: Optimizer, p: Tensor) -> torch.optim.Optimizer:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_a_hundred_steps_are_those_of_torch_optim(name: str, dtype: torch.dtype, rates: Any) -> None:
     """In double precision the formula shows; in single precision two of them round otherwise than torch does."""
-    within = 1e-9 if dtype == torch.float64 else 3e-5 if name in ("lion", "rmsprop") else 1e-6
+    within = 1e-7 if dtype == torch.float64 else 3e-5 if name in ("lion", "rmsprop") else 1e-6
     settings = SETTINGS[name]
     start, gradient = problem(dtype)
     ours = stacked(settings, start, gradient, rates)

@@ -14,7 +14,20 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from torch import Tensor, nn
-from training import N_TRAIN, assert_same, config, digest, digits, images, population, table, tensors, trained
+from training import (
+    N_TRAIN,
+    OPTIMIZERS,
+    SCHEDULES,
+    assert_same,
+    config,
+    digest,
+    digits,
+    images,
+    population,
+    table,
+    tensors,
+    trained,
+)
 
 from src.models import build
 from src.population.member import Member, State, derived_seed
@@ -36,6 +49,19 @@ def sgd(k: int, **changes: Any) -> Member:
     return member(k, optimizer="sgd", **own | changes)
 
 
+def mild(k: int, optimizer: str, **changes: Any) -> Member:
+    return member(k, optimizer=optimizer, **{"lr": 10 ** (-4 + k / 10)} | changes)
+
+
+def scheduled(k: int) -> Member:
+    """Each with another schedule; those that cycle the momentum beside those that do not."""
+    return sgd(k, lr=0.02 + 0.01 * (k % 4), momentum=0.5 + k / 40, schedule=list(SCHEDULES)[k % len(SCHEDULES)])
+
+
+def scaled(k: int) -> Member:
+    return sgd(k, lr=0.05, scaling=["none", "linear", "sqrt"][k % 3], base_batch=8 * (1 + k))
+
+
 def on_rows(k: int) -> Member:
     return replace(member(k), rows=np.random.default_rng(k).choice(N_TRAIN, 291, replace=False))
 
@@ -49,6 +75,14 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "sgd": (sgd, digits),
     "adamw": (lambda k: member(k, beta1=0.5 + k / 40, beta2=0.99 + k / 2000), digits),
     "cosine": (lambda k: member(k, schedule="cosine", warmup=k / 50, final=k / 100, epochs=10 + k), digits),
+    "adam": (lambda k: mild(k, "adam", beta1=0.5 + k / 40, beta2=0.99 + k / 2000), digits),
+    "nadam": (lambda k: mild(k, "nadam", beta1=0.5 + k / 40, beta2=0.99 + k / 2000, width=33), digits),
+    "lion": (lambda k: mild(k, "lion", beta1=0.5 + k / 40, beta2=0.9 + k / 200), digits),
+    "rmsprop": (lambda k: mild(k, "rmsprop", momentum=k / 20, alpha=0.9 + k / 200), digits),
+    "adagrad": (lambda k: mild(k, "adagrad", lr=0.01 + k / 200, lr_decay=k / 100), digits),
+    "schedules": (scheduled, digits),
+    "adamw-schedules": (lambda k: mild(k, "adamw", schedule=list(SCHEDULES)[k % len(SCHEDULES)], width=33), digits),
+    "scaling": (scaled, digits),
     "dropout": (lambda k: member(k, dropout=k / 20), digits),
     "batch-norm": (lambda k: member(k, norm="batch", dropout=k / 40), digits),
     "layer-norm": (lambda k: member(k, norm="layer", width=33), digits),
@@ -134,6 +168,39 @@ def test_a_saved_member_goes_on_as_if_nothing_had_happened(tmp_path: Path, fused
         assert_same(state, trained([members[k]], digits(), 10)[0])
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_and_schedule_goes_on_from_its_checkpoint(tmp_path: Path, optimizer: str) -> None:
+    members = [Member(config(optimizer=optimizer, schedule=schedule, epochs=7), 3) for schedule in SCHEDULES]
+    group = population(members, digits())
+    for epoch in range(7):
+        group.epoch()
+        for k in range(len(members)):
+            group.save(k).save(tmp_path / f"{epoch}-{k}")
+        again = [State.load(tmp_path / f"{epoch}-{k}") for k in range(len(members))]
+        group = population(members, digits(), again)
+    for k, undisturbed in enumerate(trained(members, digits(), 7)):
+        assert_same(group_state := State.load(tmp_path / f"6-{k}"), undisturbed)
+        assert (len(set(group_state.curves["lr"])) > 1) == (members[k].config["schedule"]["name"] != "constant")
+
+
+def test_the_plateau_follows_each_member_s_own_validation_loss() -> None:
+    """A rate that learns nothing falls after every epoch but those of the cooldown; one that learns stays longer."""
+    still, learning = (
+        Member(config(optimizer="sgd", schedule="plateau", lr=lr, threshold=0.01), 1) for lr in (1e-9, 0.01)
+    )
+    stuck, going = (np.array(s.curves["lr"]) for s in trained([still, learning], digits(), 6))
+    np.testing.assert_allclose(stuck / 1e-9, [1, 1, 0.5, 0.5, 0.25, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(going / 0.01, np.ones(6), rtol=1e-6)
+
+
+def test_the_rate_scales_with_the_batch() -> None:
+    for scaling, scale in (("none", 1), ("linear", 2), ("sqrt", 2**0.5)):
+        group = population(
+            [sgd(0, lr=0.01, scaling=scaling, base_batch=32, batch_size=64, schedule="constant")], digits()
+        )
+        assert group.epoch()[0]["lr"] == pytest.approx(0.01 * scale, rel=1e-6)
+
+
 def test_loading_gives_what_was_saved_or_refuses(tmp_path: Path) -> None:
     path = tmp_path / "state"
     state = trained([varied(1)], digits(), 2)[0]
@@ -203,23 +270,53 @@ def test_every_mask_has_a_key_of_its_own() -> None:
 # --- what it computes ------------------------------------------------------------------------------------------------------
 
 
+KINDS: dict[str, Any] = {
+    "sgd": torch.optim.SGD,
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "nadam": torch.optim.NAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+}
+ROUND = {"base_momentum": 0.72, "max_momentum": 0.9}
+CYCLES: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "constant": lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0),
+    "one_cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.01, total_steps=7, **ROUND),
+    "triangular": lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.001, 0.01, 3.5, **ROUND),
+}
+
+
 def plain_loop(member: Member, data: Rows, orders: list[Tensor]) -> nn.Module:
     """The same training as anyone would write it."""
     torch.manual_seed(derived_seed(member.seed, 0))
     model, settings = build(member.config["model"], data.meta), member.config["optimizer"]
     chosen = {k: v for k, v in settings.items() if k in ("lr", "momentum", "nesterov", "weight_decay")}
-    optimizer = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[settings["name"]](model.parameters(), **chosen)
+    optimizer: torch.optim.Optimizer = KINDS[settings["name"]](model.parameters(), **chosen)
+    scheduler = CYCLES[member.config["schedule"]["name"]](optimizer)
     for order in orders:
         for rows in order.split(member.config["batch_size"]):
             optimizer.zero_grad()
             F.cross_entropy(model(data.x_train[rows]), data.y_train[rows]).backward()
             optimizer.step()
+            scheduler.step()
     return model.eval()
 
 
 ALONE = {
     "sgd": {"optimizer": "sgd", "lr": 0.05},
     "adamw": {},
+    "adam": {"optimizer": "adam"},
+    "nadam": {"optimizer": "nadam"},
+    "rmsprop": {"optimizer": "rmsprop"},
+    "adagrad": {"optimizer": "adagrad"},
+    **{
+        f"{name} in a cycle": {
+            **{"optimizer": name, "schedule": "one_cycle", "lr": 0.01, "epochs": 1},
+            **({"momentum": 0.9} if name in ("sgd", "rmsprop") else {}),
+        }
+        for name in ("sgd", "adam", "adamw", "rmsprop")
+    },
+    "sgd in a triangle": {"optimizer": "sgd", "schedule": "triangular", "lr": 0.01, "period": 1.0},
     "batch-norm": {"norm": "batch", "optimizer": "sgd", "lr": 0.05},
     "layer-norm": {"norm": "layer"},
     "gelu": {"activation": "gelu"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from training import bench, config, rows
+from training import bench, config, digits, rows
 
 from src.population.ramp import ramp
 from src.range_test import read, smooth, trend
@@ -63,6 +63,25 @@ def test_least_squares_through_the_whole_engine(tmp_path: Path, batch_size: int)
     assert loss_KS.shape == (3, 200)
     np.testing.assert_allclose(rate_S, np.geomspace(1e-4, 100, 200), rtol=1e-5)
     assert read(rate_S, loss_KS).diverged_at == pytest.approx(limit, rel=0.2)
+
+
+def test_it_tests_the_optimizer_that_is_chosen(tmp_path: Path) -> None:
+    """The same data, seeds and rates: lion needs the smallest, plain descent the largest."""
+    data, found = bench(digits(), tmp_path), {}
+    for name, changes in {"lion": {}, "adamw": {}, "adagrad": {}, "sgd": {"momentum": 0.0, "nesterov": False}}.items():
+        found[name] = read(*ramp(config(optimizer=name, **changes), data, 0, 3, 1e-6, 10.0, 120)[:2]).suggested_lr
+    assert found["lion"] < found["adamw"] < found["adagrad"] < found["sgd"], found
+
+
+def test_what_it_suggests_is_for_the_key_that_is_searched(tmp_path: Path) -> None:
+    """Where the rate is scaled by the batch size, `optimizer.lr` is still the one before."""
+    data = bench(digits(), tmp_path)
+    plain, scaled = (
+        ramp(config(optimizer="sgd", scaling=scaling, base_batch=16), data, 0, 2, low, high, 60)
+        for scaling, low, high in (("none", 4e-4, 4.0), ("linear", 1e-4, 1.0))
+    )
+    np.testing.assert_allclose(scaled[0], np.geomspace(1e-4, 1, 60), rtol=1e-5)
+    np.testing.assert_allclose(scaled[1][:, :30], plain[1][:, :30], rtol=1e-4)
 
 
 def test_what_does_not_diverge_has_no_limit() -> None:

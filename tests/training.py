@@ -22,13 +22,34 @@ MLP |= {"embedding": "none", "embedding_dim": 4}
 CNN = {"name": "cnn", "channels": 4, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.0}
 ADAMW = {"name": "adamw", "lr": 3e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
-CONSTANT = {"name": "constant"}
-COSINE = {"name": "cosine", "warmup": 0.1, "final": 0.01}
+ADAPTIVE = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0}
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adamw": ADAMW,
+    "sgd": {**SGD, "scaling": "none", "base_batch": 64},
+    "adam": {"name": "adam", **ADAPTIVE},
+    "nadam": {"name": "nadam", **ADAPTIVE},
+    "lion": {"name": "lion", **ADAPTIVE, "lr": 1e-4, "beta2": 0.99},
+    "rmsprop": {"name": "rmsprop", "lr": 1e-3, "alpha": 0.99, "momentum": 0.5, "weight_decay": 0.0},
+    "adagrad": {"name": "adagrad", "lr": 0.01, "lr_decay": 0.0, "weight_decay": 0.0},
+}
+CYCLE = {"period": 2.5, "low": 0.1, "momentum_low": 0.8}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"name": "constant"},
+    "cosine": {"name": "cosine", "warmup": 0.1, "final": 0.01},
+    "step": {"name": "step", "period": 2.5, "gamma": 0.5},
+    "exponential": {"name": "exponential", "gamma": 0.8},
+    "one_cycle": {"name": "one_cycle", "warmup": 0.3, "start": 0.04, "final": 4e-6, "momentum_low": 0.8},
+    "triangular": {"name": "triangular", **CYCLE},
+    "triangular2": {"name": "triangular2", **CYCLE},
+    "exp_range": {"name": "exp_range", **CYCLE, "gamma": 0.8},
+    "sgdr": {"name": "sgdr", "period": 1.7, "growth": 1.5, "final": 0.01},
+    "plateau": {"name": "plateau", "gamma": 0.5, "patience": 0, "threshold": 0.2, "cooldown": 1, "final": 0.01},
+}
 N_TRAIN = 420
 SECTIONS = {
     "model": {"mlp": MLP, "cnn": CNN, "linear": {"name": "linear"}},
-    "optimizer": {"adamw": ADAMW, "sgd": SGD},
-    "schedule": {"constant": CONSTANT, "cosine": COSINE},
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
 }
 
 
