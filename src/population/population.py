@@ -129,6 +129,8 @@ class Population:
         table = {n: [float(getattr(o, n)) for o in self.optimizers] for n in names}
         table["lr"] = [rate * rate_scale(m.config) for rate, m in zip(table["lr"], self.members, strict=True)]
         self.hyper_1K1 = {n: torch.tensor(v, dtype=torch.float64)[None, :, None] for n, v in table.items()}
+        cyclic = any(isinstance(schedule, Cyclic) for schedule in self.schedules)
+        self.cycled = [n for n in ("momentum", "beta1") if n in self.hyper_1K1 and cyclic]
         smoothing = [float(m.config["training"]["label_smoothing"]) for m in self.members]
         self.smoothing_K1 = torch.tensor(smoothing, device=self.device)[:, None] if any(smoothing) else None
         weights = [torch.from_numpy(m.weights) for m in self.members if m.weights is not None]
@@ -283,8 +285,7 @@ class Population:
         ]
         pairs = list(zip(self.schedules, places, strict=True))
         factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}
-        momentum = next((n for n in ("momentum", "beta1") if n in self.hyper_1K1), None)
-        if momentum and any(isinstance(schedule, Cyclic) for schedule in self.schedules):
+        for momentum in self.cycled:
             still = np.ones(len(step_SK))
             factors[momentum] = [s.momentum_factor(at) if isinstance(s, Cyclic) else still for s, at in pairs]
         return {n: torch.from_numpy(np.stack(f, 1))[..., None] * self.hyper_1K1[n] for n, f in factors.items()}
