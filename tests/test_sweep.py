@@ -285,7 +285,7 @@ def test_changed_code_is_refused_accepted_and_recorded(prepared: Path, tmp_path:
     process = place.start(*SMALL)
     assert wait_until(lambda: place.events() >= 1, process)
     kill(process)
-    optim = project / "src" / "optim.py"
+    optim = project / "src" / "optim" / "adamw.py"
     plain = optim.read_text()
     optim.write_text(f"# a comment\n{plain}")
     process = place.start(*SMALL)
@@ -295,7 +295,7 @@ def test_changed_code_is_refused_accepted_and_recorded(prepared: Path, tmp_path:
     optim.write_text(f"{plain}\nNEW = 1\n")
     refused = place.run(*SMALL, ok=False)
     assert refused.stderr.strip() == (
-        f"error: study {place.studies[0].name} is unfinished and src/optim.py has changed since; "
+        f"error: study {place.studies[0].name} is unfinished and src/optim/adamw.py has changed since; "
         "study.accept_code=true goes on with it, study.fresh=true starts anew"
     )
     place.run(*SMALL, "study.accept_code=true")
