@@ -67,6 +67,12 @@ class Replay(Section):
     study: str | None
 
 
+class Objective(Section):
+    """How a trial is judged: on the validation rows, or by so many folds of cross-validation."""
+
+    folds: Count
+
+
 class LrRange(Section):
     """The learning-rate range test: an exponential ramp of so many steps, for several seeds at once."""
 
@@ -111,6 +117,7 @@ class Root(Section):
     members: dict[str, Any]
     combiner: dict[str, Any]
     models: list[Name]
+    objective: Objective
     objectives: list[str] | None
     constraints: dict[str, float]
     n_trials: Count

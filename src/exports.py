@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from optuna.distributions import distribution_to_json
 from safetensors.torch import save
 
 from src import lineage
 from src.files import write_bytes, write_json, write_npz, write_text
-from src.history import Reported
+from src.history import Reported, Trial
 from src.objectives import LATENCY
 from src.population.member import State
 from src.space import Space
@@ -38,9 +39,10 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
         write_text(out / "schedule.json", lineage.text(parts))
     predictions: dict[str, np.ndarray[Any, Any]] = {}
     for trial in study.history.of("complete"):
-        state = State.load(study.checkpoint(trial.number, trial.epochs))
-        predictions[str(trial.number)] = state.predictions.numpy()
-        write_bytes(out / "weights" / f"{trial.number}.safetensors", save(state.weights))
+        states = [State.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
+        predictions[str(trial.number)] = torch.stack([state.predictions for state in states]).mean(0).numpy()
+        for name, state in zip(_weights(study, trial), states, strict=True):
+            write_bytes(out / "weights" / name, save(state.weights))
     write_npz(out / "predictions.npz", predictions)
 
 
@@ -145,8 +147,14 @@ def timing(study: Study, runs: Mapping[str, str]) -> dict[str, Any]:
     return {"mlflow_run_id": runs.get("sweep"), "segment_s": study.segments, "trials": trials}
 
 
+def _weights(study: Study, trial: Trial) -> list[str]:
+    """The files of a complete trial's weights: one, or under cross-validation one a fold."""
+    stem = f"{trial.number}-{trial.epochs}"
+    return [f"{trial.number}{path.name.removeprefix(stem)}" for path in study.checkpoints(trial.number, trial.epochs)]
+
+
 def _remove_leftovers(out: Path, study: Study) -> None:
-    weights = {f"{trial.number}.safetensors" for trial in study.history.of("complete")}
+    weights = {name for trial in study.history.of("complete") for name in _weights(study, trial)}
     for path in [*out.glob(".*.tmp"), *(out / "weights").glob("*")]:
         if path.name not in weights:
             path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ With the engine, the search and the timetable, this is all that decides a trial'
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from src.history import Reported, Trial, TrialState
 from src.objectives import LATENCY, Objectives
 from src.population.cost import measures, seconds_per_epoch
 from src.population.engine import Engine
+from src.population.folds import Fold
+from src.population.joined import joined
 from src.population.member import Member, State, derived_seed
 from src.population.worker import Outcome, Task
 from src.search import Search
@@ -38,13 +40,22 @@ class Loop:
     """Takes a study, wherever it stands, to the end of its search."""
 
     def __init__(
-        self, study: Study, search: Search, space: Space, meta: Mapping[str, Any], seed: int, objectives: Objectives
+        self,
+        study: Study,
+        search: Search,
+        space: Space,
+        meta: Mapping[str, Any],
+        seed: int,
+        objectives: Objectives,
+        folds: Sequence[Fold] = (Fold(),),
     ) -> None:
+        """`folds`: a trial has a member for each, which train at the same time."""
         self.study, self.search, self.space, self.meta = study, search, space, meta
-        self.seed, self.objectives = seed, objectives
+        self.seed, self.objectives, self.folds = seed, objectives, folds
         self.history = study.history
         self.timetable = Timetable(study.history, study.attributes["slots"])
         self.notes: set[str] = set()
+        self._arrived: dict[str, Outcome] = {}  # of members whose trial waits for another
         self._tidied = 0
         self._kept: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
 
@@ -54,11 +65,12 @@ class Loop:
         Raises:
             UserError: one did not come out as it was, so that the study and its weights would not belong together.
         """
-        lost = [t for t in self.history.of("complete") if not _is_whole(self.study.checkpoint(t.number, t.epochs))]
-        tasks = {trial.number: self._from_its_origin(trial, trial.epochs) for trial in lost}
-        engine.submit(tasks.values())
+        lost = [t for t in self.history.of("complete") if not all(map(_is_whole, self._checkpoints(t, t.epochs)))]
+        engine.submit(
+            self._from_its_origin(trial, trial.epochs, fold) for trial in lost for fold in range(len(self.folds))
+        )
         for trial in lost:
-            while (outcome := engine.result(tasks[trial.number].key, PATIENCE)) is None:
+            while (outcome := self._outcome(engine, trial, trial.epochs)) is None:
                 pass
             _refuse_broken_machine(outcome)
             if outcome.error or outcome.curves[self.objectives.metric] != trial.values:
@@ -79,9 +91,9 @@ class Loop:
             with study.together():
                 self._fill()
         self._sweep_folder()
-        engine.submit([self._task(segment) for segment in self.timetable.running.values()])
+        engine.submit([task for segment in self.timetable.running.values() for task in self._tasks(segment)])
         while segment := self.timetable.next:
-            outcome = engine.result(_key(segment), PATIENCE)
+            outcome = self._outcome(engine, self.history.trials[segment.trial], segment.stop)
             if outcome is None:
                 yield None
                 continue
@@ -91,7 +103,8 @@ class Loop:
                 self._report(segment, outcome)
                 self._fill()
             self._drop_checkpoints()
-            engine.submit([self._task(s) for s in self.timetable.running.values() if s not in before])
+            begun = [s for s in self.timetable.running.values() if s not in before]
+            engine.submit([task for s in begun for task in self._tasks(s)])
             yield self.history.trials[segment.trial]
             self._stop_on_a_bug(outcome)
         if not self.search.done(self.history):
@@ -111,11 +124,21 @@ class Loop:
             self.timetable.sync()
 
     def _cost(self, config: Mapping[str, Any]) -> float:
-        """Virtual seconds an epoch."""
+        """Virtual seconds an epoch, of all folds."""
         try:
-            return seconds_per_epoch(config, self.meta)
+            return seconds_per_epoch(config, self.meta) * len(self.folds)
         except Exception:  # a model that cannot be made: its worker says why, and the trial fails
             return 1.0
+
+    def _outcome(self, engine: Engine, trial: Trial, stop: int) -> Outcome | None:
+        """What became of a trial, once the last of its members is there; None if that takes longer than a moment."""
+        keys = [path.stem for path in self._checkpoints(trial, stop)]
+        for key in keys:
+            if key not in self._arrived:
+                if (outcome := engine.result(key, PATIENCE)) is None:
+                    return None
+                self._arrived[key] = outcome
+        return joined([self._arrived.pop(key) for key in keys])
 
     def _report(self, segment: Segment, outcome: Outcome) -> None:
         trial = self.history.trials[segment.trial]
@@ -125,26 +148,38 @@ class Loop:
         state: TrialState = "paused" if segment.stop == trial.target else "running"
         if error:
             state = "fail"
+            self._kept.add((trial.number, segment.stop))  # what folds that did not fail have left
         elif segment.stop == trial.full:
             state = "complete"
         self.study.report(trial.number, new.get(self.objectives.metric, []), new, state, error, outcome.seconds, found)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 
-    def _task(self, segment: Segment) -> Task:
+    def _tasks(self, segment: Segment) -> list[Task]:
+        """One a fold."""
         trial = self.history.trials[segment.trial]
-        own = self.study.checkpoint(trial.number, segment.start) if segment.start > trial.inherited else None
+        begun = segment.start > trial.inherited
+        own = self._checkpoints(trial, segment.start) if begun else [None for _ in self.folds]
         timed = LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures
-        return replace(self._from_its_origin(trial, segment.stop), source=own, timed=timed)
+        return [
+            replace(self._from_its_origin(trial, segment.stop, fold), source=source, timed=timed and fold == 0)
+            for fold, source in enumerate(own)
+        ]
 
-    def _from_its_origin(self, trial: Trial, stop: int) -> Task:
+    def _from_its_origin(self, trial: Trial, stop: int, fold: int) -> Task:
         *ancestors, _ = self.history.lineage(trial)
-        lineage = tuple(self._training(ancestor, until) for ancestor, until in ancestors)
-        return replace(self._training(trial, stop), lineage=lineage)
+        lineage = tuple(self._training(ancestor, until, fold) for ancestor, until in ancestors)
+        return replace(self._training(trial, stop, fold), lineage=lineage)
 
-    def _training(self, trial: Trial, stop: int) -> Task:
-        member = Member(self.space.config(trial.params), derived_seed(self.seed, trial.number))
-        return Task(f"{trial.number}-{stop}", member, stop, None, self.study.checkpoint(trial.number, stop))
+    def _training(self, trial: Trial, stop: int, fold: int) -> Task:
+        rows, held = self.folds[fold]
+        seed = derived_seed(self.seed, trial.number, *[0, fold] * (held is not None))
+        checkpoint = self._checkpoints(trial, stop)[fold]
+        member = Member(self.space.config(trial.params), seed, rows, held=held)
+        return Task(checkpoint.stem, member, stop, None, checkpoint)
+
+    def _checkpoints(self, trial: Trial, epoch: int) -> list[Path]:
+        return self.study.checkpoints(trial.number, epoch)
 
     def _stop_on_a_bug(self, outcome: Outcome) -> None:
         over = list(self.history.of("complete", "pruned", "fail"))
@@ -165,7 +200,8 @@ class Loop:
         self._kept |= {(event.trial, event.epochs) for event in new if event.state != "complete"}
         needed = self._needed()
         for place in self._kept - needed:
-            self.study.checkpoint(*place).unlink(missing_ok=True)
+            for path in self.study.checkpoints(*place):
+                path.unlink(missing_ok=True)
         self._kept &= needed
         self._tidied = len(self.history.events)
 
@@ -174,8 +210,8 @@ class Loop:
         self._kept, self._tidied = self._needed(), len(self.history.events)
         epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused", "complete")}
         results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
-        for path in self.study.checkpoint(0, 0).parent.glob("*"):
-            match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
+        for path in self.study.checkpoints(0, 0)[0].parent.glob("*"):
+            match = re.fullmatch(r"(\d+)-(\d+)(?:-\d+)?", path.stem)
             number, epoch = map(int, match.groups()) if match else (-1, 0)
             if (number, epoch) not in self._kept | results and epoch <= epochs.get(number, epoch):
                 path.unlink(missing_ok=True)
@@ -190,10 +226,6 @@ def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objective
     except Exception:  # a model that cannot be made: its worker says why, and the trial fails
         return {}
     return {name: found[name] for name in objectives.known}
-
-
-def _key(segment: Segment) -> str:
-    return f"{segment.trial}-{segment.stop}"
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -73,12 +73,13 @@ class Records:
         )
 
     def _bundle(self, trial: Trial) -> Path | None:
-        """The trial's model as MLflow loads it, once it is complete."""
+        """The trial's model as MLflow loads it, once it is complete: under cross-validation the mean of its members."""
         if trial.state != "complete":
             return None
         bundle = self.study.folder / "models" / str(trial.number)
         if not bundle.exists():
-            state = State.load(self.study.checkpoint(trial.number, trial.epochs))
-            member = {"config": self.space.config(trial.params), "weights": state.weights, "weight": 1.0}
-            write_bundle(bundle, self.meta, [member], self.data)
+            states = [State.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
+            config = self.space.config(trial.params)
+            members = [{"config": config, "weights": state.weights, "weight": 1.0} for state in states]
+            write_bundle(bundle, self.meta, members, self.data)
         return bundle

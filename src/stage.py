@@ -134,21 +134,24 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     if not (folder / "meta.json").exists():
         raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+    count = config["objective"]["folds"]
+    rows = meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0)
     for _, leaf in config.space.leaves():
-        _refuse_impossible(leaf.config, meta)
+        _refuse_impossible(leaf.config, meta, rows)
         for key, value, trial in leaf.ends():
             try:
-                _refuse_impossible(trial, meta, key)
+                _refuse_impossible(trial, meta, rows, key)
             except UserError as error:
                 raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
     return folder, meta
 
 
-def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], changed: str = "model.") -> None:
+def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:
     from src.models import build
 
-    if trial["batch_size"] > meta["n_train"]:
-        raise UserError(f"batch_size: {trial['batch_size']} is more than the {meta['n_train']} training rows")
+    if trial["batch_size"] > rows:
+        whose = "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
+        raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
     if changed.startswith("model."):
         try:
             build(trial["model"], meta)

@@ -207,9 +207,11 @@ class Study:
                 self.storage.set_study_user_attr(self.id, "finished", finished)
             self.attributes["finished"] = finished
 
-    def checkpoint(self, number: int, epoch: int) -> Path:
-        """Where the state of a trial after an epoch stands."""
-        return self.folder / "checkpoints" / f"{number}-{epoch}.safetensors"
+    def checkpoints(self, number: int, epoch: int) -> list[Path]:
+        """Where the states of a trial after an epoch stand: one, or under cross-validation one a fold."""
+        count = self.attributes.get("folds", 1)
+        suffixes = [f"-{fold}" for fold in range(count)] if count > 1 else [""]
+        return [self.folder / "checkpoints" / f"{number}-{epoch}{suffix}.safetensors" for suffix in suffixes]
 
     def _load(self) -> None:
         events: list[tuple[int, int, dict[str, Any]]] = []

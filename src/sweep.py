@@ -30,10 +30,12 @@ GO_ON = "the study is whole, so the same command goes on from here"
 def main(config: Config) -> None:
     """Run or resume the sweep and write `outputs/sweep/<model>/`."""
     from src import exports, lineage
+    from src.data import load
     from src.files import write_json
     from src.loop import Loop, known_measures
     from src.objectives import objectives
     from src.population.engine import Engine
+    from src.population.folds import folds
     from src.population.worker import Bench
     from src.progress import Progress
     from src.records import Records
@@ -47,6 +49,7 @@ def main(config: Config) -> None:
     aims = objectives(config["objectives"], config["constraints"], meta["task"])
     model, name = config["model"]["name"], config["search"]["name"]
     root, out = Path(config["study"]["root"]), Path(config["outputs"]) / "sweep" / model
+    cut = folds(load(folder).y_train, config["objective"]["folds"], int(meta["sha256"][:8], 16), meta["class_names"])
     config, before = _with_what_is_known(config, root, meta, aims)
 
     def measure(params: Mapping[str, Any]) -> dict[str, float]:
@@ -66,7 +69,7 @@ def main(config: Config) -> None:
         alone(_lock(root, out), f"a sweep into {out}"),
     ):
         study = _open(config, identity, search, aims)
-        loop = Loop(study, search, config.space, meta, config["seed"], aims)
+        loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)
         params = {"search": name, "seed": config["seed"], "epochs": config["epochs"]}
         records = Records(study, config.space, label, model, params, folder, meta)
         with Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker, engine:
@@ -121,7 +124,8 @@ def _identity(config: Config, meta: dict[str, Any], before: Earlier, schedule: S
 
     from src.study import Identity, code_digests, digest, target_modules
 
-    keys = {key: config[key] for key in ("search", "seed", "slots", "device", "objectives", "constraints")}
+    names = ("search", "seed", "slots", "device", "objective", "objectives", "constraints")
+    keys = {key: config[key] for key in names}
     known = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
     text = json.dumps([keys, known] if before.first else keys, sort_keys=True)
     replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []
@@ -143,6 +147,7 @@ def _open(config: Config, identity: Identity, search: Search, aims: Objectives) 
 
     keys, count = config["study"], slots(config["slots"], config["n_trials"], search)
     choices = {"slots": count, "kernel": "eager", "device": config["device"], "metric": aims.metric}
+    choices["folds"] = config["objective"]["folds"]
     root, url = Path(keys["root"]), config["storage"]
     return Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
 

@@ -19,12 +19,16 @@ from src.files import write_bytes
 
 @dataclass(frozen=True)
 class Member:
-    """A config, a seed, and the training rows: which (None: all) and how heavy (mean 1; None: alike)."""
+    """A config, a seed, and the training rows: which (None: all) and how heavy (mean 1; None: alike).
+
+    `held`: the training rows that it is evaluated on; None: the validation rows.
+    """
 
     config: Mapping[str, Any]
     seed: int
     rows: NDArray[np.int64] | None = None
     weights: NDArray[np.float32] | None = None
+    held: NDArray[np.int64] | None = None
 
     def signature(self) -> str:
         """Members of equal signature have equal tensor shapes and may train as one population.
@@ -33,7 +37,7 @@ class Member:
         freely.
         """
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
-        rows = None if self.rows is None else len(self.rows)
+        rows = [None if own is None else len(own) for own in (self.rows, self.held)]
         optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
         return json.dumps([model, self.config["batch_size"], rows, self.weights is None, optimizer], sort_keys=True)
 

@@ -18,6 +18,7 @@ from src.population.member import Member, State, derived_seed
 from src.population.stacked import Stacked
 
 EVALUATION_ROWS = 2048  # at once, to bound memory
+HELD_ROWS = 512  # the same where every member has its own
 NEVER = -(2**31)  # the threshold of a dropout that drops nothing
 
 
@@ -101,6 +102,8 @@ class Population:
 
     def save(self, place: int) -> State:
         """Everything of one member that its next epoch needs, after at least one epoch."""
+        if not len(self.predictions):
+            _, self.predictions = self._score_on_val()
         tensors = self.layout.unflatten(self.p_KP[place]) | {n: b[place] for n, b in self.fixed.items()}
         return State(
             self.epochs[place],
@@ -135,6 +138,8 @@ class Population:
         self.smoothing_K1 = torch.tensor(smoothing, device=self.device)[:, None] if any(smoothing) else None
         weights = [torch.from_numpy(m.weights) for m in self.members if m.weights is not None]
         self.weights_KN = torch.stack(weights).to(self.device) if weights else None
+        held = [torch.from_numpy(m.held) for m in self.members if m.held is not None]
+        self.held_KN = torch.stack(held).to(self.device) if held else None
 
     def _own(self) -> None:
         """Let the tensors of each member's own module lie in the rows: to the module they are the objects they were."""
@@ -197,7 +202,7 @@ class Population:
         flat = index_KB.reshape(-1)
         x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
         y_KB = y.index_select(0, flat).view(index_KB.shape)
-        loss_KB = self._loss(self._forward(x_KB, columns["keys"][:, 0]), y_KB, self.smoothing_K1)
+        loss_KB = self._loss(self._forward(x_KB, columns["keys"][:, 0], own=True), y_KB, self.smoothing_K1)
         if self.weights_KN is not None:
             loss_KB = loss_KB * self.weights_KN.gather(1, index_KB)
         loss_K = loss_KB.mean(1)
@@ -209,25 +214,49 @@ class Population:
 
     def predict(self, x: Tensor) -> Tensor:
         """Outputs of all members in evaluation mode for the same rows: logits or standardised values [K, N, C]."""
-        for module in self.modules:
-            module.eval()
+        self._eval_mode()
         with torch.no_grad():
             parts = [self._forward(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))]
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
+    def _predict_held(self, held_KN: Tensor) -> Tensor:
+        """The same of each member for training rows of its own [K, N, C]."""
+        self._eval_mode()
+        chunks = held_KN.chunk(-(-held_KN.shape[1] // HELD_ROWS), 1)
+        with torch.no_grad():
+            return torch.cat([self._forward(self.data.x_train[part_KB], own=True) for part_KB in chunks], 1)
+
+    def _eval_mode(self) -> None:
+        for module in self.modules:
+            module.eval()
+
     def _evaluate(self) -> list[dict[str, float]]:
-        output_KNC = self.predict(self.data.x_val)
-        y_KN = self.data.y_val.expand(self.size, -1)
+        """The points of all members' curves, on the held-out rows where they have some.
+
+        What those predict for the validation rows is of use only in a checkpoint, so that `save` asks for it.
+        """
+        if self.held_KN is None:
+            points, self.predictions = self._score_on_val()
+        else:
+            points, _ = self._score(self._predict_held(self.held_KN), self.data.y_train[self.held_KN])
+            self.predictions = torch.empty(0)
+        return points
+
+    def _score_on_val(self) -> tuple[list[dict[str, float]], Tensor]:
+        return self._score(self.predict(self.data.x_val), self.data.y_val.expand(self.size, -1))
+
+    def _score(self, output_KNC: Tensor, y_KN: Tensor) -> tuple[list[dict[str, float]], Tensor]:
+        """Points of the curves, and predictions: probabilities [K, N, C], or values in the target's unit [K, N]."""
         if not self.data.classification:
             scale, mean = self.data.meta["target_std"], self.data.meta["target_mean"]
-            self.predictions = output_KNC.squeeze(2) * scale + mean
             losses = self._loss(output_KNC, y_KN, None).mean(1).tolist()
-            return [{"val/loss": loss, "val/rmse": scale * loss**0.5} for loss in losses]
+            points = [{"val/loss": loss, "val/rmse": scale * loss**0.5} for loss in losses]
+            return points, output_KNC.squeeze(2) * scale + mean
         log_KCN = log_probabilities(output_KNC)
-        self.predictions = log_KCN.exp().transpose(1, 2)
         loss_K = -log_KCN.gather(1, y_KN[:, None]).squeeze(1).mean(1)
         hits_K = (log_KCN.max(1).indices == y_KN).double().mean(1)  # `argmax` takes ten times as long
-        return [{"val/loss": v, "val/accuracy": h} for v, h in zip(loss_K.tolist(), hits_K.tolist(), strict=True)]
+        pairs = zip(loss_K.tolist(), hits_K.tolist(), strict=True)
+        return [{"val/loss": v, "val/accuracy": h} for v, h in pairs], log_KCN.exp().transpose(1, 2)
 
     def _loss(self, output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None) -> Tensor:
         """Loss of every row [K, B]: cross-entropy, or the squared error of the standardised target."""
@@ -239,15 +268,16 @@ class Population:
             return loss_KB
         return loss_KB * (1 - smoothing_K1) - log_KCB.mean(1) * smoothing_K1
 
-    def _forward(self, x: Tensor, seed_K: Tensor | None = None) -> Tensor:
-        """Outputs of all members for the same rows `x`; with seeds, in training, of each for its own rows.
+    def _forward(self, x: Tensor, seed_K: Tensor | None = None, own: bool = False) -> Tensor:
+        """Outputs of all members for the same rows `x`, or of each for its `own`; with seeds in training.
 
         What draws numbers from PyTorch's own generator cannot be fused: the seed makes it the member's own.
         """
         if self.fused:
-            return self.stacked(x, [*self.leaves, *self.fixed.values()], shared=seed_K is None)
+            return self.stacked(x, [*self.leaves, *self.fixed.values()], shared=not own)
         if seed_K is None:
-            return _stack([module(x) for module in self.modules])
+            inputs = x.unbind() if own else [x] * self.size
+            return _stack([module(rows) for module, rows in zip(self.modules, inputs, strict=True)])
         manual_seed = torch.default_generator.manual_seed if x.device.type == "cpu" else torch.manual_seed
         outputs = []
         for module, seed, rows in zip(self.modules, seed_K.tolist(), x.unbind(), strict=True):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from src.components import make
@@ -204,6 +205,8 @@ def fusable(member: Member, bench: Bench) -> str:
 
 def _refusal(member: Member, bench: Bench) -> str:
     probes, data = _probes(member), _few(rows(bench), member)
+    if member.held is not None:
+        probes = [replace(probe, held=np.arange(len(data.x_train))) for probe in probes]
     try:
         alone = _population(probes, data, bench, None, fused=False)
         alone.epoch()
@@ -214,9 +217,10 @@ def _refusal(member: Member, bench: Bench) -> str:
         together.epoch()
     except Exception as error:
         return f"torch.func.vmap refuses it: {_first_line(error)}"
-    kept = [(alone.p_KP, together.p_KP), (alone.predictions, together.predictions)]
+    kept = [(alone.p_KP, together.p_KP)]
+    kept += [(alone.save(k).predictions, together.save(k).predictions) for k in range(len(probes))]
     kept += [(tensor, together.fixed[name]) for name, tensor in alone.fixed.items()]
-    same = all(torch.equal(a, b) for a, b in kept)
+    same = all(torch.equal(a, b) for a, b in kept) and alone.curves == together.curves
     return "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
 
 
