@@ -37,6 +37,7 @@ class Proposal:
     epochs: int  # total epochs the trial shall have when it next reports
     trial: int | None = None  # None: a new trial; else a promotion
     start_from: tuple[int, int] | None = None  # a new trial goes on with the weights of (trial, epoch), its parent
+    reason: str = ""  # why it ends its trial
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Trial:
     start_from: tuple[int, int] | None = None
     state: TrialState = "running"
     values: list[float] = field(default_factory=list)
-    reason: str = ""  # of a failure
+    reason: str = ""  # of a failure, or of an end that its own curve gave reason for
     measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
 
     @property

@@ -116,7 +116,7 @@ class Loop:
         while self.timetable.free and (proposals := self.search.propose(self.history, self.timetable.free)):
             for proposal in proposals:
                 if proposal.trial is not None and proposal.epochs <= self.history.trials[proposal.trial].epochs:
-                    self.study.report(proposal.trial, [], {}, "pruned")
+                    self.study.report(proposal.trial, [], {}, "pruned", proposal.reason)
                     continue
                 config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
                 known = known_measures(config, self.meta, self.objectives)

@@ -53,7 +53,8 @@ class Sweep:
 
     @property
     def diagnoses(self) -> list[tuple[str, int]]:
-        found = Counter(trial.user_attrs["diagnosis"] for trial in self.trials)
+        kinds = (trial.user_attrs["diagnosis"] for trial in self.trials)
+        found = Counter("diverged" if kind.startswith("diverged: ") else kind for kind in kinds)
         return sorted(((name, n) for name, n in found.items() if name), key=lambda item: (-item[1], item[0]))
 
     def seconds(self, trial: FrozenTrial) -> Any:

@@ -41,8 +41,10 @@ PRUNERS: dict[str, Any] = {
     "median": {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 0, "interval_steps": 6},
     "hyperband": "hyperband",
     "successive_halving": "successive_halving",
+    "diagnosis": "diagnosis",
 }
 KINDS = ("none", "asha", "median")  # all go on, the best go on, the worst end
+DIAGNOSED = ("tpe", "evolution")  # strategies that learn, with rungs at every tenth too
 
 
 def section(name: str) -> dict[str, Any]:
@@ -75,7 +77,8 @@ def pruners(name: str) -> Sequence[str]:
     """Those to try a strategy with: all, if its points are the same whatever they find."""
     if "pruner" not in section(name):
         return ("none",)
-    return KINDS if search(name, "flat", pruner="none").learns else tuple(PRUNERS)
+    kinds = KINDS if search(name, "flat", pruner="none").learns else tuple(PRUNERS)
+    return (*kinds, "diagnosis") if name in DIAGNOSED else kinds
 
 
 CASES = [(n, s, p) for n in SEARCHES for s in SPACES for p in pruners(n)]
@@ -369,7 +372,8 @@ def test_verdicts_are_those_of_optunas_own_pruner(pruner: str, direction: Any, m
 @pytest.mark.parametrize(
     ("pruner", "word"),
     [
-        ("medain", "is none of asha, hyperband, median, none.*did you mean median"),
+        ("medain", "is none of asha, diagnosis, hyperband, median, none.*did you mean median"),
+        ({"name": "diagnosis", "patience": 3}, "diagnosis is not made like this .got an unexpected .*'patience'"),
         ("base", "is none of"),
         ({"percentile": 3}, "'None' is none of"),
         ("percentile", "missing 1 required positional argument: 'percentile'"),
@@ -393,7 +397,7 @@ def test_a_pruner_that_cannot_be_made_is_refused_in_one_sentence(pruner: Any, wo
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 20, 100])
-@pytest.mark.parametrize("pruner", ["none", "asha", "median", "hyperband", "successive_halving"])
+@pytest.mark.parametrize("pruner", ["none", "asha", "median", "hyperband", "successive_halving", "diagnosis"])
 def test_rungs_end_with_the_last_epoch(pruner: str, epochs: int) -> None:
     rungs = fidelity(pruner, Spec(flat(), "minimize", 10, epochs, 0)).rungs
     assert list(rungs) == sorted(set(rungs))

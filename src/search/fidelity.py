@@ -1,11 +1,13 @@
 """Who goes on: after how many epochs a trial reports, which of the paused go on, and which are over."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from src.errors import UserError
 from src.history import History, Proposal
 from src.search import Spec
+from src.search.diagnosed import Diagnosed
 from src.search.halving import Halving
 from src.search.pruning import Pruner, Pruning
 
@@ -32,19 +34,22 @@ class Fidelity(Protocol):
 
 
 def fidelity(pruner: Pruner, spec: Spec) -> Fidelity:
-    """`asha` and `hyperband` pause trials and promote the best; any other name is one of Optuna's pruners, which end trials.
+    """`asha` and `hyperband` pause trials and promote the best, `diagnosis` ends what has gone wrong; any other name is one
+    of Optuna's pruners, which end trials by comparison.
 
     Raises:
         UserError: there is no such pruner, or it takes no such argument.
     """
     options = {"name": pruner} if isinstance(pruner, str) else dict(pruner)
     name = str(options.pop("name", None))
-    if name not in PROMOTING:
-        return Pruning(pruner, spec, also=PROMOTING)
+    if name not in {*PROMOTING, "diagnosis"}:
+        return Pruning(pruner, spec, also=[*PROMOTING, "diagnosis"])
     try:
+        if name == "diagnosis":
+            return Diagnosed(spec, **options)
         return Halving(spec, **{"eta": 3, "min_epochs": "auto", **PROMOTING[name], **options})
     except (TypeError, ValueError) as error:
-        text = str(error).replace("Halving.__init__() ", "")
+        text = re.sub(r"^\w+\.__init__\(\) ", "", str(error))
         raise UserError(f"search.pruner: {name} is not made like this ({text})") from error
 
 
