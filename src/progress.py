@@ -55,7 +55,7 @@ class Progress:
         parts += [f"{count[state]} {state}" for state in ("paused", "pruned") if count[state] or state == "pruned"]
         parts += [f"{count['fail']} failed"] * bool(count["fail"])
         parts += [f"best {best.value:.4f} (trial {best.number})"] if best else []
-        if self.done:
+        if self.done and not count["paused"]:  # those may go on or be over at once, so no rate says when
             parts += [f"{60 * rate:.0f} trials/min", f"{max(0, self.total - over) / rate:.0f} s left"]
         return f"{self.name}: {', '.join(parts)}"
 

@@ -54,6 +54,15 @@ def test_the_rate_and_the_time_left_are_of_this_run(monkeypatch: pytest.MonkeyPa
     assert progress.line().endswith("20 trials/min, 30 s left")
 
 
+def test_while_trials_are_paused_no_time_is_promised() -> None:
+    made = history("pruned")
+    progress = Progress("digits", 20, made)
+    add(made, "complete")
+    assert "trials/min" in progress.line()
+    add(made, "paused")
+    assert progress.line().endswith("1 paused, 1 pruned, best 0.1000 (trial 1)")
+
+
 def test_a_smaller_total_than_there_are_trials_leaves_no_time() -> None:
     made = history("complete")
     progress = Progress("digits", 2, made)
