@@ -3,7 +3,7 @@
     python benchmarks/same_bits.py [--searches asha tpe] [--trials 60] [--epochs 9]
 
 Whole sweeps on digits as a person starts them, each in a folder of its own. In the last run a worker chosen at random is
-killed (SIGKILL) every second. The tables are compared byte by byte.
+killed (SIGKILL) every few seconds (--kill-every; 0: no such run). The tables are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -38,14 +38,18 @@ def main() -> None:
     parser.add_argument("--searches", nargs="+", default=[name for name in names if name not in SKIPPED])
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--kill-every", type=float, default=1.0, help="seconds")
     args = parser.parse_args()
+    runs = {name: run for name, run in RUNS.items() if args.kill_every or not run[1]}
     lines, same = [], True
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared"
         _stage(prepared, "prepare", "data=digits")
         for search in args.searches:
             words = [f"search={search}", f"n_trials={args.trials}", f"epochs={args.epochs}", *OWN.get(search, [])]
-            found = {name: _table(Path(folder) / name, prepared, words, *run) for name, run in RUNS.items()}
+            found = {
+                name: _table(Path(folder) / name, prepared, words, *run, args.kill_every) for name, run in runs.items()
+            }
             digests = {hashlib.sha256(table).hexdigest()[:12] for table, _ in found.values()}
             same = same and len(digests) == 1
             kills = sum(count for _, count in found.values())
@@ -54,7 +58,7 @@ def main() -> None:
             lines.append(f"| {search} | {rows} | {kills} | {verdict} | {' '.join(sorted(digests))} |")
             print(lines[-1], flush=True)
     head = ["| search | trials | kills | table | SHA-256 |", "| --- | ---: | ---: | --- | --- |"]
-    about = f"{args.trials} trials of up to {args.epochs} epochs on digits: {', '.join(RUNS)}."
+    about = f"{args.trials} trials of up to {args.epochs} epochs on digits: {', '.join(runs)} ({args.kill_every:g} s)."
     page = "\n".join(["# The same bits", "", about, "", *head, *lines, ""])
     (ROOT / "benchmarks" / "results" / "same_bits.md").write_text(page)
     sys.exit(not same)
@@ -70,7 +74,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def _table(folder: Path, prepared: Path, words: list[str], workers: int, killed: bool) -> tuple[bytes, int]:
+def _table(
+    folder: Path, prepared: Path, words: list[str], workers: int, killed: bool, every: float
+) -> tuple[bytes, int]:
     """The trial table of a sweep, and how many of its workers were killed."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prepared, folder)
@@ -78,7 +84,7 @@ def _table(folder: Path, prepared: Path, words: list[str], workers: int, killed:
     process = subprocess.Popen(command, cwd=folder, env=_environment(), stderr=subprocess.PIPE, text=True)
     kills = 0
     while killed and process.poll() is None:
-        time.sleep(1)
+        time.sleep(every)
         kills += _kill_one(process.pid)
     _, errors = process.communicate()
     if process.returncode:
