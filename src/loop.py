@@ -24,7 +24,7 @@ from src.study import Study
 from src.timetable import Segment, Timetable
 
 ALIKE = 3  # first trials that fail with one traceback: a bug, not a bad point
-FEW_SLOTS = 4  # with n_trials / 6 in flight TPE ranked 4th of 5 at 25 and 50 full trainings, with 4 it tied the best (3 seeds)
+FEW_SLOTS = 4  # with n_trials / 6 in flight TPE ranked 4th of 5 at 25 full trainings, with 4 second (3 seeds)
 MOST_SLOTS = 1024
 PATIENCE = 0.5  # seconds between two looks at the progress
 
