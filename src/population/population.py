@@ -1,20 +1,20 @@
 """K members of one signature, trained in lock-step as one computation."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.models import build
-from src.optim import Optimizer, rate_scale
-from src.optim.schedules import Cyclic, Position, Schedule
+from src.optim import Optimizer
+from src.optim.schedules import Schedule
+from src.population.columns import Columns
 from src.population.layers import Dropout, exact
 from src.population.layout import Layout, fixed, saved_names
 from src.population.member import Member, State, derived_seed
+from src.population.scoring import losses, score
 from src.population.stacked import Stacked
 
 EVALUATION_ROWS = 2048  # at once, to bound memory
@@ -128,12 +128,7 @@ class Population:
         for module in self.modules:
             for name in self.dropouts:
                 module.get_submodule(name).active = self.active  # type: ignore[assignment]
-        names = [f.name for f in fields(self.optimizers[0])]  # type: ignore[arg-type]
-        table = {n: [float(getattr(o, n)) for o in self.optimizers] for n in names}
-        table["lr"] = [rate * rate_scale(m.config) for rate, m in zip(table["lr"], self.members, strict=True)]
-        self.hyper_1K1 = {n: torch.tensor(v, dtype=torch.float64)[None, :, None] for n, v in table.items()}
-        cyclic = any(isinstance(schedule, Cyclic) for schedule in self.schedules)
-        self.cycled = [n for n in ("momentum", "beta1") if n in self.hyper_1K1 and cyclic]
+        self.columns = Columns(self.members, self.optimizers, self.schedules, len(self.dropouts), self.device)
         smoothing = [float(m.config["training"]["label_smoothing"]) for m in self.members]
         self.smoothing_K1 = torch.tensor(smoothing, device=self.device)[:, None] if any(smoothing) else None
         weights = [torch.from_numpy(m.weights) for m in self.members if m.weights is not None]
@@ -202,7 +197,7 @@ class Population:
         flat = index_KB.reshape(-1)
         x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
         y_KB = y.index_select(0, flat).view(index_KB.shape)
-        loss_KB = self._loss(self._forward(x_KB, columns["keys"][:, 0], own=True), y_KB, self.smoothing_K1)
+        loss_KB = losses(self._forward(x_KB, columns["keys"][:, 0], own=True), y_KB, self.smoothing_K1)
         if self.weights_KN is not None:
             loss_KB = loss_KB * self.weights_KN.gather(1, index_KB)
         loss_K = loss_KB.mean(1)
@@ -238,35 +233,12 @@ class Population:
         if self.held_KN is None:
             points, self.predictions = self._score_on_val()
         else:
-            points, _ = self._score(self._predict_held(self.held_KN), self.data.y_train[self.held_KN])
+            points, _ = score(self._predict_held(self.held_KN), self.data.y_train[self.held_KN], self.data.meta)
             self.predictions = torch.empty(0)
         return points
 
     def _score_on_val(self) -> tuple[list[dict[str, float]], Tensor]:
-        return self._score(self.predict(self.data.x_val), self.data.y_val.expand(self.size, -1))
-
-    def _score(self, output_KNC: Tensor, y_KN: Tensor) -> tuple[list[dict[str, float]], Tensor]:
-        """Points of the curves, and predictions: probabilities [K, N, C], or values in the target's unit [K, N]."""
-        if not self.data.classification:
-            scale, mean = self.data.meta["target_std"], self.data.meta["target_mean"]
-            losses = self._loss(output_KNC, y_KN, None).mean(1).tolist()
-            points = [{"val/loss": loss, "val/rmse": scale * loss**0.5} for loss in losses]
-            return points, output_KNC.squeeze(2) * scale + mean
-        log_KCN = log_probabilities(output_KNC)
-        loss_K = -log_KCN.gather(1, y_KN[:, None]).squeeze(1).mean(1)
-        hits_K = (log_KCN.max(1).indices == y_KN).double().mean(1)  # `argmax` takes ten times as long
-        pairs = zip(loss_K.tolist(), hits_K.tolist(), strict=True)
-        return [{"val/loss": v, "val/accuracy": h} for v, h in pairs], log_KCN.exp().transpose(1, 2)
-
-    def _loss(self, output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None) -> Tensor:
-        """Loss of every row [K, B]: cross-entropy, or the squared error of the standardised target."""
-        if not self.data.classification:
-            return (output_KBC.squeeze(2) - y_KB).square()
-        log_KCB = log_probabilities(output_KBC)
-        loss_KB = -log_KCB.gather(1, y_KB[:, None]).squeeze(1)
-        if smoothing_K1 is None:
-            return loss_KB
-        return loss_KB * (1 - smoothing_K1) - log_KCB.mean(1) * smoothing_K1
+        return score(self.predict(self.data.x_val), self.data.y_val.expand(self.size, -1), self.data.meta)
 
     def _forward(self, x: Tensor, seed_K: Tensor | None = None, own: bool = False) -> Tensor:
         """Outputs of all members for the same rows `x`, or of each for its `own`; with seeds in training.
@@ -285,56 +257,18 @@ class Population:
             outputs.append(module(rows))
         return _stack(outputs)
 
-    # --- what every member has of its own ----------------------------------------------------------------------------
-
     def next_order(self, ahead: int = 0) -> Tensor:
         """The rows of each member in the order of its next epoch, or of one further `ahead` [K, N]."""
-        n, orders = len(self.data.x_train), []
-        for member, epoch in zip(self.members, self.epochs, strict=True):
-            shuffle = np.random.default_rng([member.seed, 1, epoch + ahead])
-            orders.append(torch.from_numpy(shuffle.permutation(n if member.rows is None else member.rows)))
-        return torch.stack(orders).to(self.device)
+        return self.columns.order([epoch + ahead for epoch in self.epochs], len(self.data.x_train))
 
     def next_steps(self, count: int) -> list[dict[str, Tensor]]:
-        """Of each step in the coming epoch: the optimizer's columns and the rates `lr` [K, 1], random `keys` [K, 1 + L]."""
-        done_K = np.array(self.epochs) * count
-        step_SK = done_K + np.arange(count)[:, None]
-        step_SK1 = torch.from_numpy(step_SK + 1.0)[..., None]
-        h = {**self.hyper_1K1, **self._scheduled(step_SK, count)}
-        columns = self.optimizers[0].columns(h, step_SK1) | {"lr": h["lr"]}
-        columns = {n: c.expand(count, -1, -1).float().to(self.device) for n, c in columns.items()}
-        columns["keys"] = torch.from_numpy(self._keys(count)).to(self.device)
-        rows = zip(*(c.unbind() for c in columns.values()), strict=True)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-
-    def _scheduled(self, step_SK: NDArray[np.int64], per_epoch: int) -> dict[str, Tensor]:
-        """The rates of these steps, and the momenta where a schedule cycles them [S, K, 1]."""
-        places = [
-            Position(step_SK[:, k].astype(np.float64), per_epoch, member.config["epochs"], self.curves[k])
-            for k, member in enumerate(self.members)
-        ]
-        pairs = list(zip(self.schedules, places, strict=True))
-        factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}
-        for momentum in self.cycled:
-            still = np.ones(len(step_SK))
-            factors[momentum] = [s.momentum_factor(at) if isinstance(s, Cyclic) else still for s, at in pairs]
-        return {n: torch.from_numpy(np.stack(f, 1))[..., None] * self.hyper_1K1[n] for n, f in factors.items()}
-
-    def _keys(self, count: int) -> NDArray[np.int32]:
-        """Random numbers [S, K, 1 + L] of each step in the members' coming epochs: one for the step, one a dropout layer."""
-        shape = count, 1 + len(self.dropouts)
-        seeds = [np.random.SeedSequence([m.seed, 2, e]) for m, e in zip(self.members, self.epochs, strict=True)]
-        return np.stack([s.generate_state(shape[0] * shape[1]).view(np.int32).reshape(shape) for s in seeds], 1)
+        """What each of so many steps in the coming epoch needs: see `Columns.steps`."""
+        return self.columns.steps(self.epochs, self.curves, count)
 
 
 def batch_starts(rows: int, batch: int) -> list[int]:
     """First row of each batch; a last batch of a single row is left out, since batch norm needs two."""
     return [start for start in range(0, rows, batch) if rows - start > 1]
-
-
-def log_probabilities(logits_KBC: Tensor) -> Tensor:
-    """[K, C, B]: along the middle axis, since along the last one of a few classes it takes ten times as long."""
-    return logits_KBC.transpose(1, 2).log_softmax(1)
 
 
 def build_model(member: Member, meta: Mapping[str, Any], state: State | None) -> nn.Module:
