@@ -88,6 +88,13 @@ class LrRange(Section):
         return self
 
 
+class Export(Section):
+    """Files of the chosen ensemble that need nothing of this project."""
+
+    pt2: bool
+    onnx: bool
+
+
 class OfEverySearch(Section):
     """The keys of `search` that every strategy has."""
 
@@ -131,6 +138,7 @@ class Root(Section):
     storage: str | None
     study: StudyKeys
     outputs: str
+    export: Export
     lr_range: LrRange
     replay: Replay | None = None
     trusted: list[str]

@@ -35,11 +35,15 @@ class Trained:
 def main(config: Config) -> None:
     """Write `outputs/ensemble/` and `metrics.json`."""
     import numpy as np
+    import torch
 
     from src.data import load_test, val_targets
     from src.files import write_json, write_npz
     from src.metrics import score, selection
+    from src.portable import check, export
+    from src.serving import load_product
 
+    check(config["export"])
     folder, meta = prepared(config)
     outputs, task, combiner = Path(config["outputs"]), meta["task"], config["combiner"]["name"]
     pool = [member for model in config["models"] for member in read_members(outputs / "train" / model, model, meta)]
@@ -77,6 +81,8 @@ def main(config: Config) -> None:
     predictions = {"y_test": y_test, "test": joined([test[k] for k in places], weights), "best_single": test[single]}
     write_npz(out / "predictions.npz", predictions)
     _register(config, folder, meta, [pool[k] for k in places], weights, metrics, out)
+    for complaint in export(load_product(out / "model"), torch.from_numpy(x_test[:64]), out, config["export"]):
+        print(complaint)
     write_json(out / "metrics.json", metrics)
     write_json(Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json", metrics)
     print(f"{winner}: " + ", ".join(f"test {name} {value:.4f}" for name, value in metrics["test"].items()))

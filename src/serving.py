@@ -1,7 +1,8 @@
 """A trained model, or an ensemble of several, as a folder that MLflow loads and serves: raw rows in, predictions out.
 
 The bundle folder holds `meta.json` (what the data are), `preprocessing.skops` (raw rows → x), `bundle.json` (each member's
-config, file and weight), `member-<i>.safetensors`, and `MLmodel`, by which `mlflow.pyfunc.load_model` finds this module.
+config, weight, and file, or files and coefficients), `member-<i>[-<part>].safetensors`, and `MLmodel`, by which
+`mlflow.pyfunc.load_model` finds this module.
 """
 
 import json
@@ -20,8 +21,11 @@ from torch import Tensor, nn
 from src.data import transform
 from src.errors import UserError
 from src.files import atomic_folder, write_json, write_text
+from src.fused import Fused
 from src.models import build
+from src.product import Product, Sum, WeightedMean
 
+_FORMAT = 2  # of bundle.json; the first had no boosted members, and named no format
 _ROWS = 4096  # predicted at a time
 
 _MLMODEL = """\
@@ -33,19 +37,28 @@ flavors:
 
 
 def write_bundle(folder: Path, meta: Mapping[str, Any], members: Sequence[Mapping[str, Any]], prepared: Path) -> None:
-    """Put members into `folder`: each has a `config`, the `weights` as a safetensors file or state dict, and its `weight`.
+    """Put members into `folder`: each has a `config`, its `weight`, and its `weights`: a safetensors file or a state dict.
 
-    The same members give the same bytes. The weight is a member's share of the mean; they need not sum to one.
+    A boosted member has, in place of `weights`, `parts`: nets with `weights` and a `coefficient`, whose raw outputs are
+    summed. The same members give the same bytes. The weight is a member's share of the mean; they need not sum to one.
     """
     with atomic_folder(folder) as new:
         entries = []
         for number, member in enumerate(members):
-            file = f"member-{number}.safetensors"
-            _write_weights(member["weights"], new / file)
-            entries.append({"config": member["config"], "file": file, "weight": float(member["weight"])})
+            entry = {"config": member["config"], "weight": float(member["weight"])}
+            if "parts" in member:
+                entry["parts"] = []
+                for place, part in enumerate(member["parts"]):
+                    file = f"member-{number}-{place}.safetensors"
+                    _write_weights(part["weights"], new / file)
+                    entry["parts"].append({"file": file, "coefficient": float(part["coefficient"])})
+            else:
+                entry["file"] = f"member-{number}.safetensors"
+                _write_weights(member["weights"], new / entry["file"])
+            entries.append(entry)
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta)
-        write_json(new / "bundle.json", {"members": entries})
+        write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
         write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()))
 
 
@@ -63,39 +76,53 @@ def _write_weights(weights: Path | Mapping[str, Tensor], file: Path) -> None:
 
 
 def load_members(path: str | Path) -> list[nn.Module]:
-    """The members of a bundle, or of a model that MLflow downloaded, as torch modules in eval mode."""
-    folder = _bundle(Path(path))
-    meta = json.loads((folder / "meta.json").read_text())
-    return [_load(folder, meta, entry) for entry in _entries(folder)]
+    """The members of a bundle, or of a model that MLflow downloaded, as torch modules in eval mode: x → raw outputs."""
+    folder, meta, entries = _read(Path(path))
+    return [_load(folder, meta, entry) for entry in entries]
+
+
+def load_product(path: str | Path) -> Product:
+    """The same as one module, with what joins them: x → probabilities [N, C], or values [N]."""
+    folder, meta, entries = _read(Path(path))
+    joint = WeightedMean([entry["weight"] for entry in entries])
+    return Product([_load(folder, meta, entry) for entry in entries], joint, meta).eval().requires_grad_(False)
 
 
 def _load(folder: Path, meta: Mapping[str, Any], entry: Mapping[str, Any]) -> nn.Module:
-    model = build(entry["config"]["model"], meta)
-    model.load_state_dict(load_file(folder / entry["file"]))
-    return model.eval()
+    def net(file: str) -> nn.Module:
+        model = build(entry["config"]["model"], meta)
+        model.load_state_dict(load_file(folder / file))
+        return model.eval()
+
+    if "parts" not in entry:
+        return net(entry["file"])
+    return Sum([net(part["file"]) for part in entry["parts"]], [part["coefficient"] for part in entry["parts"]])
 
 
-def _bundle(path: Path) -> Path:
-    """A logged model has its bundle somewhere below."""
+def _read(path: Path) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
+    """The bundle's folder, which a logged model has somewhere below, with what its data are and its members."""
     found = next(path.rglob("bundle.json"), None)
     if found is None:
         raise UserError(f"{path} holds no bundle.json, so it is no model of this project.")
-    return found.parent
+    bundle, meta = json.loads(found.read_text()), json.loads((found.parent / "meta.json").read_text())
+    if (written := bundle.get("format", 1)) > _FORMAT:
+        raise UserError(f"{found} has format {written}, of a later version; this one reads up to {_FORMAT}: update it.")
+    return found.parent, meta, list(bundle["members"])
 
 
-def _entries(folder: Path) -> list[dict[str, Any]]:
-    return list(json.loads((folder / "bundle.json").read_text())["members"])
+def _signature(model: Mapping[str, Any]) -> str:
+    """Nets of equal signature differ in their tensors alone: dropout does nothing in a prediction by a model of ours."""
+    return json.dumps({k: v for k, v in model.items() if k != "dropout" or "_target_" in model}, sort_keys=True)
 
 
 class Ensemble:
     """What `mlflow.pyfunc.load_model` returns inside its wrapper."""
 
     def __init__(self, path: Path) -> None:
-        self._folder = _bundle(path)
-        self._meta = json.loads((self._folder / "meta.json").read_text())
-        self._members = load_members(self._folder)
-        weights = np.array([entry["weight"] for entry in _entries(self._folder)])
-        self._weights = weights / weights.sum()
+        self._folder, self._meta, entries = _read(path)
+        self._product = load_product(self._folder)
+        signatures = [_signature(e["config"]["model"]) for e in entries for _ in e.get("parts", [e])]
+        self._nets = Fused(list(self._product.nets), signatures, tuple(self._meta["input_shape"]))
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
         """A DataFrame with the column `prediction`, and for classes `p_<class>`, of raw rows.
@@ -114,19 +141,9 @@ class Ensemble:
 
     @torch.no_grad()
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The members' weighted mean: probabilities [N, C], or values [N] in the target's unit."""
+        """What the members come to: probabilities [N, C], or values [N] in the target's unit."""
         chunks = [torch.from_numpy(x[start : start + _ROWS]) for start in range(0, max(len(x), 1), _ROWS)]
-        means = [
-            sum(w * self._output(member(chunk)) for w, member in zip(self._weights, self._members, strict=True))
-            for chunk in chunks
-        ]
-        return np.asarray(torch.cat(means).numpy())
-
-    def _output(self, y: Tensor) -> Tensor:
-        if self._meta["task"] == "regression":
-            values: Tensor = y.double().flatten() * self._meta["target_std"] + self._meta["target_mean"]
-            return values
-        return torch.softmax(y.double(), dim=-1)
+        return np.asarray(torch.cat([self._product.join(self._nets(chunk)) for chunk in chunks]).numpy())
 
 
 def _load_pyfunc(data_path: str) -> Ensemble:

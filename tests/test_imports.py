@@ -44,7 +44,10 @@ MAY_USE: dict[str, set[str]] = {
     "progress": {"history"},
     "population": {"components", "data", "metrics", "models", "optim"},
     "members": {"population"},
-    "serving": {"data", "models"},
+    "fused": {"models", "population"},
+    "product": set(),
+    "portable": {"product"},
+    "serving": {"data", "fused", "models", "product"},
     "tracking": {"serving"},
     # where they meet
     "loop": {"history", "objectives", "population", "search", "space", "study", "timetable"},
