@@ -29,7 +29,7 @@ FROM_DATA = {
     "bins",
 }  # given to a model by the engine, not by a config
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
-OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "batch_size", "epochs")
+OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "averaging", "early_stopping", "batch_size", "epochs")
 
 Count = Annotated[int, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a file
@@ -45,6 +45,26 @@ class Training(Section):
     """How a step is taken, beside the optimizer."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Averaging(Section):
+    """Averages of the weights to predict with: the decay of an EMA, or the share of the epochs after which an SWA begins."""
+
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    swa: Annotated[float, Field(ge=0, lt=1)] | None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.ema and self.swa is not None:
+            raise ValueError("ema and swa exclude each other: set ema=0 or swa=null")
+        return self
+
+
+class EarlyStopping(Section):
+    """After how many epochs without a validation loss lower by more than `min_delta` a member stops; null: never."""
+
+    patience: Count | None
+    min_delta: Annotated[float, Field(ge=0)]
 
 
 class Tracking(Section):
@@ -120,6 +140,8 @@ class Root(Section):
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     training: Training
+    averaging: Averaging
+    early_stopping: EarlyStopping
     search: dict[str, Any]
     members: dict[str, Any]
     combiner: dict[str, Any]

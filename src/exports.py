@@ -42,7 +42,7 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
         states = [State.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
         predictions[str(trial.number)] = torch.stack([state.predictions for state in states]).mean(0).numpy()
         for name, state in zip(_weights(study, trial), states, strict=True):
-            write_bytes(out / "weights" / name, save(state.weights))
+            write_bytes(out / "weights" / name, save(state.model_weights))
     write_npz(out / "predictions.npz", predictions)
 
 

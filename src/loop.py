@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
+from src.files import write_bytes
 from src.history import Reported, Trial, TrialState
 from src.objectives import LATENCY, Objectives
 from src.population.cost import measures, seconds_per_epoch
@@ -73,7 +74,7 @@ class Loop:
             while (outcome := self._outcome(engine, trial, trial.epochs)) is None:
                 pass
             _refuse_broken_machine(outcome)
-            if outcome.error or outcome.curves[self.objectives.metric] != trial.values:
+            if outcome.error or outcome.reached[self.objectives.metric] != trial.values:
                 raise UserError(
                     f"trial {trial.number}: its checkpoint is lost, and trained again it comes out otherwise "
                     f"({outcome.error or 'other values'}); restore it, or study.fresh=true starts anew"
@@ -143,15 +144,18 @@ class Loop:
     def _report(self, segment: Segment, outcome: Outcome) -> None:
         trial = self.history.trials[segment.trial]
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
-        found = {} if outcome.error else self.objectives.reached(outcome.curves, outcome.latency_ms)
+        values = outcome.reached.get(self.objectives.metric, [])[segment.start :]
+        found = {} if outcome.error else self.objectives.reached(outcome.reached, outcome.latency_ms)
         error = outcome.error or self.objectives.lacks({**trial.measures, **found})
         state: TrialState = "paused" if segment.stop == trial.target else "running"
         if error:
             state = "fail"
             self._kept.add((trial.number, segment.stop))  # what folds that did not fail have left
-        elif segment.stop == trial.full:
+        elif segment.stop == trial.full or outcome.stopped:
             state = "complete"
-        self.study.report(trial.number, new.get(self.objectives.metric, []), new, state, error, outcome.seconds, found)
+            self._name_checkpoints(trial, segment.stop, outcome.epochs)
+        reason = error or outcome.stopped
+        self.study.report(trial.number, values, new, state, reason, outcome.seconds, found)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 
@@ -189,6 +193,13 @@ class Loop:
 
     # --- checkpoints -----------------------------------------------------------------------------------------------------
 
+    def _name_checkpoints(self, trial: Trial, stop: int, epochs: int) -> None:
+        """Those of a trial that stopped before `stop`, by the epochs that it has; the old ones go once the study knows."""
+        if epochs < stop:
+            for path, old in zip(self._checkpoints(trial, epochs), self._checkpoints(trial, stop), strict=True):
+                write_bytes(path, old.read_bytes())
+            self._kept.add((trial.number, stop))
+
     def _needed(self) -> set[tuple[int, int]]:
         """Where the trials in training go on from: a checkpoint of their own, or of their parent while they have none."""
         begun = [trial for trial in self.history.of("running", "paused") if trial.epochs]
@@ -208,7 +219,7 @@ class Loop:
     def _sweep_folder(self) -> None:
         """What a crash left: files half written, checkpoints that no trial goes on from. Those ahead of the study stay."""
         self._kept, self._tidied = self._needed(), len(self.history.events)
-        epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused", "complete")}
+        epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused")}
         results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
         for path in self.study.checkpoints(0, 0)[0].parent.glob("*"):
             match = re.fullmatch(r"(\d+)-(\d+)(?:-\d+)?", path.stem)

@@ -80,6 +80,6 @@ class Records:
         if not bundle.exists():
             states = [State.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
             config = self.space.config(trial.params)
-            members = [{"config": config, "weights": state.weights, "weight": 1.0} for state in states]
+            members = [{"config": config, "weights": state.model_weights, "weight": 1.0} for state in states]
             write_bundle(bundle, self.meta, members, self.data)
         return bundle

@@ -83,7 +83,7 @@ def main(config: Config) -> None:
             for task in tasks:
                 state = State.load(task.checkpoint)
                 predictions = state.predictions.numpy()
-                write_bytes(out / task.key / "weights.safetensors", save(state.weights))
+                write_bytes(out / task.key / "weights.safetensors", save(state.model_weights))
                 write_npy(out / task.key / "val.npy", predictions)
                 items.append(
                     {

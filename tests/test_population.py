@@ -71,6 +71,18 @@ def bootstrap(k: int) -> Member:
     return replace(member(k, norm="batch"), weights=np.bincount(draws, minlength=N_TRAIN).astype(np.float32))
 
 
+def averaged(k: int) -> Member:
+    """Beside those with none: an EMA or an SWA of its own strength, with batch norm to be measured for it."""
+    sections = [{"ema": 0.8 + k / 100}, {"swa": k / 20}, {}]
+    return member(k, norm="batch", dropout=k / 40, averaging=sections[k % 3])
+
+
+def stopping(k: int) -> Member:
+    """Some stay at an early epoch's weights, of which some are averages."""
+    section = {"patience": 1 + k if k % 4 else None, "min_delta": k / 100}
+    return member(k, early_stopping=section, lr=3e-2, norm="batch", averaging={"ema": 0.9 * (k % 2)})
+
+
 VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "sgd": (sgd, digits),
     "adamw": (lambda k: member(k, beta1=0.5 + k / 40, beta2=0.99 + k / 2000), digits),
@@ -97,6 +109,9 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
         f"activation-{name}": (lambda k, name=name: member(k, activation=name, width=33, batch_size=37), digits)
         for name in ("leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
     },
+    "averages": (averaged, digits),
+    "averages-layer-norm": (lambda k: member(k, norm="layer", width=33, averaging={"ema": k / 17}), digits),
+    "early-stopping": (stopping, digits),
     "table": (lambda k: member(k, dropout=k / 20), table),
     "table-piecewise": (lambda k: member(k, embedding="piecewise_linear", norm="layer"), table),
     "regression": (lambda k: member(k, width=33, norm="batch"), lambda: table("regression")),

@@ -60,6 +60,8 @@ def config(
     batch_size: int = 64,
     epochs: int = 10,
     label_smoothing: float = 0.0,
+    averaging: Mapping[str, Any] | None = None,
+    early_stopping: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """A trial's config; a change goes to the section that has its key."""
@@ -69,6 +71,8 @@ def config(
     for key, value in changes.items():
         next(section for section in sections.values() if key in section)[key] = value
     rest = {"training": {"label_smoothing": label_smoothing}, "batch_size": batch_size, "epochs": epochs}
+    rest |= {"averaging": {"ema": 0.0, "swa": None} | dict(averaging or {})}
+    rest |= {"early_stopping": {"patience": None, "min_delta": 0.0} | dict(early_stopping or {})}
     return {**sections, **rest}
 
 
@@ -165,7 +169,8 @@ def assert_same(one: State, other: State) -> None:
 
 
 def tensors(state: State) -> dict[str, Tensor]:
-    return {**state.weights, **state.optimizer, "predictions": state.predictions}
+    kept = {f"kept/{name}": tensor for name, tensor in state.kept.items()}
+    return {**state.weights, **state.optimizer, **kept, "predictions": state.predictions}
 
 
 def digest(states: Sequence[State]) -> str:

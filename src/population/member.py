@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,28 @@ class Member:
 
 @dataclass
 class State:
-    """A member between epochs: `weights` by their `state_dict` names, `optimizer` rows [P], curves, last predictions."""
+    """A member between epochs: `weights` by their `state_dict` names, `optimizer` rows [P], curves, predictions.
+
+    `kept`: the weights that made the predictions, where they are others: averaged ones, or those of the best epoch.
+    """
 
     epoch: int
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     curves: dict[str, list[float]]
     predictions: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def model_weights(self) -> dict[str, Tensor]:
+        """The weights to predict with."""
+        return self.kept or self.weights
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
         tensors = {f"weights/{k}": v for k, v in self.weights.items()}
         tensors |= {f"optimizer/{k}": v for k, v in self.optimizer.items()}
+        tensors |= {f"kept/{k}": v for k, v in self.kept.items()}
         tensors["predictions"] = self.predictions
         metadata = {"epoch": str(self.epoch), "curves": json.dumps(self.curves)}
         write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
@@ -73,13 +83,12 @@ class State:
                 metadata = file.metadata()
         except SafetensorError as error:
             raise OSError(f"{path} is torn: {error}") from error
-        return cls(
-            int(metadata["epoch"]),
-            {k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")},
-            {k.removeprefix("optimizer/"): v for k, v in tensors.items() if k.startswith("optimizer/")},
-            json.loads(metadata["curves"]),
-            tensors["predictions"],
+        weights, optimizer, kept = (
+            {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+            for part in ("weights/", "optimizer/", "kept/")
         )
+        curves = json.loads(metadata["curves"])
+        return cls(int(metadata["epoch"]), weights, optimizer, curves, tensors["predictions"], kept)
 
 
 def derived_seed(seed: int, *place: int) -> int:

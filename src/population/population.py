@@ -1,6 +1,7 @@
 """K members of one signature, trained in lock-step as one computation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from src.models import build
 from src.optim import Optimizer
 from src.optim.schedules import Schedule
+from src.population.averaging import averaged
 from src.population.columns import Columns
+from src.population.kept import Kept
 from src.population.layers import Dropout, exact
 from src.population.layout import Layout, fixed, saved_names
 from src.population.member import Member, State, derived_seed
@@ -73,12 +76,17 @@ class Population:
         self.fixed = {n: torch.stack([o[n] for o in others]) for n in others[0]}
         zero = torch.zeros(self.p_KP.shape[1])
         slots = self.optimizers[0].state
-        self.state = {n: torch.stack([s.optimizer[n] if s else zero for s in states]).to(self.device) for n in slots}
+        rows = [s.optimizer if s else {} for s in states]
+        self.state = {n: torch.stack([row.get(n, zero) for row in rows]).to(self.device) for n in slots}
+        if any(averaged(m.config) for m in members):
+            own = [row.get("average", p_P).to(self.device) for row, p_P in zip(rows, self.p_KP, strict=True)]
+            self.state["average"] = torch.stack(own)
         self.predictions = torch.empty(0)
         if self.fused:
             self.modules = self.modules[:1]
             self.stacked = Stacked(self.modules[0], [*self.layout.shapes, *self.fixed])
         self._bind()
+        self.kept = Kept.of(self, states)
 
     @property
     def size(self) -> int:
@@ -99,19 +107,39 @@ class Population:
         if not self.fused:
             self.modules = [build_model(m, self.data.meta, None).to(self.device) for m in self.members]
         self._bind()
+        if self.kept:
+            self.kept.keep(self, places)
 
     def save(self, place: int) -> State:
         """Everything of one member that its next epoch needs, after at least one epoch."""
-        if not len(self.predictions):
-            _, self.predictions = self._score_on_val()
+        kept, predictions = self.kept.saved(self, place) if self.kept and place in self.kept.places else ({}, None)
+        if predictions is None:
+            if not len(self.predictions):
+                _, self.predictions = self.score_on_val()
+            predictions = self.predictions[place]
+        own = averaged(self.members[place].config)
         tensors = self.layout.unflatten(self.p_KP[place]) | {n: b[place] for n, b in self.fixed.items()}
         return State(
             self.epochs[place],
             {n: tensors[own].clone() for n, own in self.saved.items()},
-            {n: s[place].clone() for n, s in self.state.items()},
+            {n: s[place].clone() for n, s in self.state.items() if n != "average" or own},
             {n: list(c) for n, c in self.curves[place].items()},
-            self.predictions[place].clone(memory_format=torch.contiguous_format),
+            predictions.clone(memory_format=torch.contiguous_format),
+            kept,
         )
+
+    @contextmanager
+    def showing(self, p_KP: Tensor, fixed: Mapping[str, Tensor]) -> Iterator[None]:
+        """For a while the members predict with these parameters, and these of their other tensors."""
+        others = [self.fixed[name] for name in fixed]
+        shown, own = [p_KP, *fixed.values()], [tensor.clone() for tensor in (self.p_KP, *others)]
+        with torch.no_grad():
+            torch._foreach_copy_([self.p_KP, *others], shown)
+            try:
+                yield
+            finally:
+                self._collect()
+                torch._foreach_copy_([self.p_KP, *others], own)
 
     def _bind(self) -> None:
         """Make the views through which the flat rows are computed with, and the members' columns."""
@@ -176,7 +204,7 @@ class Population:
             total_K += self.step(index_KB, step) * index_KB.shape[1]
             rows += index_KB.shape[1]
         self._collect()
-        points = self._evaluate()
+        points = self.kept.evaluate(self) if self.kept else self.evaluate()
         for k, (point, total) in enumerate(zip(points, total_K.tolist(), strict=True)):
             point |= {"train/loss": total / rows, "lr": float(steps[-1]["lr"][k])}
             self.epochs[k] += 1
@@ -205,39 +233,47 @@ class Population:
         with torch.no_grad():
             torch._foreach_copy_(self.gradients, gradients)
             self.optimizers[0].update(self.p_KP, self.g_KP, self.state, columns)
+            if self.kept and "average" in self.state:
+                self.kept.averages.step(self.p_KP, self.state["average"])
         return loss_K.detach()
 
     def predict(self, x: Tensor) -> Tensor:
         """Outputs of all members in evaluation mode for the same rows: logits or standardised values [K, N, C]."""
-        self._eval_mode()
+        self.eval_mode()
         with torch.no_grad():
             parts = [self._forward(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))]
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def _predict_held(self, held_KN: Tensor) -> Tensor:
         """The same of each member for training rows of its own [K, N, C]."""
-        self._eval_mode()
+        self.eval_mode()
         chunks = held_KN.chunk(-(-held_KN.shape[1] // HELD_ROWS), 1)
         with torch.no_grad():
-            return torch.cat([self._forward(self.data.x_train[part_KB], own=True) for part_KB in chunks], 1)
+            return torch.cat([self.outputs(part_KB) for part_KB in chunks], 1)
 
-    def _eval_mode(self) -> None:
+    def outputs(self, index_KB: Tensor) -> Tensor:
+        """The outputs of each member for training rows of its own [K, B, C], in whatever mode it is."""
+        return self._forward(self.data.x_train[index_KB], own=True)
+
+    def eval_mode(self) -> None:
+        """Before a prediction."""
         for module in self.modules:
             module.eval()
 
-    def _evaluate(self) -> list[dict[str, float]]:
+    def evaluate(self) -> list[dict[str, float]]:
         """The points of all members' curves, on the held-out rows where they have some.
 
         What those predict for the validation rows is of use only in a checkpoint, so that `save` asks for it.
         """
         if self.held_KN is None:
-            points, self.predictions = self._score_on_val()
+            points, self.predictions = self.score_on_val()
         else:
             points, _ = score(self._predict_held(self.held_KN), self.data.y_train[self.held_KN], self.data.meta)
             self.predictions = torch.empty(0)
         return points
 
-    def _score_on_val(self) -> tuple[list[dict[str, float]], Tensor]:
+    def score_on_val(self) -> tuple[list[dict[str, float]], Tensor]:
+        """Points and predictions on the validation rows."""
         return score(self.predict(self.data.x_val), self.data.y_val.expand(self.size, -1), self.data.meta)
 
     def _forward(self, x: Tensor, seed_K: Tensor | None = None, own: bool = False) -> Tensor:

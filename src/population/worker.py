@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from src.errors import UserError
 from src.population.latency import latency_ms
 from src.population.member import Member, State, one_thread
 from src.population.population import Population, Rows
+from src.population.stopping import kept_epochs, reason, stopped, stops
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its curves from the first epoch on, or an error of one line and its traceback."""
+    """What became of a task: its curves from the first epoch on, or an error of one line and its traceback.
+
+    `kept`: where early stopping keeps the best epoch's weights, the points of those after every epoch; else empty.
+    """
 
     key: str
     epochs: int
@@ -51,6 +55,13 @@ class Outcome:
     began: float = 0.0
     ended: float = 0.0
     latency_ms: float | None = None
+    kept: dict[str, list[float]] = field(default_factory=dict)
+    stopped: str = ""  # why it ended early
+
+    @property
+    def reached(self) -> dict[str, list[float]]:
+        """After every epoch the points of the weights that it then predicts with."""
+        return self.kept or self.curves
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,15 @@ def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
 def _finished(task: Task) -> Outcome | None:
     """The outcome of a task whose checkpoint stands already: a crash came between it and the study."""
     state = _whole(task.checkpoint)
-    return Outcome(task.key, state.epoch, state.curves, 0.0) if state else None
+    return _outcome(task, state.curves, 0.0) if state else None
+
+
+def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: str = "") -> Outcome:
+    """Of a task whose member has come so far."""
+    config = task.member.config
+    epochs = kept_epochs(config, curves)
+    kept = {name: [curve[epoch - 1] for epoch in epochs] for name, curve in curves.items()} if stops(config) else {}
+    return Outcome(task.key, len(epochs), curves, seconds, error, kept=kept, stopped=reason(config, curves))
 
 
 def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
@@ -120,23 +139,33 @@ def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
 
 def _train(group: list[Task], bench: Bench) -> list[Outcome]:
     began = time.monotonic()
-    states = [_source(task, bench) for task in group]
-    population = _population([t.member for t in group], rows(bench), bench, states, len(group) > 1)
-    tasks = list(group)
-    outcomes = []
+    states, tasks, outcomes = [], [], []
+    for task in group:
+        state = _source(task, bench)
+        if state and stopped(
+            task.member.config, state.curves
+        ):  # in an earlier segment, which its folds did not all end
+            state.save(task.checkpoint)
+            outcomes.append(_outcome(task, state.curves, 0.0))
+        else:
+            states.append(state)
+            tasks.append(task)
+    if not tasks:
+        return outcomes
+    population = _population([t.member for t in tasks], rows(bench), bench, states, len(tasks) > 1)
     while tasks:
         points = population.epoch()
         going = []
         for k, (task, point) in enumerate(zip(tasks, points, strict=True)):
             diverged = not all(abs(v) < float("inf") for v in point.values())
-            if not diverged and population.epochs[k] < task.stop:
+            over = population.epochs[k] >= task.stop or stopped(task.member.config, population.curves[k])
+            if not diverged and not over:
                 going.append(k)
                 continue
             if not diverged:
                 population.save(k).save(task.checkpoint)
             seconds = (time.monotonic() - began) / len(group)
-            error = "diverged" if diverged else ""
-            outcomes.append(Outcome(task.key, population.epochs[k], population.curves[k], seconds, error))
+            outcomes.append(_outcome(task, population.curves[k], seconds, "diverged" if diverged else ""))
         if len(going) < len(tasks):
             tasks = [tasks[k] for k in going]
             if tasks:
@@ -154,7 +183,7 @@ def _source(task: Task, bench: Bench) -> State | None:
         lost.append(ancestor)
     for ancestor in reversed(lost):
         population = _population([ancestor.member], rows(bench), bench, [state], fused=False)
-        while population.epochs[0] < ancestor.stop:
+        while population.epochs[0] < ancestor.stop and not stopped(ancestor.member.config, population.curves[0]):
             population.epoch()
         state = population.save(0)
     return state

@@ -63,6 +63,22 @@ def one_objective(spec: Spec, name: str) -> None:
         raise UserError(f"objectives: search={name} takes one objective; for several choose {others}")
 
 
+def equal_epochs(spec: Spec, name: str) -> None:
+    """Refuse trials that end at epochs of their own to a strategy by which all train equally long.
+
+    Raises:
+        UserError: they may stop early.
+    """
+    for _, leaf in spec.space.leaves():
+        keys = {dimension.key for dimension in leaf.dimensions.values()}
+        own = leaf.config.get("early_stopping", {}).get("patience") is not None
+        if own or "early_stopping.patience" in keys:
+            raise UserError(
+                f"early_stopping.patience: search={name} compares its members after equal epochs and ends them itself; "
+                "set early_stopping.patience=null"
+            )
+
+
 class Search(Protocol):
     """Decides from the history alone, so that a killed sweep goes on as if nothing had been."""
 

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from src.errors import UserError
 from src.history import History, Proposal, Trial
-from src.search import Search, Spec, one_objective
+from src.search import Search, Spec, equal_epochs, one_objective
 from src.search.random import random
 from src.space import Leaf
 
@@ -32,6 +32,7 @@ class PopulationBased:
 
     def __init__(self, spec: Spec, interval: int, quantile: float, factor: float, resample: float) -> None:
         one_objective(spec, "pbt")
+        equal_epochs(spec, "pbt")
         self.spec, self.interval, self.quantile = spec, interval, quantile
         self.factor, self.resample = factor, resample
         self.founding = random(spec, pruner="none")

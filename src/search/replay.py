@@ -5,7 +5,7 @@ from typing import Any
 
 from src.errors import UserError
 from src.history import History, Proposal
-from src.search import Search, Spec
+from src.search import Search, Spec, equal_epochs
 
 
 class Replay:
@@ -14,6 +14,7 @@ class Replay:
     learns = False
 
     def __init__(self, spec: Spec) -> None:
+        equal_epochs(spec, "replay")
         if not spec.schedule:
             raise UserError("replay.study: name a finished study, or the schedule.json that it left")
         for _, params in spec.schedule:

@@ -67,25 +67,24 @@ class Terminated:
     def _take(self, event: Reported) -> None:
         """A result; it is looked at if no rung above has enough of them."""
         trial, terminator = self._history.trials[event.trial], self.terminator
-        if event.epochs not in self._at:
-            self._at[event.epochs] = optuna.create_study(direction=self.spec.direction)
-        study, params = self._at[event.epochs], dict(trial.params)
+        level = max(event.epochs, trial.full) if event.state == "complete" else event.epochs  # some stopped early
+        if level not in self._at:
+            self._at[level] = optuna.create_study(direction=self.spec.direction)
+        study, params = self._at[level], dict(trial.params)
         distributions = self.spec.space.distributions(params)
         study.add_trial(create_trial(params=params, distributions=distributions, value=trial.values[event.epochs - 1]))
         counts = {epochs: len(found.get_trials(deepcopy=False)) for epochs, found in self._at.items()}
         enough = [epochs for epochs, count in counts.items() if count >= terminator.min_trials]
-        if event.epochs != max(enough, default=0):
+        if level != max(enough, default=0):
             return
         trials = study.get_trials(deepcopy=False)
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             gain = _gain(terminator, len(trials)).evaluate(trials, study.direction)
         if terminator.name == "stagnation" and gain <= 0:
-            self._reason = (
-                f"none of the last {terminator.min_trials} trials with {event.epochs} epochs was a better one"
-            )
+            self._reason = f"none of the last {terminator.min_trials} trials with {level} epochs was a better one"
         elif terminator.name != "stagnation" and gain < terminator.threshold:
             self._reason = (
-                f"after {len(trials)} trials with {event.epochs} epochs the gain to expect is {gain:.2g} "
+                f"after {len(trials)} trials with {level} epochs the gain to expect is {gain:.2g} "
                 f"({terminator.name}), under {terminator.threshold:g}"
             )
 
