@@ -93,13 +93,30 @@ class Objective(Section):
     folds: Count
 
 
+class LinearRamp(Section):
+    """The linear ramp of the range test: its length, and how many times it looks at the accuracy."""
+
+    epochs: Count
+    points: Annotated[int, Field(ge=10)]
+
+
+class SideBySide(Section):
+    """The parallel form of the range test: so many rates, each trained so long."""
+
+    members: Annotated[int, Field(ge=2)]
+    epochs: Count
+
+
 class LrRange(Section):
-    """The learning-rate range test: an exponential ramp of so many steps, for several seeds at once."""
+    """The learning-rate range test: an exponential ramp of so many steps for several seeds at once, and the other forms."""
 
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(ge=10)]
     seeds: Count
+    rule: Literal["valley", "steepest", "parallel"]
+    linear: LinearRamp
+    parallel: SideBySide
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -235,7 +252,7 @@ def _load(overrides: Sequence[str], components: bool) -> Config:
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         raise UserError(f"{missing[0]}: no such key{nearest(missing[0], keys(base))}")
-    return Config(base, _distinct(space))
+    return Config(base, space.distinct())
 
 
 def _options(group: str, options: Any) -> list[str]:
@@ -279,21 +296,6 @@ def _check_device(name: str) -> None:
         here += [found.type, *(f"{found.type}:{index}" for index in range(torch.accelerator.device_count()))]
     if name not in here:
         raise UserError(f"device: {name!r} is not there; this machine has {', '.join(here)}")
-
-
-def _distinct(space: Space) -> Space:
-    """Two branches may share a parameter's name only with one distribution: else the branch goes before the name."""
-    seen: dict[str, set[str]] = {}
-    for _, leaf in space.leaves():
-        for name, dimension in leaf.dimensions.items():
-            seen.setdefault(name, set()).add(repr(dimension.distribution))
-
-    def renamed(node: Choice | Leaf, path: str) -> Choice | Leaf:
-        if isinstance(node, Choice):
-            return Choice(node.name, node.group, {o: renamed(c, f"{path}{o}/") for o, c in node.options.items()})
-        return Leaf(node.config, {path * (len(seen[n]) > 1) + n: d for n, d in node.dimensions.items()})
-
-    return Space(renamed(space.root, ""))
 
 
 # --- checking ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ python -m src.lr_range [model=mlp]
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,28 +18,39 @@ if TYPE_CHECKING:
 @stage
 def main(config: Config) -> None:
     """Write `outputs/lr_range/<model>/lr_range.json` and its picture."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from src.files import write_json
-    from src.plots import lr_range_png
+    from src.population import ramp
     from src.population.member import one_thread
-    from src.population.ramp import ramp
     from src.population.worker import Bench
-    from src.range_test import read, smooth
+    from src.range_plots import lr_range_png
+    from src.range_test import best, bounds, over, read, smooth
 
-    folder, _ = prepared(config)
+    folder, meta = prepared(config)
     one_thread()
     bench = Bench(folder, config["device"], tuple(config["trusted"]))
-    rate_S, loss_KS, accuracy_KS = ramp(config.trial, bench, config["seed"], **config["lr_range"])
-    suggestion = asdict(read(rate_S, loss_KS))
-    curve = [
-        {"lr": rate, "loss": loss, "accuracy": None if accuracy_KS is None else float(accuracy_KS[:, s].mean())}
-        for s, (rate, loss) in enumerate(zip(rate_S.tolist(), smooth(loss_KS.mean(0)).tolist(), strict=True))
-    ]
-    out = Path(config["outputs"]) / "lr_range" / config["model"]["name"]
-    write_json(out / "lr_range.json", {"optimizer": config["optimizer"]["name"], **suggestion, "curve": curve})
-    lr_range_png(curve, suggestion, out / "lr_range.png")
-    print(f"{config['model']['name']}: suggested rate {suggestion['suggested_lr']:.2g}")
+    name, keys, trial, seed = config["model"]["name"], config["lr_range"], config.trial, config["seed"]
+
+    up = partial(ramp.ramp, trial, bench, seed, seeds=keys["seeds"])
+    rise = up(low=keys["low"], high=keys["high"], steps=keys["steps"], over=over)
+    rules = read(rise.rate_S, rise.loss_KS)
+    steps = keys["linear"]["epochs"] * ramp.steps_per_epoch(bench, config["batch_size"])
+    watch = max(1, steps // keys["linear"]["points"])
+    line = up(low=rules.top / steps, high=rules.top, steps=steps, linear=True, watch=watch)
+    base_lr, max_lr = bounds(line.rate_S, line.score_KS)
+    rates = rules.rates(keys["low"], keys["parallel"]["members"])
+    beside = ramp.side_by_side(trial, bench, seed, rates, keys["parallel"]["epochs"])
+
+    found = asdict(rules) | {"parallel_lr": best(beside.rate_S, beside.loss_KS[0])}
+    suggested = {"suggested_lr": found[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **found}
+    calm = replace(rise, loss_KS=smooth(rise.loss_KS.mean(0))[None])
+    curves = {"curve": calm.points(), "linear": line.points(), "parallel": beside.points()}
+    out = Path(config["outputs"]) / "lr_range" / name
+    header = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"], "rule": keys["rule"]}
+    write_json(out / "lr_range.json", {**header, **suggested, **curves})
+    lr_range_png({**suggested, **curves}, out / "lr_range.png")
+    print(f"{name}: suggested rate {suggested['suggested_lr']:.2g}, cycles between {base_lr:.2g} and {max_lr:.2g}")
 
 
 if __name__ == "__main__":

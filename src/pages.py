@@ -17,7 +17,7 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src import comparison, pareto, plots
+from src import comparison, pareto, plots, range_plots
 from src.results import Ensemble, Report, Sweep
 
 TOP = 20
@@ -87,7 +87,7 @@ def sweep_figures(sweep: Sweep) -> dict[str, go.Figure]:
     if order := [*shares, *(name for trial in plots.trials(sweep.compared, "COMPLETE") for name in trial.params)]:
         found["parallel"] = plots.parallel_coordinates(sweep.compared, order)
     if sweep.lr_range.get("curve"):
-        found["lr_range"] = plots.lr_range(sweep.lr_range["curve"], sweep.lr_range)
+        found["lr_range"] = range_plots.lr_range(sweep.lr_range)
     return found
 
 

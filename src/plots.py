@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +42,6 @@ LAYOUT = {
     "xaxis": AXIS,
     "yaxis": AXIS,
 }
-MARKS = {
-    "base_lr": ("lowest useful rate", MUTED, "dot"),
-    "suggested_lr": ("suggested", ACCENT, "solid"),
-    "max_lr": ("highest useful rate", SECOND, "dash"),
-    "diverged_at": ("diverged", FAILED, "dot"),
-}  # key of lr_range.json: (words, colour, dash)
 MAX_POINTS, MAX_ROWS, MAX_CLASSES, MAX_AXES, MIN_TRIALS = 10_000, 2_000, 30, 10, 10
 
 
@@ -306,54 +299,6 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     step = next(size * unit for size in (1, 2, 5, 10) if (high - low) / (size * unit) <= 6)
     step = max(1.0, step) if isinstance(low, int) and isinstance(high, int) else step
     return [_rounded(n * step) or 0.0 for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-Curve = Sequence[Mapping[str, float | None]]
-
-
-def lr_range(curve: Curve, marks: Mapping[str, float | None]) -> go.Figure:
-    """Loss over learning rate with the rates that the range test found; `curve` and `marks` as in lr_range.json."""
-    rates, loss, shown = _range_test(curve)
-    tip = "rate %{x:.3g}: %{y:.4g}<extra></extra>"
-    traces = [line(rates, loss, INK, name="loss", hovertemplate=tip)]
-    if accuracy := {point["lr"]: point["accuracy"] for point in curve if point.get("accuracy") is not None}:
-        traces.append(line(accuracy, accuracy.values(), PRUNED, name="accuracy", yaxis="y2", hovertemplate=tip))
-    for key, (words, colour, dash) in MARKS.items():
-        if (rate := marks.get(key)) is not None and shown:
-            name = f"{words} {short(float(rate))}"
-            traces.append(line([rate, rate], shown, colour, line_dash=dash, name=name, hoverinfo="name"))
-    xaxis = {"title": "learning rate", "type": "log", "exponentformat": "power", "dtick": 1}
-    right = {"title": "accuracy", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
-    return figure(320, *traces, xaxis=xaxis, yaxis={"title": "loss", "range": shown}, yaxis2=right)
-
-
-def lr_range_png(curve: Curve, marks: Mapping[str, float | None], path: Path) -> None:
-    """The loss of the same picture as a PNG: the same bytes for the same numbers."""
-    from matplotlib.figure import Figure
-
-    rates, loss, shown = _range_test(curve)
-    picture = Figure(figsize=(7, 4), dpi=150, layout="constrained")
-    ends = (min(rates), max(rates)) if len(rates) > 1 else None
-    axes = picture.add_subplot(xlabel="learning rate", ylabel="loss", xscale="log", xlim=ends, ylim=shown)
-    axes.plot(rates, loss, color=INK, linewidth=1.8)
-    for key, (words, colour, dash) in MARKS.items():
-        if (rate := marks.get(key)) is not None:
-            style = {"solid": "-", "dash": "--", "dot": ":"}[dash]
-            axes.axvline(rate, color=colour, linestyle=style, label=f"{words} {short(float(rate))}")
-    axes.grid(color=GRID)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False)
-    picture.savefig(path, metadata={"Software": None})
-
-
-def _range_test(curve: Curve) -> tuple[list[Any], list[Any], tuple[float, float] | None]:
-    """Rates, losses, and a range of losses that the divergence at the end does not squash."""
-    rates, loss = [point["lr"] for point in curve], [point.get("loss") for point in curve]
-    finite = [value for value in loss if value is not None and math.isfinite(value)]
-    if not finite:
-        return rates, loss, None
-    span = max(finite[0] - min(finite), 0.05 * abs(finite[0]), 1e-9)
-    return rates, loss, (min(finite) - 0.1 * span, finite[0] + 0.6 * span)
 
 
 def confusion(actual: NDArray[np.int64], predicted: NDArray[np.int64], class_names: Sequence[str]) -> go.Figure:

@@ -1,6 +1,7 @@
-"""What a learning-rate range test says: rules on the curve of loss over rate."""
+"""What a learning-rate range test says: rules on curves over the rate."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,18 +9,38 @@ from numpy.typing import NDArray
 SMOOTHING = 0.9
 DIVERGED = 4.0  # times the best loss, as fastai stops
 FADE = 0.75  # weight of a neighbour beside that of the step itself, and so on outwards, in the trend
+SCORE_FADE = 0.5  # the same of scores, which are means over rows already
 OVERFLOW = 1e30  # a loss that is as good as infinite
 CLIMB = 8  # steps from the divergence on, in which the loss is about that of its steepest direction
+PART = 0.1  # of its whole rise: by so much a score has begun to rise, or has fallen
+NOISE = 3.0  # times the usual step of a score up or down, below which it has not fallen
+SPAN = 1000.0  # from the lowest to the highest rate that trains side by side
+BEYOND = 4.0  # times the rate of the lowest loss: so far the other forms look
+
+Rule = Literal["valley", "steepest", "parallel"]
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Rates read off the curve; `diverged_at` is None where it never did."""
+    """Rates read off the exponential ramp; `diverged_at` is None where it never did.
 
-    suggested_lr: float
-    base_lr: float
-    max_lr: float
+    `valley_lr`: at two thirds of the longest fall of the loss. `steepest_lr`: where it falls fastest over log(rate).
+    `lowest_lr`: where it is lowest, beyond which nothing is gained.
+    """
+
+    valley_lr: float
+    steepest_lr: float
+    lowest_lr: float
     diverged_at: float | None
+
+    @property
+    def top(self) -> float:
+        """The highest rate that the other forms need to try."""
+        return min(BEYOND * self.lowest_lr, self.diverged_at or np.inf)
+
+    def rates(self, low: float, members: int) -> list[float]:
+        """So many rates to train side by side, up to the highest, evenly over their logarithm."""
+        return [float(rate) for rate in np.geomspace(max(low, self.top / SPAN), self.top, members)]
 
 
 def smooth(loss_S: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -31,23 +52,68 @@ def smooth(loss_S: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(out)
 
 
+def over(loss_KS: NDArray[np.float64]) -> bool:
+    """Whether the loss of every seed has diverged, and has been seen to climb for long enough."""
+    return all(len(loss_S) - _end(smooth(_finite(loss_S))) > CLIMB for loss_S in loss_KS)
+
+
 def read(rate_S: NDArray[np.float64], loss_KS: NDArray[np.float64]) -> Suggestion:
-    """The suggestion of each seed's curve, and of those the median."""
-    found = [_read(rate_S, np.where(np.isfinite(loss_S), loss_S, np.inf)) for loss_S in loss_KS]
+    """What each seed's curve of an exponential ramp suggests, and of those the median."""
+    found = [_read(rate_S, _finite(loss_S)) for loss_S in loss_KS]
     limits = [f.diverged_at for f in found if f.diverged_at is not None]
     limit = float(np.median(limits)) if len(limits) * 2 > len(found) else None
-    medians = [float(np.median([getattr(f, key) for f in found])) for key in ("suggested_lr", "base_lr", "max_lr")]
-    suggested, base, most = (m if limit is None else min(m, limit) for m in medians)
-    return Suggestion(suggested, base, most, limit)
+    medians = [float(np.median([getattr(f, key) for f in found])) for key in ("valley_lr", "steepest_lr", "lowest_lr")]
+    valley, steepest, lowest = (m if limit is None else min(m, limit) for m in medians)
+    return Suggestion(valley, steepest, lowest, limit)
+
+
+def bounds(rate_S: NDArray[np.float64], score_KS: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the score of a linear ramp begins to rise, and where that slows, turns ragged or falls: medians of the seeds.
+
+    Smith 2015 §3.3. Where it was not looked at the score is not a number.
+    """
+    seen_S = ~np.isnan(score_KS).all(0)
+    rate_S, score_KS = rate_S[seen_S], score_KS[:, seen_S]
+    base, most = np.median([_bounds(rate_S, score_S) for score_S in score_KS], axis=0).tolist()
+    return base, max(base, most)
+
+
+def _bounds(rate_S: NDArray[np.float64], score_S: NDArray[np.float64]) -> tuple[float, float]:
+    score_S = np.maximum(np.where(np.isfinite(score_S), score_S, -np.inf), score_S[0] - 1)
+    trend_S = trend(score_S, SCORE_FADE)
+    rise = trend_S.max() - score_S[0]
+    begun, half, slow = (int(np.argmax(trend_S >= score_S[0] + part * rise)) for part in (PART, 0.5, 1 - PART))
+    least = max(PART * rise, NOISE * float(np.median(np.abs(np.diff(score_S)))))
+    fallen = np.flatnonzero(score_S[half:] < np.maximum.accumulate(score_S[half:]) - least)
+    return rate_S[begun], rate_S[min(slow, half + fallen[0] - 1) if len(fallen) else slow]
+
+
+def best(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> float:
+    """The rate of the lowest loss of members that trained side by side."""
+    return float(rate_S[np.argmin(_finite(loss_S))])
+
+
+def _finite(loss_S: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(loss_S), loss_S, np.inf)
+
+
+def _end(smooth_S: NDArray[np.float64]) -> int:
+    """The step at which the smoothed loss has diverged; the number of steps where it never did."""
+    past = ~(smooth_S <= DIVERGED * np.minimum.accumulate(smooth_S))
+    return int(np.argmax(np.append(past, True)))
 
 
 def _read(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> Suggestion:
     smooth_S = smooth(loss_S)
-    over = np.flatnonzero(~(smooth_S <= DIVERGED * np.minimum.accumulate(smooth_S)))
-    lowest = int(np.argmin(smooth_S[: max(over[0], 1) if len(over) else None]))
+    lowest = int(np.argmin(smooth_S[: max(_end(smooth_S), 1)]))
     start, stop = _valley(smooth_S[: lowest + 1])
-    suggested = rate_S[start + (stop - start) * 2 // 3]
-    return Suggestion(suggested, rate_S[start], rate_S[lowest], diverged_at(rate_S, loss_S))
+    fall_S = np.gradient(trend(smooth_S[: lowest + 1])) if lowest else np.zeros(1)
+    return Suggestion(
+        rate_S[start + (stop - start) * 2 // 3],
+        rate_S[int(np.argmin(fall_S))],
+        rate_S[lowest],
+        diverged_at(rate_S, loss_S),
+    )
 
 
 def diverged_at(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> float | None:
@@ -72,10 +138,10 @@ def diverged_at(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> flo
     return float(np.clip(limit, rate_S[lowest], rate_S[end]))
 
 
-def trend(x_S: NDArray[np.float64]) -> NDArray[np.float64]:
+def trend(x_S: NDArray[np.float64], fade: float = FADE) -> NDArray[np.float64]:
     """Mean of each step and its neighbours on both sides, so that it does not lag; weights fall geometrically."""
     distance = np.abs(np.subtract.outer(np.arange(len(x_S)), np.arange(len(x_S))))
-    weight = FADE**distance
+    weight = fade**distance
     return np.asarray(weight @ x_S / weight.sum(1), dtype=np.float64)
 
 

@@ -158,18 +158,29 @@ class Space:
 
         return Space(narrowed(self.root))
 
-    def believing(self, key: str, prior: Callable[[Leaf, Dimension], Prior | None]) -> "Space":
-        """The space with a prior for the dimensions of `key` that have none of their own."""
+    def changed(self, change: Callable[[Leaf], Leaf]) -> "Space":
+        """The space with every leaf changed."""
 
         def changed(node: Choice | Leaf) -> Choice | Leaf:
-            if isinstance(node, Choice):
-                return replace(node, options={option: changed(child) for option, child in node.options.items()})
-            found = {n: d for n, d in node.dimensions.items() if d.key == key and not d.prior}
-            return replace(
-                node, dimensions={**node.dimensions, **{n: replace(d, prior=prior(node, d)) for n, d in found.items()}}
-            )
+            if isinstance(node, Leaf):
+                return change(node)
+            return replace(node, options={option: changed(child) for option, child in node.options.items()})
 
         return Space(changed(self.root))
+
+    def distinct(self) -> "Space":
+        """Two branches may share a parameter's name only where they mean the same: else the branch goes before the name."""
+        seen: dict[str, set[str]] = {}
+        for _, leaf in self.leaves():
+            for name, dimension in leaf.dimensions.items():
+                seen.setdefault(name, set()).add(repr((dimension.distribution, dimension.prior)))
+
+        def renamed(node: Choice | Leaf, path: str) -> Choice | Leaf:
+            if isinstance(node, Choice):
+                return Choice(node.name, node.group, {o: renamed(c, f"{path}{o}/") for o, c in node.options.items()})
+            return Leaf(node.config, {path * (len(seen[n]) > 1) + n: d for n, d in node.dimensions.items()})
+
+        return Space(renamed(self.root, ""))
 
     def describe(self) -> str:
         """The space as text: equal exactly when the space is."""

@@ -102,11 +102,12 @@ def _with_what_is_known(config: Config, root: Path, meta: dict[str, Any], aims: 
     from dataclasses import replace
 
     from src.loop import known_measures
-    from src.warm_start import Earlier, earlier, range_tested
+    from src.rate_prior import range_tested
+    from src.warm_start import Earlier, earlier
 
     if config["search"]["prior"] == "lr_range":
         path = Path(config["outputs"]) / "lr_range" / config["model"]["name"] / "lr_range.json"
-        config = replace(config, space=range_tested(config.space, path))
+        config = replace(config, space=range_tested(config.space, path, meta["sha256"]))
     if config["warm_start"] is None:
         return config, Earlier((), ())
     name = config["warm_start"]

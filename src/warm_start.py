@@ -1,6 +1,5 @@
-"""What earlier work brings into a sweep: the range test its rate, another study its best points and its results."""
+"""What another study brings into a sweep: its best points and its results."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from typing import Any
 
 from src.errors import UserError, known
 from src.history import Direction, Trial
-from src.space import SPREAD, Dimension, Leaf, Prior, Space
+from src.space import Space
 from src.stage import alone
 from src.study import Shelf, Study
 
@@ -43,27 +42,6 @@ def earlier(root: Path, url: str | None, name: str, space: Space, metric: str, d
     first = [point for trial in best if (point := _fitting(trial.params, space))]
     same = [t for t in study.history.of("complete", "pruned", "fail") if _same(t.params, space)]
     return Earlier(_distinct(first)[:FIRST], [replace(t, number=-1 - k) for k, t in enumerate(same)])
-
-
-def range_tested(space: Space, path: Path) -> Space:
-    """The space with the rate that `lr_range.json` suggests as its prior, for the optimizer that was tested.
-
-    Raises:
-        UserError: the range test has not run.
-    """
-    if not path.exists():
-        raise UserError(
-            f"search.prior: {path} is not there; run python -m src.lr_range with the same model and optimizer first"
-        )
-    found = json.loads(path.read_text())
-
-    def prior(leaf: Leaf, dimension: Dimension) -> Prior | None:
-        if leaf.config["optimizer"]["name"] != found["optimizer"]:
-            return None
-        low, high = dimension.ends[0], dimension.ends[-1]
-        return Prior(min(max(found["suggested_lr"], low), high), SPREAD)
-
-    return space.believing("optimizer.lr", prior)
 
 
 def _fitting(params: Mapping[str, Any], space: Space) -> dict[str, Any]:

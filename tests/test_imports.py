@@ -29,7 +29,9 @@ MAY_USE: dict[str, set[str]] = {
     "optim": set(),
     "pareto": {"plots"},
     "plots": set(),
+    "range_plots": {"plots"},
     "range_test": set(),
+    "rate_prior": {"space"},
     "raw": {"tables"},
     "space": set(),
     "tables": set(),
@@ -56,7 +58,7 @@ MAY_USE: dict[str, set[str]] = {
     "records": {"history", "population", "serving", "space", "study", "tracking"},
     "comparison": {"plots"},
     "results": {"plots"},
-    "pages": {"comparison", "pareto", "plots", "results"},
+    "pages": {"comparison", "pareto", "plots", "range_plots", "results"},
     "warm_start": {"history", "space", "stage", "study"},
     "stage": {"compose", "config", "models"},
 }

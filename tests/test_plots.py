@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 from sklearn.metrics import confusion_matrix
+from test_range_plots import FOUND as RANGE_TEST
 
-from src import plots
+from src import plots, range_plots
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 RATE, NOISE, WIDTH = FloatDistribution(1e-5, 1.0, log=True), FloatDistribution(-1.0, 1.0), IntDistribution(16, 256)
-CURVE = [
-    {"lr": 10 ** (-6 + n / 10), "loss": 2 - n / 50 if n < 55 else 9.0 * (n - 54), "accuracy": None} for n in range(70)
-]
-MARKED: dict[str, float | None] = {"suggested_lr": 1e-2, "base_lr": 1e-4, "max_lr": 0.1, "diverged_at": None}
 
 
 def make_study(direction: str = "maximize", n: int = 60) -> optuna.Study:
@@ -200,32 +196,6 @@ def test_residuals_count_every_row() -> None:
     assert list(line.x) == pytest.approx(list(line.y), rel=1e-4)
 
 
-def test_range_test_marks_what_was_found() -> None:
-    figure = plots.lr_range(CURVE, MARKED)
-    assert {trace.name: trace.x[0] for trace in figure.data[1:]} == {
-        "lowest useful rate 0.0001": 1e-4, "suggested 0.01": 1e-2, "highest useful rate 0.1": 0.1,
-    }  # fmt: skip
-    low, high = figure.layout.yaxis.range
-    assert low < min(point["loss"] for point in CURVE if point["loss"] is not None)
-    assert 2 < high < 9  # the start is in sight, the divergence is not
-
-
-@pytest.mark.parametrize("loss", [None, math.nan, 1.0])
-def test_range_test_survives_any_loss(loss: float | None, tmp_path: Path) -> None:
-    curve = [{"lr": 10.0**-n, "loss": loss, "accuracy": 0.5} for n in range(5)]
-    assert plots.lr_range(curve, {}).data
-    plots.lr_range_png(curve, MARKED, tmp_path / "a.png")
-
-
-def test_png_has_the_same_bytes_and_no_metadata(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        plots.lr_range_png(CURVE, MARKED, tmp_path / name)
-    data = (tmp_path / "a.png").read_bytes()
-    assert data == (tmp_path / "b.png").read_bytes()
-    assert data.startswith(b"\x89PNG")
-    assert not re.search(rb"tEXt|iTXt|tIME", data)
-
-
 def test_figures_use_only_colours_that_a_page_can_turn_dark() -> None:
     study = make_study()
     shares = plots.importances(study) or {}
@@ -233,7 +203,7 @@ def test_figures_use_only_colours_that_a_page_can_turn_dark() -> None:
     figures: list[go.Figure] = [
         plots.history(study), plots.learning_curves(study), plots.losses([1, 2], [2.0, 1.0], [2.0, math.nan]),
         plots.importance(shares), *(plots.effect(study, name) for name in shares),
-        plots.parallel_coordinates(study, shares), plots.lr_range(CURVE, MARKED),
+        plots.parallel_coordinates(study, shares), range_plots.lr_range(RANGE_TEST),
         plots.confusion(numbers, numbers, [str(n) for n in numbers]),
         plots.predicted_over_true(numbers * 1.0, numbers * 1.1), plots.residuals(numbers * 1.0, numbers * 1.1),
     ]  # fmt: skip

@@ -1,8 +1,4 @@
-"""What an earlier study brings: its best points first, its results where the space is the same; and the range test."""
-
-import json
-from pathlib import Path
-from typing import Any
+"""What an earlier study brings: its best points first, its results where the space is the same."""
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -13,7 +9,7 @@ from src.errors import UserError
 from src.search import Spec
 from src.search.tpe import tpe
 from src.space import Dimension, Leaf, Space
-from src.warm_start import Earlier, earlier, range_tested
+from src.warm_start import Earlier, earlier
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +70,3 @@ def test_what_cannot_be_brought_is_refused(before: Stored) -> None:
         brought(before, conditional(), "val/accuracy")
     with pytest.raises(UserError, match=r"^warm_start: 'digits' is none of digits-mlp-"):
         earlier(before.study.folder.parent.parent, None, "digits", conditional(), "loss", "minimize")
-
-
-def test_the_range_test_is_a_prior_for_the_optimizer_that_was_tested(tmp_path: Path) -> None:
-    def leaf(name: str) -> Leaf:
-        lr = Dimension("optimizer.lr", FloatDistribution(1e-4, 1e-1, log=True))
-        return Leaf({"optimizer": {"name": name, "lr": 0.1}}, {f"{name}/optimizer.lr": lr})
-
-    def priors(suggested: float) -> dict[str, Any]:
-        (tmp_path / "lr_range.json").write_text(json.dumps({"optimizer": "adamw", "suggested_lr": suggested}))
-        from src.space import Choice
-
-        space = Space(Choice("optimizer", "optimizer", {name: leaf(name) for name in ("sgd", "adamw")}))
-        leaves = range_tested(space, tmp_path / "lr_range.json").leaves()
-        return {name: d.prior for _, found in leaves for name, d in found.dimensions.items()}
-
-    assert priors(0.01)["sgd/optimizer.lr"] is None
-    assert priors(0.01)["adamw/optimizer.lr"].center == 0.01
-    assert priors(5.0)["adamw/optimizer.lr"].center == 0.1
-    with pytest.raises(UserError, match=r"^search\.prior: .*run python -m src\.lr_range"):
-        range_tested(flat(), tmp_path / "none.json")

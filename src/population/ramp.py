@@ -1,48 +1,134 @@
-"""The exponential ramp of a learning-rate range test, for several seeds as one population."""
+"""The three forms of a learning-rate range test, each one population.
 
-from collections.abc import Mapping
+The exponential and the linear ramp train several seeds while the rate rises; side by side each member has its own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from src.components import make
 from src.optim import rate_scale
+from src.optim.schedules import Schedule
+from src.optim.schedules.constant import Constant
 from src.optim.schedules.ramp import Ramp
 from src.population.member import Member, derived_seed
-from src.population.population import Population
-from src.population.worker import Bench, rows
+from src.population.population import Population, Rows, batch_starts
+from src.population.worker import Bench, fusable, rows
 
-WATCHED = 512  # validation rows on which accuracy is read after every step
+WATCHED = 512  # validation rows that are looked at on the way
+
+Curve = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ramped:
+    """Rates [S] of `optimizer.lr`, training losses before each step [K, S], and what the watched rows say after it [K, S].
+
+    `score`: `accuracy`, or `r2` for regression, the share of the variance that is explained; NaN where none was looked at.
+    """
+
+    rate_S: Curve
+    loss_KS: Curve
+    score_KS: Curve
+    score: str
+
+    def points(self) -> list[dict[str, float | None]]:
+        """Means over the members, a point a step; what was not looked at is null."""
+        means = zip(self.rate_S.tolist(), self.loss_KS.mean(0).tolist(), self.score_KS.mean(0).tolist(), strict=True)
+        return [{"lr": rate, "loss": loss, "accuracy": None, self.score: score} for rate, loss, score in means]
 
 
 def ramp(
-    config: Mapping[str, Any], bench: Bench, seed: int, seeds: int, low: float, high: float, steps: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
-    """Raise `optimizer.lr` from `low` to `high`: rates [S], training losses [K, S], accuracies [K, S] (None: regression).
+    config: Mapping[str, Any],
+    bench: Bench,
+    seed: int,
+    *,
+    seeds: int,
+    low: float,
+    high: float,
+    steps: int,
+    linear: bool = False,
+    watch: int = 1,
+    over: Callable[[Curve], bool] = lambda loss_KS: False,
+) -> Ramped:
+    """Raise `optimizer.lr` from `low` to `high` in `steps`, looking at the watched rows after every `watch` of them.
 
-    The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp.
+    The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp. It ends early once
+    `over(losses [K, S])`.
     """
-    data = rows(bench)
     config = {**config, "optimizer": {**config["optimizer"], "lr": low}, "epochs": 1}
-    members = [Member(config, derived_seed(seed, 4, k)) for k in range(seeds)]
-    population = Population(
-        members,
-        data,
-        lambda c: make("optimizer", c["optimizer"], bench.trusted),
-        lambda c: Ramp(high / low),
+    population = _population(
+        [(config, derived_seed(seed, 4, k)) for k in range(seeds)], bench, Ramp(high / low, linear)
     )
-    batch = config["batch_size"]
+    batch, data = config["batch_size"], population.data
     passes = -(-steps * batch // len(data.x_train))
     order_KN = torch.cat([population.next_order(epoch) for epoch in range(passes)], 1)
-    losses, hits = [], []
+    losses: list[list[float]] = []
+    scores: list[list[float]] = []
     columns = population.next_steps(steps)
     for s, column in enumerate(columns):
         population.train_mode()
         losses.append(population.step(order_KN[:, s * batch : (s + 1) * batch], column).tolist())
-        if data.classification:
-            right = population.predict(data.x_val[:WATCHED]).argmax(2) == data.y_val[:WATCHED]
-            hits.append(right.double().mean(1).tolist())
-    rates = np.array([float(column["lr"][0]) for column in columns]) / rate_scale(config)
-    return rates, np.array(losses).T, np.array(hits).T if hits else None
+        looked = (s + 1) % watch == 0
+        scores.append(_scores(population).tolist() if looked else [np.nan] * seeds)
+        if looked and over(np.array(losses).T):
+            break
+    rates = [float(column["lr"][0]) / rate_scale(config) for column in columns[: len(losses)]]
+    return Ramped(np.array(rates), np.array(losses).T, np.array(scores).T, _score(data))
+
+
+def side_by_side(config: Mapping[str, Any], bench: Bench, seed: int, rates: Sequence[float], epochs: int) -> Ramped:
+    """Train a member at each rate for so many epochs: the same weights, rows and order, of which the rate makes another end.
+
+    The losses [1, S] are those of the validation rows.
+    """
+    settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
+    population = _population([(own, derived_seed(seed, 4)) for own in settings], bench, Constant())
+    for _ in range(epochs):
+        points = population.epoch()
+    loss_S = np.array([point["val/loss"] for point in points])
+    if population.data.classification:
+        score_S = np.array([point["val/accuracy"] for point in points])
+    else:
+        score_S = 1 - loss_S / float(_variance(population.data.y_val))
+    return Ramped(np.array(rates), loss_S[None], score_S[None], _score(population.data))
+
+
+def steps_per_epoch(bench: Bench, batch_size: int) -> int:
+    """Steps of one pass over the training rows."""
+    return len(batch_starts(len(rows(bench).x_train), batch_size))
+
+
+def _population(members: Sequence[tuple[Mapping[str, Any], int]], bench: Bench, schedule: Schedule) -> Population:
+    together = [Member(config, seed) for config, seed in members]
+    return Population(
+        together,
+        rows(bench),
+        lambda config: make("optimizer", config["optimizer"], bench.trusted),
+        lambda config: schedule,
+        fused=len(together) > 1 and not fusable(together[0], bench),
+    )
+
+
+def _score(data: Rows) -> str:
+    return "accuracy" if data.classification else "r2"
+
+
+def _scores(population: Population) -> Tensor:
+    """What the watched rows say of each member [K]."""
+    data: Rows = population.data
+    x, y = data.x_val[:WATCHED], data.y_val[:WATCHED]
+    output_KNC = population.predict(x)
+    if data.classification:
+        return (output_KNC.argmax(2) == y).double().mean(1)
+    return 1 - (output_KNC.squeeze(2) - y).double().square().mean(1) / _variance(y)
+
+
+def _variance(y: Tensor) -> Tensor:
+    return y.double().var(correction=0).clamp_min(1e-12)

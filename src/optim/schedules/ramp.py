@@ -9,9 +9,11 @@ from src.optim.schedules import Position, Steps
 
 @dataclass(frozen=True)
 class Ramp:
-    """From the member's rate to `times` as much, exponentially: the learning-rate range test (Smith 2015, fastai)."""
+    """From the member's rate to `times` as much: exponentially (fastai), or linearly (Smith 2015)."""
 
     times: float = 1e8
+    linear: bool = False
 
     def factor(self, at: Position) -> Steps:
-        return np.asarray(self.times ** (at.step / max(at.total - 1, 1)), dtype=np.float64)
+        share = at.step / max(at.total - 1, 1)
+        return np.asarray(1 + (self.times - 1) * share if self.linear else self.times**share, dtype=np.float64)
