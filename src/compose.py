@@ -25,11 +25,13 @@ CONF = Path(__file__).parent.parent / "conf"
 
 def register_resolvers(about: str = "") -> None:
     """`${params:key}` in `conf/` is what `params.yaml` chooses, `${about:}` what the running verb does."""
-    here, shipped = Path("params.yaml"), CONF.parent / "params.yaml"
-    OmegaConf.register_new_resolver(
-        "params", lambda key: OmegaConf.load(here if here.exists() else shipped)[key], replace=True
-    )
+    OmegaConf.register_new_resolver("params", lambda key: _params()[key], replace=True)
     OmegaConf.register_new_resolver("about", lambda: about, replace=True)
+
+
+def _params() -> Any:
+    here, shipped = Path("params.yaml"), CONF.parent / "params.yaml"
+    return OmegaConf.load(here if here.exists() else shipped)
 
 
 # --- the command line --------------------------------------------------------------------------------------------------
@@ -78,6 +80,26 @@ def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
     return groups, values
 
 
+def listed(group: str, groups: Sequence[str]) -> list[str]:
+    """The options of a group that a stage shall use one after another, those of the command line or of params.yaml.
+
+    None: whatever is the default.
+
+    Raises:
+        UserError: none is named, or one twice.
+    """
+    given = [word for word in groups if word.lstrip("+").partition("=")[0] == group]
+    chosen = OmegaConf.from_dotlist([given[-1].lstrip("+")]) if given else _params()
+    if group not in chosen:
+        return []
+    found = OmegaConf.to_object(chosen[group]) if OmegaConf.is_config(chosen[group]) else chosen[group]
+    names = found if isinstance(found, list) else [found]
+    wrong = [name for name in names if not isinstance(name, str) or names.count(name) > 1]
+    if wrong or not names:
+        raise UserError(f"{group}: name one or a list of {', '.join(options_of(group))}, each once, not {found!r}")
+    return [str(name) for name in names]
+
+
 def fixed_keys(values: Sequence[Override]) -> set[str]:
     """The keys that are set, those inside of a mapping too."""
     found: set[str] = set()
@@ -99,9 +121,9 @@ def keys(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
 
 def sentence(error: Exception) -> str:
     """What Hydra or OmegaConf says, as one sentence that names the key."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException) and is_group(str(error.missing_cfg_file).partition("/")[0]):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        names = sorted(error.options)
+        names = sorted(error.options or options_of(group))
         return f"{group}: {name!r} is none of {', '.join(names)}{nearest(name, names)}"
     text = " ".join(re.sub("Error parsing override '.*'|See https.*", "", str(error)).split()).replace("'++", "'")
     if isinstance(error, OverrideParseException):

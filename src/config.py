@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal, Self, get_type_hints
 
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from src.components import OF_EVERY, ROOMS, arguments, component, make
-from src.compose import composed, fixed_keys, keys, options_of, parse, register_resolvers, sentence
+from src.compose import composed, fixed_keys, keys, listed, options_of, parse, register_resolvers, sentence
 from src.errors import UserError, known, nearest
 from src.space import Choice, Leaf, Space, dimensions, with_value
 
@@ -146,7 +146,17 @@ class OfEveryOptimizer(Section):
     base_batch: Count
 
 
-SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer}
+class OfEveryCombiner(Section):
+    """The keys of `combiner` that every way to join has."""
+
+    temperature: bool | Literal["both"]
+
+
+SHARED: dict[str, type[Section]] = {
+    "search": OfEverySearch,
+    "optimizer": OfEveryOptimizer,
+    "combiner": OfEveryCombiner,
+}
 
 
 class Root(Section):
@@ -188,10 +198,11 @@ class Root(Section):
 
 @dataclass(frozen=True)
 class Config:
-    """A checked config: `root` as plain values, and the space of trial configs."""
+    """A checked config: `root` as plain values, the space of trial configs, and the sections of groups that list several."""
 
     root: dict[str, Any]
     space: Space
+    several: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         return self.root[key]
@@ -209,26 +220,37 @@ class Config:
 # --- loading -----------------------------------------------------------------------------------------------------------
 
 
-def load(overrides: Sequence[str], components: bool = True) -> Config:
+def load(overrides: Sequence[str], components: bool = True, several: Sequence[str] = ()) -> Config:
     """Compose and check the config for the overrides of a command line; `components`: theirs too, which imports them.
 
-    A plain value fixes its key, which leaves the space.
+    A plain value fixes its key, which leaves the space. `several` are groups of which the command line or params.yaml may
+    list more than one option: their sections stand in `Config.several`, the first in the root.
 
     Raises:
         UserError: naming the key that is wrong and what would be right.
     """
     register_resolvers()
     try:
-        return _load(overrides, components)
+        return _load(overrides, components, several)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(sentence(error)) from error
 
 
-def _load(overrides: Sequence[str], components: bool) -> Config:
+def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) -> Config:
     groups, values = parse(overrides)
     met: set[str] = set()
     compose = partial(composed, values=values, met=met)
-    base = compose(groups)
+    lists = {group: listed(group, groups) for group in several}
+    groups = [word for word in groups if word.lstrip("+").partition("=")[0] not in lists]
+    firsts = {group: names[0] for group, names in lists.items() if names}
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for group, names in lists.items():
+        chosen = [firsts | {group: name} for name in names] or [firsts]
+        configs = [compose([*groups, *(f"{g}={o}" for g, o in each.items())]) for each in chosen]
+        for config in configs:
+            check(config, components, [group])
+        sections[group] = [config[group] for config in configs]
+    base = compose(groups := [*groups, *(f"{group}={name}" for group, name in firsts.items())])
     fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
     base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
     check(base, components)
@@ -252,7 +274,7 @@ def _load(overrides: Sequence[str], components: bool) -> Config:
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         raise UserError(f"{missing[0]}: no such key{nearest(missing[0], keys(base))}")
-    return Config(base, space.distinct())
+    return Config(base, space.distinct(), sections)
 
 
 def _options(group: str, options: Any) -> list[str]:

@@ -22,21 +22,6 @@ class Sum(nn.Module):
         return (self.coefficients[:, None, None] * raw_LNC).sum(0)
 
 
-class WeightedMean(nn.Module):
-    """The members' predictions [M, N, C] or [M, N], at their weights."""
-
-    weights: Tensor
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        super().__init__()
-        given = torch.tensor(weights, dtype=torch.float64)
-        self.register_buffer("weights", given / given.sum())
-
-    def forward(self, p_MNC: Tensor) -> Tensor:
-        joined: Tensor = torch.tensordot(self.weights, p_MNC, 1)
-        return joined
-
-
 class Product(nn.Module):
     """Prepared rows x [N, ...] in; probabilities [N, C], or values [N] in the target's unit, out.
 

@@ -1,8 +1,8 @@
 """A trained model, or an ensemble of several, as a folder that MLflow loads and serves: raw rows in, predictions out.
 
 The bundle folder holds `meta.json` (what the data are), `preprocessing.skops` (raw rows → x), `bundle.json` (each member's
-config, weight, and file, or files and coefficients), `member-<i>[-<part>].safetensors`, and `MLmodel`, by which
-`mlflow.pyfunc.load_model` finds this module.
+config and file, or files and coefficients), `member-<i>[-<part>].safetensors`, `joint.safetensors` (how they are joined),
+and `MLmodel`, by which `mlflow.pyfunc.load_model` finds this module.
 """
 
 import json
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from src.combiners.joint import Joint, Weighted, read, write
 from src.data import transform
 from src.errors import UserError
 from src.files import atomic_folder, write_json, write_text
 from src.fused import Fused
 from src.models import build
-from src.product import Product, Sum, WeightedMean
+from src.product import Product, Sum
 
-_FORMAT = 2  # of bundle.json; the first had no boosted members, and named no format
+_FORMAT = 3  # of bundle.json; the first named no format and had no boosted members, the second no joint
 _ROWS = 4096  # predicted at a time
 
 _MLMODEL = """\
@@ -36,16 +37,23 @@ flavors:
 """
 
 
-def write_bundle(folder: Path, meta: Mapping[str, Any], members: Sequence[Mapping[str, Any]], prepared: Path) -> None:
-    """Put members into `folder`: each has a `config`, its `weight`, and its `weights`: a safetensors file or a state dict.
+def write_bundle(
+    folder: Path,
+    meta: Mapping[str, Any],
+    members: Sequence[Mapping[str, Any]],
+    prepared: Path,
+    joint: Joint | None = None,
+) -> None:
+    """Put members into `folder`: each has a `config` and its `weights`: a safetensors file or a state dict.
 
     A boosted member has, in place of `weights`, `parts`: nets with `weights` and a `coefficient`, whose raw outputs are
-    summed. The same members give the same bytes. The weight is a member's share of the mean; they need not sum to one.
+    summed. The same members give the same bytes. They are joined by `joint`, or else by their mean, of which each has its
+    `weight` (1) as its share; these need not sum to one.
     """
     with atomic_folder(folder) as new:
         entries = []
         for number, member in enumerate(members):
-            entry = {"config": member["config"], "weight": float(member["weight"])}
+            entry = {"config": member["config"]}
             if "parts" in member:
                 entry["parts"] = []
                 for place, part in enumerate(member["parts"]):
@@ -56,6 +64,8 @@ def write_bundle(folder: Path, meta: Mapping[str, Any], members: Sequence[Mappin
                 entry["file"] = f"member-{number}.safetensors"
                 _write_weights(member["weights"], new / entry["file"])
             entries.append(entry)
+        weights = np.array([member.get("weight", 1.0) for member in members])
+        write(joint or Weighted(weights / weights.sum()), new / "joint.safetensors")
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta)
         write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
@@ -84,7 +94,7 @@ def load_members(path: str | Path) -> list[nn.Module]:
 def load_product(path: str | Path) -> Product:
     """The same as one module, with what joins them: x → probabilities [N, C], or values [N]."""
     folder, meta, entries = _read(Path(path))
-    joint = WeightedMean([entry["weight"] for entry in entries])
+    joint = read(folder / "joint.safetensors")
     return Product([_load(folder, meta, entry) for entry in entries], joint, meta).eval().requires_grad_(False)
 
 

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,11 +24,14 @@ class Stopped(BaseException):
         self.number = number
 
 
-def stage(main: Callable[[Any], None], components: bool = True, workers: bool = False) -> Callable[[], None]:
+def stage(
+    main: Callable[[Any], None], components: bool = True, workers: bool = False, several: Sequence[str] = ()
+) -> Callable[[], None]:
     """Make `main(config)` a verb: `python -m src.<verb> [Hydra overrides]`.
 
     `components`: whether it uses any; one that does not need not import them to check their options.
     `workers`: whether it trains on worker processes, which can get ready while it reads its config.
+    `several`: the groups of which it can use more than one option (`combiner=[average,greedy]`).
     """
 
     def run() -> None:
@@ -46,7 +49,9 @@ def stage(main: Callable[[Any], None], components: bool = True, workers: bool = 
         try:
             sys.argv[1:] = [lenient(word) for word in sys.argv[1:]]
             register_resolvers(inspect.getdoc(sys.modules[main.__module__]) or "")
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_task(main, components))()
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(
+                _task(main, components, several)
+            )()
         except UserError as error:
             sys.exit(f"error: {error}")
         except (HydraException, OmegaConfBaseException) as error:
@@ -69,7 +74,7 @@ def _prepare_workers() -> None:
     forkserver.ensure_running()
 
 
-def _task(main: Callable[[Any], None], components: bool) -> Callable[[Any], None]:
+def _task(main: Callable[[Any], None], components: bool, several: Sequence[str]) -> Callable[[Any], None]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -77,14 +82,14 @@ def _task(main: Callable[[Any], None], components: bool) -> Callable[[Any], None
         from src.config import load
 
         hydra = HydraConfig.get()
-        several = hydra.mode is RunMode.MULTIRUN
-        if several:
+        multirun = hydra.mode is RunMode.MULTIRUN
+        if multirun:
             print(f"--- {Path(hydra.runtime.output_dir).name}", flush=True)
             multiprocessing.set_start_method("forkserver", force=True)  # joblib's own is unknown to our workers
         try:
-            main(load([*hydra.overrides.hydra, *hydra.overrides.task], components))
+            main(load([*hydra.overrides.hydra, *hydra.overrides.task], components, several))
         except UserError as error:
-            if several:
+            if multirun:
                 raise  # the other jobs go on
             sys.exit(f"error: {error}")  # past Hydra, which would add a line
 

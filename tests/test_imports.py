@@ -49,7 +49,8 @@ MAY_USE: dict[str, set[str]] = {
     "fused": {"models", "population"},
     "product": set(),
     "portable": {"product"},
-    "serving": {"data", "fused", "models", "product"},
+    "pool": {"models", "population"},
+    "serving": {"combiners", "data", "fused", "models", "product"},
     "tracking": {"serving"},
     # where they meet
     "loop": {"history", "objectives", "population", "search", "space", "study", "timetable"},

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from src.combiners.joint import Weighted
 
-def average(val_MNC: NDArray[np.float32], y_N: NDArray[Any]) -> NDArray[np.float64]:
-    """Equal weights."""
-    return np.full(len(val_MNC), 1 / len(val_MNC))
+
+def average(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Weighted:
+    """Every member by its own say."""
+    return Weighted(weight_M)
