@@ -16,12 +16,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from src.combiners.joint import Weighted
 from src.data import load, load_test, prepare
 from src.errors import UserError
 from src.fused import Fused
 from src.models import build, n_operations
 from src.portable import check, export
-from src.product import Product, WeightedMean
+from src.product import Product
 from src.serving import Ensemble, load_members, load_product, write_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -224,7 +225,7 @@ def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, t
 def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     meta = {"task": "classification", "target_mean": 0.0, "target_std": 1.0}
     (tmp_path / "model.pt2").write_text("of an ensemble before")
-    product = Product([Centred()], WeightedMean([1.0]), meta).eval()
+    product = Product([Centred()], Weighted([1.0]), meta).eval()
     (said,) = export(product, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
     assert said.startswith("export: this ensemble cannot be a file of its own: ")
     assert "\n" not in said
