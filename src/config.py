@@ -152,11 +152,7 @@ class OfEveryCombiner(Section):
     temperature: bool | Literal["both"]
 
 
-SHARED: dict[str, type[Section]] = {
-    "search": OfEverySearch,
-    "optimizer": OfEveryOptimizer,
-    "combiner": OfEveryCombiner,
-}
+SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}
 
 
 class Root(Section):
