@@ -303,8 +303,21 @@ def test_a_killed_worker_is_replaced_and_nothing_shows(digits_bench: Bench, tmp_
         assert_alone(task, outcomes[task.key])
 
 
+@pytest.mark.slow
+def test_who_is_killed_again_and_again_but_gets_on_does_not_fail(digits_bench: Bench, tmp_path: Path) -> None:
+    """More deaths than make a task guilty, each some epochs after the one before: what was trained is kept."""
+    deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"), times=GUILTY + 1)
+    group = tasks([deadly], tmp_path, stop=4 * (GUILTY + 2))
+    with Engine(digits_bench, 1) as engine:
+        engine.submit(group)
+        outcomes = results(engine, group)
+    assert (tmp_path / "deaths").read_text() == "x" * (GUILTY + 1)
+    assert_alone(group[0], outcomes["t0"])
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_what_kills_every_worker_fails_alone(digits_bench: Bench, tmp_path: Path) -> None:
-    deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"))
+    deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"), at=2)
     group = tasks([deadly, *map(member, range(4)), of_user("Branching"), of_user("Plain")], tmp_path, stop=8)
     with Engine(digits_bench, 2) as engine:
         engine.submit(group)

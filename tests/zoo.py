@@ -146,15 +146,17 @@ class Exhausted(Plain):
 
 
 class Deadly(Plain):
-    """Kills its process: at once, `times` times, or for ever (0); counts in the file `log`."""
+    """Kills its process at the call `at`, `times` times, or for ever (0); counts in the file `log`."""
 
-    def __init__(self, input_shape: tuple[int, ...], n_outputs: int, log: str = "", times: int = 0) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], n_outputs: int, log: str = "", times: int = 0, at: int = 20
+    ) -> None:
         super().__init__(input_shape, n_outputs)
-        self.log, self.times, self.calls = Path(log), times, 0
+        self.log, self.times, self.at, self.calls = Path(log), times, at, 0
 
     def hidden(self, h: Tensor) -> Tensor:
         self.calls += 1
-        if self.calls == 20:
+        if self.calls == self.at:
             deaths = len(self.log.read_text()) if self.log.exists() else 0
             if not self.times or deaths < self.times:
                 self.log.write_text("x" * (deaths + 1))

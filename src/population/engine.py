@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
 from src.population.worker import Bench, Outcome, Task, start, train
 
 MOST = 32  # members of a population; more are no faster
-SUSPECT = 2  # deaths of its worker after which a task is tried alone
-GUILTY = 8  # and after which it has failed: who kills workers at random seldom meets one task so often
+SUSPECT = 2  # deaths of its worker within one epoch after which a task is tried alone
+GUILTY = 8  # and after which it has failed: one that is killed from outside gets on in between
 
 
 class Engine:
@@ -28,7 +29,7 @@ class Engine:
         self._waiting: dict[str, Task] = {}
         self._running: dict[Future[list[Outcome]], list[Task]] = {}
         self._done: dict[str, Outcome] = {}
-        self._deaths: dict[str, int] = {}
+        self._deaths: dict[tuple[str, int], int] = {}  # of a task, at an epoch
 
     def submit(self, tasks: Iterable[Task]) -> None:
         """Let tasks wait for a worker; those submitted first are trained first."""
@@ -97,7 +98,7 @@ class Engine:
         return alike[: min(MOST, -(-len(self._waiting) // self.workers))]
 
     def _suspect(self, task: Task) -> bool:
-        return self._deaths.get(task.key, 0) >= SUSPECT
+        return task.careful and self._deaths.get((task.key, task.reached()), 0) >= SUSPECT
 
     def _collect(self) -> None:
         for future in [f for f in self._running if f.done()]:
@@ -105,7 +106,7 @@ class Engine:
             try:
                 outcomes = future.result()
             except BrokenProcessPool:
-                self._waiting = {task.key: task for task in group} | self._waiting
+                self._waiting = {task.key: replace(task, careful=True) for task in group} | self._waiting
                 for task in group:
                     self._bury(task)
                 continue
@@ -115,8 +116,9 @@ class Engine:
 
     def _bury(self, task: Task) -> None:
         """The pool died while this task was in flight; every task in flight comes back so, and only one is the cause."""
-        self._deaths[task.key] = self._deaths.get(task.key, 0) + 1
-        if self._deaths[task.key] >= GUILTY:
+        place = task.key, task.reached()
+        self._deaths[place] = self._deaths.get(place, 0) + 1
+        if self._deaths[place] >= GUILTY:
             del self._waiting[task.key]
             self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
 

@@ -36,6 +36,17 @@ class Task:
     checkpoint: Path
     lineage: "tuple[Task, ...]" = ()
     timed: bool = False  # whether its latency is asked for
+    careful: bool = False  # whether each epoch is kept, since its worker has died before
+
+    @property
+    def part(self) -> Path:
+        """Where a careful task keeps what it has so far."""
+        return self.checkpoint.with_suffix(".part")
+
+    def reached(self) -> int:
+        """The epochs that are kept of it."""
+        state = _whole(self.part)
+        return state.epoch if state else 0
 
 
 @dataclass(frozen=True)
@@ -161,9 +172,12 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
             over = population.epochs[k] >= task.stop or stopped(task.member.config, population.curves[k])
             if not diverged and not over:
                 going.append(k)
+                if task.careful:
+                    population.save(k).save(task.part)
                 continue
             if not diverged:
                 population.save(k).save(task.checkpoint)
+            task.part.unlink(missing_ok=True)
             seconds = (time.monotonic() - began) / len(group)
             outcomes.append(_outcome(task, population.curves[k], seconds, "diverged" if diverged else ""))
         if len(going) < len(tasks):
@@ -176,7 +190,7 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
 def _source(task: Task, bench: Bench) -> State | None:
     """Where the member goes on. What is torn or gone is trained again from what it came from: the bits are the same."""
     lost: list[Task] = []
-    state = _whole(task.source)
+    state = _whole(task.part) or _whole(task.source)
     for ancestor in reversed(task.lineage):
         if state := state or _whole(ancestor.checkpoint):
             break
