@@ -296,10 +296,6 @@ def _leaf(config: dict[str, Any], chosen: Mapping[str, str], fixed: set[str], co
         section = key.split(".")[0]
         return f"{chosen[section]}/" if section in chosen else ""
 
-    if config["space"].get("epochs") is not None:
-        raise UserError(
-            "space.epochs: the budget of every trial, not a dimension; search.pruner=asha ends trials early"
-        )
     found = dimensions(config["space"], trial, prefix, refuse)
     return Leaf(trial, {n: d for n, d in found.items() if d.key not in fixed})
 

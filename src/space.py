@@ -148,6 +148,17 @@ class Space:
             else:
                 pending += [({**chosen, node.name: option}, child) for option, child in node.options.items()]
 
+    def searches(self, key: str) -> bool:
+        """Whether some trials have a value of their own for a key."""
+        return any(d.key == key for _, leaf in self.leaves() for d in leaf.dimensions.values())
+
+    def most_epochs(self) -> int:
+        """The epochs of the longest trial."""
+        found: list[int] = []
+        for _, leaf in self.leaves():
+            found += [end for key, end, _ in leaf.ends() if key == "epochs"] or [leaf.config["epochs"]]
+        return max(found)
+
     def only(self, chosen: Mapping[str, str]) -> "Space":
         """The part of the space to which these choices lead."""
 

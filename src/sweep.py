@@ -57,7 +57,7 @@ def main(config: Config) -> None:
 
     replayed = config.root.get("replay", {}).get("study")
     schedule = lineage.read(root, config["storage"], replayed) if replayed else ()
-    budget = config["n_trials"], config["epochs"], config["seed"]
+    budget = config["n_trials"], config.space.most_epochs(), config["seed"]
     spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure, schedule)
     search = terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
     identity = _identity(config, meta, before, schedule)

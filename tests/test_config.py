@@ -243,7 +243,7 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["+space.optimizer.lr.hihg=1"], "space.optimizer.lr.hihg", "mean high?"),
     (["+space.model.widht={type:int,low:1,high:2}"], "space.model.widht", "mean space.model.width?"),
     (["+space.seed={low:1,high:4}"], "space.seed", "no key seed"),
-    (["+space.epochs={low:1,high:4}"], "space.epochs", "budget"),
+    (["+space.epochs={low:0,high:4}"], "space.epochs", "0 cannot be tried"),
     # wrong types and ranges
     (["n_trials=abc"], "n_trials", "valid integer, not 'abc'"),
     (["n_trials='3'"], "n_trials", "valid integer, not '3'"),

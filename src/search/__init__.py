@@ -67,16 +67,25 @@ def equal_epochs(spec: Spec, name: str) -> None:
     """Refuse trials that end at epochs of their own to a strategy by which all train equally long.
 
     Raises:
-        UserError: they may stop early.
+        UserError: they do.
     """
-    for _, leaf in spec.space.leaves():
-        keys = {dimension.key for dimension in leaf.dimensions.values()}
-        own = leaf.config.get("early_stopping", {}).get("patience") is not None
-        if own or "early_stopping.patience" in keys:
-            raise UserError(
-                f"early_stopping.patience: search={name} compares its members after equal epochs and ends them itself; "
-                "set early_stopping.patience=null"
-            )
+    own_epochs(spec, f"search={name} compares its members after equal epochs", "take it out with space.epochs=null")
+    stops = [leaf.config.get("early_stopping", {}).get("patience") is not None for _, leaf in spec.space.leaves()]
+    if any(stops) or spec.space.searches("early_stopping.patience"):
+        raise UserError(
+            f"early_stopping.patience: search={name} compares its members after equal epochs and ends them itself; "
+            "set early_stopping.patience=null"
+        )
+
+
+def own_epochs(spec: Spec, why: str, instead: str) -> None:
+    """Refuse a search of `epochs` to who compares trials on their way: one that is over stands beside one that has begun.
+
+    Raises:
+        UserError: they are searched.
+    """
+    if spec.space.searches("epochs"):
+        raise UserError(f"space.epochs: {why}, of which these trials have their own number; {instead}")
 
 
 class Search(Protocol):

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from src.errors import UserError
 from src.history import History, Proposal
-from src.search import Spec
+from src.search import Spec, own_epochs
 from src.search.diagnosed import Diagnosed
 from src.search.halving import Halving
 from src.search.pruning import Pruner, Pruning
@@ -42,6 +42,8 @@ def fidelity(pruner: Pruner, spec: Spec) -> Fidelity:
     """
     options = {"name": pruner} if isinstance(pruner, str) else dict(pruner)
     name = str(options.pop("name", None))
+    if name not in {"none", "diagnosis"}:
+        own_epochs(spec, f"search.pruner={name} compares trials after equal epochs", "choose search.pruner=none")
     if name not in {*PROMOTING, "diagnosis"}:
         return Pruning(pruner, spec, also=[*PROMOTING, "diagnosis"])
     try:
@@ -59,6 +61,9 @@ def halving(spec: Spec, **options: Any) -> Halving:
     Raises:
         UserError: there are no such rungs.
     """
+    own_epochs(
+        spec, "rungs compare trials after equal epochs", "choose search=random or search=tpe, search.pruner=none"
+    )
     try:
         return Halving(spec, **options)
     except ValueError as error:

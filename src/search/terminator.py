@@ -67,7 +67,7 @@ class Terminated:
     def _take(self, event: Reported) -> None:
         """A result; it is looked at if no rung above has enough of them."""
         trial, terminator = self._history.trials[event.trial], self.terminator
-        level = max(event.epochs, trial.full) if event.state == "complete" else event.epochs  # some stopped early
+        level = self.spec.epochs if event.state == "complete" else event.epochs  # some end earlier
         if level not in self._at:
             self._at[level] = optuna.create_study(direction=self.spec.direction)
         study, params = self._at[level], dict(trial.params)
