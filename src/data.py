@@ -192,6 +192,11 @@ def val_targets(folder: Path) -> NDArray[Any]:
     return _array(folder, "y_val.npy")
 
 
+def train_targets(folder: Path) -> NDArray[Any]:
+    """The training targets in their own units."""
+    return _array(folder, "y_train.npy")
+
+
 def load_test(folder: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """x_test and y_test, the latter in raw units: only the last stage may look at them."""
     return _array(folder, "x_test.npy"), _array(folder, "y_test.npy")

@@ -37,6 +37,7 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
     write_text(out / "best.yaml", yaml.safe_dump(best))
     if earlier:
         write_text(out / "schedule.json", lineage.text(parts))
+    write_json(out / "ranking.json", ranking(study, space))
     predictions: dict[str, np.ndarray[Any, Any]] = {}
     for trial in study.history.of("complete"):
         states = [State.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
@@ -44,6 +45,13 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
         for name, state in zip(_weights(study, trial), states, strict=True):
             write_bytes(out / "weights" / name, save(state.model_weights))
     write_npz(out / "predictions.npz", predictions)
+
+
+def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
+    """The feasible complete trials, the best first, with their configs and the files of their weights."""
+    ranked = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
+    known = [{"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)} for t in ranked]
+    return [line | {"config": space.config(t.params)} for line, t in zip(known, ranked, strict=True)]
 
 
 def trials_csv(study: Study) -> str:
@@ -158,7 +166,7 @@ def _remove_leftovers(out: Path, study: Study) -> None:
     for path in [*out.glob(".*.tmp"), *(out / "weights").glob("*")]:
         if path.name not in weights:
             path.unlink(missing_ok=True)
-    gone = ["best.yaml", "predictions.npz"] if study.history.best is None else []
+    gone = ["best.yaml", "ranking.json", "predictions.npz"] if study.history.best is None else []
     for name in (*gone, *["schedule.json"] * (len(lineage.schedule(study.history)) < 2)):
         (out / name).unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """Train the final members from the best config of a sweep, as one population where they can be.
 
-python -m src.train [model=mlp members=seeds]
+python -m src.train [model=mlp members=[seeds,bagging]]
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from src.stage import ROOT, alone, prepared, stage
 
 if TYPE_CHECKING:
     from src.config import Config
-    from src.population.worker import Outcome
+    from src.members.item import Given, Item
+    from src.members.making import Making
+    from src.population.engine import Engine
     from src.tracking import RunRecord
 
 CODE = (
@@ -28,104 +30,142 @@ CODE = (
 )  # what can change a member's numbers
 
 
-@partial(stage, workers=True)
+@partial(stage, workers=True, several=("members",))
 def main(config: Config) -> None:
     """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
-    import json
     import shutil
 
     import yaml
-    from safetensors.torch import save
 
-    from src.data import val_targets
-    from src.files import write_bytes, write_json, write_npy, write_text
-    from src.metrics import score
+    from src.data import train_targets, val_targets
+    from src.files import write_json, write_text
+    from src.members.item import Given
     from src.population.engine import Engine
-    from src.population.member import State
-    from src.population.worker import Bench, Task
-    from src.study import code_digests, digest, target_modules
+    from src.population.member import one_thread
+    from src.population.worker import Bench, rows
     from src.tracking import Tracker, check
 
-    model, how = config["model"]["name"], config["members"]["name"]
+    model = config["model"]["name"]
     folder, meta = prepared(config)
     check(config["tracking"]["uri"])
-    source = Path(config["outputs"]) / "sweep" / model / "best.yaml"
-    if not source.exists():
-        raise UserError(f"model: {source} is not there; run python -m src.sweep model={model} first")
-    best = yaml.safe_load(source.read_text())
-    code = code_digests(ROOT / "src", CODE, target_modules([best, config["members"]]))
-    inputs = [best, config["members"], config["seed"], config["device"], code]
-    fingerprint = digest(meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
+    sweep, out = (Path(config["outputs"]) / verb / model for verb in ("sweep", "train"))
+    if not (sweep / "best.yaml").exists():
+        raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
+    best = yaml.safe_load((sweep / "best.yaml").read_text())
+    one_thread()
+    given = Given(rows(Bench(folder, "cpu")), train_targets(folder), val_targets(folder), sweep)
+    bench = Bench(folder, config["device"], tuple(config["trusted"]))
+    lines: list[dict[str, Any]] = []
+    held: dict[str, Any] = {}
+    with (
+        of_the_machine("the same command goes on from here"),
+        Engine(bench, config["workers"]) as engine,
+        Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
+    ):
+        for section in config.several["members"]:
+            making = _making(config, section, best, given, engine)
+            with alone(making.folder / "lock", f"the training of {model}"):
+                items = making.items(config.make("members", section, making.best, config["seed"], given))
+                lines += [_write(out, making, item) for item in items]
+                found = _held_score(given, items)
+                held |= {making.how: found} if found else {}
+                tracker.level(_records(model, making, items, found))
+        for old in {path.name for path in out.iterdir() if path.is_dir()} - {line["name"] for line in lines}:
+            shutil.rmtree(out / old)
+        write_text(out / "config.yaml", yaml.safe_dump(making.best))
+        head = {"model": model, "members": [s["name"] for s in config.several["members"]], "task": meta["task"]}
+        head |= {"sha256": meta["sha256"], "class_names": meta["class_names"]}
+        write_json(out / "members.json", {**head, "held": held, "items": lines})
+        tracker.close()
+    for how, found in held.items():
+        print(f"{how}, on training rows not seen: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+
+
+def _making(config: Config, section: dict[str, Any], best: dict[str, Any], given: Given, engine: Engine) -> Making:
+    """One way to make members, in the folder that its inputs name."""
+    import json
+
+    from src.members.making import Making
+    from src.study import code_digests, digest, target_modules
+
+    code = code_digests(ROOT / "src", CODE, target_modules([best, section]))
+    inputs = [best, section, config["seed"], config["device"], code]
+    fingerprint = digest(given.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
+    last = {k: v for k, v in best.items() if k != "earlier"}
+    earlier = [(part["until"], part["config"]) for part in best.get("earlier", [])]
     kept = Path(config["study"]["root"]) / "members" / fingerprint
-    with of_the_machine("the same command goes on from here"), alone(kept / "lock", f"the training of {model}"):
-        parts = [*((part["until"], part["config"]) for part in best.pop("earlier", [])), (best["epochs"], best)]
-        lines: dict[str, list[Task]] = {}
-        for until, part in parts:  # one, or as many as the best trial's lineage has generations
-            for k, member in enumerate(config.make("members", config["members"], part, config["seed"])):
-                line = lines.setdefault(f"member-{k}", [])
-                key = f"member-{k}" if part is best else f"member-{k}-{until}"
-                line.append(Task(key, member, until, None, kept / f"{key}.safetensors", lineage=tuple(line)))
-        names, tasks = list(lines), [line[-1] for line in lines.values()]
-        with (
-            Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"]) as engine,
-            Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
-        ):
-            for generation in zip(*lines.values(), strict=True):
-                engine.submit(generation)
-                outcomes = [outcome for task in generation if (outcome := engine.result(task.key))]
-            if failed := [o for o in outcomes if o.error]:
-                raise UserError(f"{failed[0].key} of {model} failed: {failed[0].error}\n{failed[0].detail}".strip())
-            tracker.level(_records(config, fingerprint, best, meta, outcomes))
-            y_val = val_targets(folder)
-            out, items = Path(config["outputs"]) / "train" / model, []
-            for old in {path.name for path in out.glob("member-*")} - set(names):
-                shutil.rmtree(out / old)
-            for task in tasks:
-                state = State.load(task.checkpoint)
-                predictions = state.predictions.numpy()
-                write_bytes(out / task.key / "weights.safetensors", save(state.model_weights))
-                write_npy(out / task.key / "val.npy", predictions)
-                items.append(
-                    {
-                        "name": task.key,
-                        "seed": task.member.seed,
-                        "val": score(meta["task"], predictions, y_val),
-                        "weights": f"{task.key}/weights.safetensors",
-                        "predictions": f"{task.key}/val.npy",
-                    }
-                )
-            write_text(out / "config.yaml", yaml.safe_dump(best))
-            head = {"model": model, "members": how, "task": meta["task"], "sha256": meta["sha256"]}
-            write_json(out / "members.json", {**head, "class_names": meta["class_names"], "items": items})
-            tracker.close()
+    return Making(section["name"], engine, given, kept, last, earlier)
 
 
-def _records(
-    config: Config, fingerprint: str, best: dict[str, Any], meta: dict[str, Any], outcomes: list[Outcome]
-) -> list[RunRecord]:
+def _write(out: Path, making: Making, item: Item) -> dict[str, Any]:
+    """A folder with the member's files; returns its line of members.json."""
+    from safetensors.torch import save
+
+    from src.files import write_bytes, write_npy
+    from src.metrics import score
+
+    name, state = item.trained.key, item.trained.state
+    predictions = state.predictions.numpy()
+    write_bytes(out / name / "weights.safetensors", save(state.model_weights))
+    write_npy(out / name / "val.npy", predictions)
+    line = {
+        "name": name,
+        "members": making.how,
+        "seed": item.trained.member.seed,
+        "val": score(making.given.rows.meta["task"], predictions, making.given.y_val),
+        "weights": f"{name}/weights.safetensors",
+        "predictions": f"{name}/val.npy",
+        "weight": item.weight,
+    }
+    if item.held is not None:
+        write_npy(out / name / "held.npy", item.held)
+        line["held"] = f"{name}/held.npy"
+    if item.trained.member.config != making.best:
+        line["config"] = item.trained.member.config
+    return line
+
+
+def _held_score(given: Given, items: list[Item]) -> dict[str, float]:
+    """What the members together are worth on the training rows that some of them have not seen, each asked of those."""
+    import numpy as np
+
+    from src.members.item import held_mean
+    from src.metrics import score
+
+    mean = held_mean(items)
+    if mean is None:
+        return {}
+    there = np.isfinite(mean.reshape(len(mean), -1)).all(1)
+    return score(given.rows.meta["task"], mean[there], given.y_train[there]) | {"rows": float(there.mean())}
+
+
+def _records(model: str, making: Making, items: list[Item], held: dict[str, float]) -> list[RunRecord]:
+    """The runs of one way, under one of its own."""
     from src.tracking import RunRecord
 
-    model, how = config["model"]["name"], config["members"]["name"]
-    tags = {"lockstep.stage": "train", "model": model}
-    params = {k: v for section in ("model", "optimizer") for k, v in best[section].items()} | {"epochs": best["epochs"]}
-    parent = RunRecord("train", fingerprint, f"train {model}", None, "FINISHED", params, tags=tags, dataset=meta)
-    return [
-        parent,
-        *(
+    fingerprint, meta, how = making.folder.name, making.given.rows.meta, making.how
+    tags = {"lockstep.stage": "train", "model": model, "lockstep.members": how}
+    figures = {f"held/{name}": value for name, value in held.items()}
+    title = f"train {model} {how}"
+    records = [RunRecord("train", fingerprint, title, None, "FINISHED", metrics=figures, tags=tags, dataset=meta)]
+    ready = {item.trained.key: item.trained.member.config for item in items}
+    for key, config in (ready | making.configs).items():
+        outcome = making.outcomes.get(key)
+        params = {k: v for section in ("model", "optimizer") for k, v in config[section].items()}
+        records.append(
             RunRecord(
-                outcome.key,
+                key,
                 fingerprint,
-                f"{model} {how} {outcome.key}",
+                f"{model} {key}",
                 "train",
-                "FINISHED",
-                params,
-                outcome.curves,
-                tags=tags | {"lockstep.member": outcome.key},
+                "FAILED" if outcome and outcome.error else "FINISHED",
+                params | {"epochs": config["epochs"]},
+                outcome.curves if outcome else {},
+                tags=tags | {"lockstep.member": key},
                 dataset=meta,
             )
-            for outcome in outcomes
-        ),
-    ]
+        )
+    return records
 
 
 if __name__ == "__main__":

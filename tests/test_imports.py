@@ -45,7 +45,7 @@ MAY_USE: dict[str, set[str]] = {
     "search": {"history", "space"},
     "progress": {"history"},
     "population": {"components", "data", "metrics", "models", "optim"},
-    "members": {"population"},
+    "members": {"components", "models", "optim", "population"},
     "fused": {"models", "population"},
     "product": set(),
     "portable": {"product"},
