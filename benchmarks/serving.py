@@ -11,19 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-
-from src.fused import Fused
-from src.models import build, n_operations
-from src.population.member import one_thread
-
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+import yaml  # noqa: E402
+
+from src.fused import Fused  # noqa: E402
+from src.models import build, n_operations  # noqa: E402
+from src.population.member import one_thread  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": []}
 MEMBERS, ROWS = 20, (1, 8, 32, 64, 128, 256, 1024)

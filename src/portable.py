@@ -19,60 +19,65 @@ from src.errors import UserError
 from src.files import write_bytes
 from src.product import Product
 
+ONNX = ("onnx", "onnxscript", "onnxruntime")  # the format, PyTorch's exporter, what runs it
 CLOSE = 1e-5  # how far an exported answer may be from the module's own, as a share of the largest
 
 
 def check(wanted: Mapping[str, bool]) -> None:
     """Refuse what cannot be written here, before anything is computed."""
-    if wanted["onnx"] and (lacking := [n for n in ("onnx", "onnxscript") if importlib.util.find_spec(n) is None]):
-        raise UserError(f"export.onnx: the packages {' and '.join(lacking)} are needed; pip install -e '.[onnx]'")
+    if wanted["onnx"] and (lacking := [name for name in ONNX if importlib.util.find_spec(name) is None]):
+        raise UserError(f"export.onnx: {', '.join(lacking)} must be installed; pip install -e '.[onnx]'")
 
 
 def export(product: Product, x: Tensor, folder: Path, wanted: Mapping[str, bool]) -> list[str]:
-    """Write `model.pt2` and `model.onnx` as `wanted`, tried on the rows `x`; returns a sentence if that cannot be.
+    """Write `model.pt2` and `model.onnx` as `wanted`, tried on the rows `x`; returns a sentence for each that cannot be.
 
     A module of a user's own may do what no graph can hold. The same product gives the same bytes.
     """
-    files = {kind: folder / f"model.{kind}" for kind in ("pt2", "onnx")}
-    for file in files.values():
+    complaints = []
+    for kind, packed in (("pt2", _pt2), ("onnx", _onnx)):
+        file = folder / f"model.{kind}"
         file.unlink(missing_ok=True)
-    if not any(wanted.values()):
-        return []
-    try:
-        with torch.no_grad(), _quiet():
-            program = traced(product, x)
-            if wanted["pt2"]:
-                packed = io.BytesIO()
-                torch.export.save(program, packed)
-                write_bytes(files["pt2"], packed.getvalue())
-            if wanted["onnx"]:
-                write_bytes(files["onnx"], _onnx(program))
-    except Exception as error:  # PyTorch's of many kinds, and whatever the module raises
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return [f"export: this ensemble cannot be a file of its own: {reason}"]
-    return []
+        if wanted[kind]:
+            try:
+                with torch.no_grad(), _quiet():
+                    write_bytes(file, packed(product, x))
+            except Exception as error:  # PyTorch's of many kinds, and whatever the module raises
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                complaints.append(f"export.{kind}: this ensemble cannot be such a file: {reason}")
+    return complaints
 
 
-def traced(product: Product, x: Tensor) -> ExportedProgram:
-    """The graph of the members, one after another, and of their joint, for any number of rows.
+def _pt2(product: Product, x: Tensor) -> bytes:
+    program, packed = _traced(product, x), io.BytesIO()
+    torch.export.save(program, packed)
+    _check_agreement(torch.export.load(packed).module()(x), product(x))
+    return packed.getvalue()
 
-    Raises:
-        ValueError: it answers otherwise than the product for the rows `x`.
-    """
+
+def _onnx(product: Product, x: Tensor) -> bytes:
+    import onnxruntime
+
+    made = torch.onnx.export(_traced(product, x), (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
+    assert made is not None
+    packed = bytes(made.model_proto.SerializeToString())
+    (y,) = onnxruntime.InferenceSession(packed).run(None, {"x": x.numpy()})
+    _check_agreement(torch.from_numpy(y), product(x))
+    return packed
+
+
+def _traced(product: Product, x: Tensor) -> ExportedProgram:
+    """The graph of the members, one after another, and of their joint, for any number of rows."""
     example = torch.zeros(2, *x.shape[1:])  # it is kept in the file, so no row of anybody's
     program = torch.export.export(product, (example,), dynamic_shapes=({0: Dim("rows")},), strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # places on this machine
-    expected = product(x)
-    if (program.module()(x) - expected).abs().max() > CLOSE * expected.abs().max():
-        raise ValueError("its graph gives other answers than the module")
     return program
 
 
-def _onnx(program: ExportedProgram) -> bytes:
-    made = torch.onnx.export(program, (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
-    assert made is not None
-    return bytes(made.model_proto.SerializeToString())
+def _check_agreement(answer: Tensor, expected: Tensor) -> None:
+    if not torch.allclose(answer, expected, rtol=0, atol=CLOSE * float(expected.abs().max())):
+        raise ValueError(f"its answers differ by up to {float((answer - expected).abs().max()):.1e}")
 
 
 @contextmanager

@@ -29,6 +29,8 @@ class Product(nn.Module):
     """
 
     sums_ML: Tensor
+    target_mean: Tensor
+    target_std: Tensor
 
     def __init__(self, members: Sequence[nn.Module], joint: nn.Module, meta: Mapping[str, Any]) -> None:
         super().__init__()
@@ -42,7 +44,8 @@ class Product(nn.Module):
             done += len(own)
         self.register_buffer("sums_ML", sums_ML)
         self.classification = meta["task"] == "classification"
-        self.mean, self.std = float(meta["target_mean"]), float(meta["target_std"])
+        for name in ("target_mean", "target_std"):  # as buffers: ONNX would round plain numbers to 32 bits
+            self.register_buffer(name, torch.tensor(meta[name], dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join(torch.stack([net(x) for net in self.nets]))
@@ -50,6 +53,8 @@ class Product(nn.Module):
     def join(self, raw_LNC: Tensor) -> Tensor:
         """What the nets' raw outputs come to."""
         raw_MNC = raw_LNC.double() if self.plain else torch.tensordot(self.sums_ML, raw_LNC.double(), 1)
-        predictions = raw_MNC.softmax(-1) if self.classification else raw_MNC[..., 0] * self.std + self.mean
+        predictions = (
+            raw_MNC.softmax(-1) if self.classification else raw_MNC[..., 0] * self.target_std + self.target_mean
+        )
         joined: Tensor = self.joint(predictions)
         return joined

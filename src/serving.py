@@ -94,7 +94,11 @@ def load_members(path: str | Path) -> list[nn.Module]:
 def load_product(path: str | Path) -> Product:
     """The same as one module, with what joins them: x → probabilities [N, C], or values [N]."""
     folder, meta, entries = _read(Path(path))
-    joint = read(folder / "joint.safetensors")
+    if (file := folder / "joint.safetensors").exists():
+        joint = read(file)
+    else:  # before format 3 every ensemble was a weighted mean
+        weights = np.array([entry["weight"] for entry in entries])
+        joint = Weighted(weights / weights.sum())
     return Product([_load(folder, meta, entry) for entry in entries], joint, meta).eval().requires_grad_(False)
 
 

@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from src.combiners.joint import Weighted
+from src.combiners.joint import Stacking, Temperature, Vote, Weighted
 from src.data import load, load_test, prepare
 from src.errors import UserError
 from src.fused import Fused
@@ -168,6 +168,7 @@ def test_a_bundle_of_the_first_format_still_loads(digits: Path, tmp_path: Path) 
         {"config": {"model": model}, "file": f"member-{k}.safetensors", "weight": weight}
         for k, (model, weight) in enumerate([(MLP, 0.75), (CNN, 0.25)])
     ]
+    (tmp_path / "b" / "joint.safetensors").unlink()
     file.write_text(json.dumps({"members": members}))
     np.testing.assert_array_equal(Ensemble(tmp_path / "b").outputs(x), expected)
     file.write_text(json.dumps({"format": 99, "members": members}))
@@ -222,12 +223,34 @@ def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, t
             np.testing.assert_allclose(answer, expected[:rows], rtol=1e-5)
 
 
+CLASSIFIED = {"task": "classification", "target_mean": 0.0, "target_std": 1.0} | DIGITS
+VALUED = {"task": "regression", "target_mean": 1e4, "target_std": 1e3} | DIGITS | {"n_classes": 0}
+JOINTS = {
+    "vote": (CLASSIFIED, Vote([0.25, 0.25, 0.5])),
+    "calibrated stacking": (CLASSIFIED, Temperature(Stacking(torch.rand(3, 10, 10), torch.rand(10)), 1.5)),
+    "ridge": (VALUED, Weighted([1.2, -0.1, 0.3], -40.0)),
+    "median": (VALUED, Vote([0.25, 0.25, 0.5])),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOINTS)
+def test_every_joint_can_leave(name: str, tmp_path: Path) -> None:
+    meta, joint = JOINTS[name]
+    linear = conf("model", "linear")
+    product = Product([net(linear, meta, seed) for seed in range(3)], joint, meta).eval().requires_grad_(False)
+    x = torch.randn(40, 1, 8, 8)
+    assert export(product, x, tmp_path, BOTH) == []
+    for rows in (1, 40):
+        for answer in answers(tmp_path, x[:rows].numpy()):
+            np.testing.assert_allclose(answer, product(x[:rows]), rtol=1e-5, atol=1e-8)
+
+
 def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
-    meta = {"task": "classification", "target_mean": 0.0, "target_std": 1.0}
     (tmp_path / "model.pt2").write_text("of an ensemble before")
-    product = Product([Centred()], Weighted([1.0]), meta).eval()
+    product = Product([Centred()], Weighted([1.0]), CLASSIFIED).eval()
     (said,) = export(product, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
-    assert said.startswith("export: this ensemble cannot be a file of its own: ")
+    assert said.startswith("export.pt2: this ensemble cannot be such a file: ")
     assert "\n" not in said
     assert list(tmp_path.iterdir()) == []
 
@@ -235,6 +258,6 @@ def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> No
 def test_onnx_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("onnx", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=r"export\.onnx: the packages onnx and onnxscript.*\[onnx\]"):
+    with pytest.raises(UserError, match=r"export\.onnx: onnx, onnxscript must be installed.*\[onnx\]"):
         check({"pt2": True, "onnx": True})
     check({"pt2": True, "onnx": False})

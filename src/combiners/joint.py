@@ -87,7 +87,7 @@ class Vote(Joint):
         """Where half of the weight is reached; halfway between two members where it is reached between them."""
         ordered_MN, order_MN = values_MN.sort(0)
         reached_MN = self.weights[order_MN].cumsum(0)
-        ends = [(reached_MN < 0.5 + shift).sum(0).clamp(max=len(self.weights) - 1) for shift in (-1e-9, 1e-9)]
+        ends = [(reached_MN - 0.5 < shift).sum(0).clamp(max=len(self.weights) - 1) for shift in (-1e-9, 1e-9)]
         low, high = (ordered_MN.gather(0, end[None])[0] for end in ends)
         return (low + high) / 2
 
