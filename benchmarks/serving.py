@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [--repetitions 7]
 
-The two are timed in turns, so that a busy machine slows both; a repetition is the mean of as many calls as fit into 0.1 s,
+The two are timed in turns, in seconds of this process alone; a repetition is the mean of as many calls as fit into 0.1 s,
 and the medians are compared. One thread. Any weights do: the arithmetic is the same.
 """
 
@@ -46,8 +46,8 @@ def case(name: str) -> tuple[list[torch.nn.Module], int]:
 
 
 def mean_s(call: Callable[[], Any]) -> float:
-    calls, began = 0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < SECONDS or not calls:
+    calls, began = 0, time.process_time()
+    while (spent := time.process_time() - began) < SECONDS or not calls:
         call()
         calls += 1
     return spent / calls
