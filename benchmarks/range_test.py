@@ -99,14 +99,14 @@ def rates(args: argparse.Namespace) -> None:
                 print(line + "".join(cells), flush=True)
 
 
-def suggestions(trial: Mapping[str, Any], bench: Bench) -> dict[str, float]:
-    """The rate of each rule, with the defaults of the stage and seed 0."""
+def suggestions(trial: Mapping[str, Any], bench: Bench, seed: int = 0) -> dict[str, float]:
+    """The rate of each rule, with the defaults of the stage."""
     keys = load([])["lr_range"]
     names = ("seeds", "low", "high", "steps")
-    rise = ramp(trial, bench, 0, over=over, **{name: keys[name] for name in names})
+    rise = ramp(trial, bench, seed, over=over, **{name: keys[name] for name in names})
     read_off = read(rise.rate_S, rise.loss_KS)
     beside = side_by_side(
-        trial, bench, 0, read_off.rates(keys["low"], keys["parallel"]["members"]), keys["parallel"]["epochs"]
+        trial, bench, seed, read_off.rates(keys["low"], keys["parallel"]["members"]), keys["parallel"]["epochs"]
     )
     parallel = best(beside.rate_S, beside.loss_KS[0])
     return {"valley": read_off.valley_lr, "steepest": read_off.steepest_lr, "parallel": parallel}
@@ -158,12 +158,10 @@ def sweeps(args: argparse.Namespace) -> None:
 
 def around(config: Config, bench: Bench, meta: Mapping[str, Any]) -> Config:
     """The config after a range test with its seed."""
-    keys = config["lr_range"]
-    names = ("seeds", "low", "high", "steps")
-    rise = ramp(config.trial, bench, config["seed"], over=over, **{name: keys[name] for name in names})
     found = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"]}
+    suggested = suggestions(config.trial, bench, config["seed"])[config["lr_range"]["rule"]]
     path = bench.data / "lr_range.json"
-    write_json(path, {**found, "suggested_lr": read(rise.rate_S, rise.loss_KS).valley_lr})
+    write_json(path, {**found, "suggested_lr": suggested})
     return replace(config, space=range_tested(config.space, path, meta["sha256"]))
 
 

@@ -89,8 +89,9 @@ def _bounds(rate_S: NDArray[np.float64], score_S: NDArray[np.float64]) -> tuple[
 
 
 def best(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> float:
-    """The rate of the lowest loss of members that trained side by side."""
-    return float(rate_S[np.argmin(_finite(loss_S))])
+    """The rate of the lowest loss of members that trained side by side; neighbours bear out what one run may owe to luck."""
+    clipped_S = np.minimum(_finite(loss_S), DIVERGED * np.nanmin(loss_S))
+    return float(rate_S[np.argmin(trend(np.log(np.maximum(clipped_S, 1 / OVERFLOW)), SCORE_FADE))])
 
 
 def _finite(loss_S: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ def range_tested(space: Space, path: Path, sha256: str) -> Space:
             f"search.prior: {path} is not there; run python -m src.lr_range with the same model and optimizer first"
         )
     found = json.loads(path.read_text())
-    if found["sha256"] != sha256:
+    if found.get("sha256") != sha256:
         raise UserError(f"search.prior: {path} is of other data; run python -m src.lr_range with the same data first")
     optimizers = {leaf.config["optimizer"]["name"] for _, leaf in space.leaves()}
     if found["optimizer"] not in optimizers:

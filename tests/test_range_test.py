@@ -198,7 +198,20 @@ def test_rates_side_by_side_differ_in_the_rate_alone(tmp_path: Path) -> None:
     twice = side_by_side(config(), place, 0, [1e-3, 1e-3, 1e-2], 2)
     assert twice.loss_KS[0][0] == twice.loss_KS[0][1] != twice.loss_KS[0][2]
     assert side_by_side(config(), place, 0, [1e-3, 3.0], 2).loss_KS[0][0] == twice.loss_KS[0][0]
+    falling = side_by_side(config(schedule="cosine"), place, 0, [1e-3, 1e-3, 1e-2], 2)
+    assert falling.loss_KS[0][0] != twice.loss_KS[0][0], "under the schedule that is set"
     assert best(twice.rate_S, np.array([np.nan, 0.3, 0.2])) == 1e-2
+
+
+def test_the_best_of_those_side_by_side_is_borne_out_by_its_neighbours() -> None:
+    """A lucky rate among diverging ones is not it; one that is best by itself is, at the end too."""
+    rate_S = np.geomspace(1e-4, 1, 9)
+    bowl_S = 0.2 + 0.1 * (np.log10(rate_S) + 2) ** 2
+    assert best(rate_S, bowl_S) == pytest.approx(1e-2)
+    lucky_S = np.where(np.arange(9) > 5, np.nan, bowl_S)
+    lucky_S[7] = 0.19
+    assert best(rate_S, lucky_S) == pytest.approx(1e-2)
+    assert best(rate_S, np.linspace(1, 0.1, 9)) == 1
 
 
 def test_smoothing() -> None:

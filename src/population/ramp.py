@@ -15,7 +15,6 @@ from torch import Tensor
 from src.components import make
 from src.optim import rate_scale
 from src.optim.schedules import Schedule
-from src.optim.schedules.constant import Constant
 from src.optim.schedules.ramp import Ramp
 from src.population.member import Member, derived_seed
 from src.population.population import Population, Rows, batch_starts
@@ -86,10 +85,11 @@ def ramp(
 def side_by_side(config: Mapping[str, Any], bench: Bench, seed: int, rates: Sequence[float], epochs: int) -> Ramped:
     """Train a member at each rate for so many epochs: the same weights, rows and order, of which the rate makes another end.
 
-    The losses [1, S] are those of the validation rows.
+    The schedule is the config's, as if these epochs were the whole run: what falls in the end bears a higher rate than
+    what stays. The losses [1, S] are those of the validation rows.
     """
     settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
-    population = _population([(own, derived_seed(seed, 4)) for own in settings], bench, Constant())
+    population = _population([(own, derived_seed(seed, 4)) for own in settings], bench)
     for _ in range(epochs):
         points = population.epoch()
     loss_S = np.array([point["val/loss"] for point in points])
@@ -105,13 +105,15 @@ def steps_per_epoch(bench: Bench, batch_size: int) -> int:
     return len(batch_starts(len(rows(bench).x_train), batch_size))
 
 
-def _population(members: Sequence[tuple[Mapping[str, Any], int]], bench: Bench, schedule: Schedule) -> Population:
+def _population(
+    members: Sequence[tuple[Mapping[str, Any], int]], bench: Bench, schedule: Schedule | None = None
+) -> Population:
     together = [Member(config, seed) for config, seed in members]
     return Population(
         together,
         rows(bench),
         lambda config: make("optimizer", config["optimizer"], bench.trusted),
-        lambda config: schedule,
+        lambda config: schedule or make("schedule", config["schedule"], bench.trusted),
         fused=len(together) > 1 and not fusable(together[0], bench),
     )
 
