@@ -59,6 +59,7 @@ def lr_range(found: Mapping[str, Any]) -> go.Figure:
     """What `lr_range.json` says, as one figure of up to three panels."""
     panels = [panel for panel in PANELS if found.get(panel.key)]
     traces, axes, width = [], {}, 1 / len(panels)
+    named: set[str] = set()
     for k, panel in enumerate(panels):
         here = str(k + 1) if k else ""
         own: dict[str, Any] = {"xaxis": f"x{here}", "yaxis": f"y{here}"}
@@ -68,7 +69,14 @@ def lr_range(found: Mapping[str, Any]) -> go.Figure:
         traces.append(line(rates, values, INK, hovertemplate=tip, showlegend=False, **own))
         for rate, name, colour, dash in panel.marked(found) if shown else ():
             assert shown
-            traces.append(line([rate, rate], shown, colour, line_dash=dash, name=name, hoverinfo="name", **own))
+            style: dict[str, Any] = {
+                "line_dash": dash,
+                "name": name,
+                "hoverinfo": "name",
+                "showlegend": name not in named,
+            }
+            traces.append(line([rate, rate], shown, colour, **style, **own))
+            named.add(name)
         axes[f"xaxis{here}"] = {
             "title": f"rate, {panel.title}", "domain": [k * width + 0.06 * bool(k), (k + 1) * width],
             **({"type": "log", "exponentformat": "power", "dtick": 1} if panel.log else {"exponentformat": "power"}),
