@@ -128,4 +128,4 @@ def _log_gain(z: Floats) -> tuple[Floats, Floats]:
     near, far = np.maximum(z, -FAR), np.minimum(z, -FAR)
     gain = np.exp(-near * near / 2) / np.sqrt(2 * np.pi) + near * ndtr(near)
     tail = -far * far / 2 - np.log(2 * np.pi) / 2 - 2 * np.log(-far)
-    return np.where(z > -FAR, np.log(gain), tail), np.where(z > -FAR, ndtr(near) / gain, -far)
+    return np.where(z > -FAR, np.log(gain), tail), np.where(z > -FAR, ndtr(near) / gain, -far - 2 / far)

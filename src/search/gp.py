@@ -5,11 +5,14 @@ longer trainings, and never misleads after that (Swersky et al. 2013: several fi
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Annotated, Any, cast
 
 import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
+from threadpoolctl import ThreadpoolController
 
 from src.history import History, Trial
 from src.search import Search, Spec, cube, one_objective
@@ -51,9 +54,10 @@ def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=2)], pruner: Pru
             return anywhere(spaces[leaf], rng)
         judged = keys(trial.params for trial in own)
         pending = [p for p in points if branches.of(p) == leaf and frozenset(p.items()) not in judged]
-        return _most_promising(
-            spaces[leaf], tables[leaf], own, pending, rule, 1 if spec.direction == "minimize" else -1, rng
-        )
+        with _one_thread():
+            return _most_promising(
+                spaces[leaf], tables[leaf], own, pending, rule, 1 if spec.direction == "minimize" else -1, rng
+            )
 
     return Drawn(spec, draw, rule)
 
@@ -146,6 +150,16 @@ def _told(y_V: Floats) -> Any:
     order_V = np.argsort(y_V, kind="stable")
     others = order_V[MOST // 2 :]
     return np.sort(np.append(order_V[: MOST // 2], others[:: -(-len(others) // (MOST // 2))]))
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Sums in the same order on any number of cores."""
+    return cast(AbstractContextManager[Any], _libraries().limit(limits=1))
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # looks for them: a millisecond
 
 
 def _smooth(d: BaseDistribution) -> bool:
