@@ -37,7 +37,7 @@ OUTLIER = 3.0  # times as far from the median as the best: as bad as it gets
 SMOOTH = 16  # steps of a whole number from which on it is climbed as if it had none
 
 
-def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=2)], pruner: Pruner) -> Search:
+def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)], pruner: Pruner) -> Search:
     """Draw where the model expects the largest improvement; the first `n_startup_trials` of each branch are random."""
     one_objective(spec, "gp")
     rule, branches = fidelity(pruner, spec), Branches(spec.space)
