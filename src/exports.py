@@ -14,6 +14,7 @@ from optuna.distributions import distribution_to_json
 from safetensors.torch import save
 
 from src import lineage
+from src.diagnosis import least, verdict
 from src.files import write_bytes, write_json, write_npz, write_text
 from src.history import Reported, Trial
 from src.objectives import LATENCY
@@ -63,8 +64,10 @@ def trials_csv(study: Study) -> str:
     names = sorted({name for trial in study.history.trials for name in trial.params})
     columns = {name: f"measured.{name}" if name == LATENCY else name for name in study.history.goals.measures}
     parents = ["parent"] * any(trial.start_from for trial in study.history.trials)
+    known = least(study.curves)
     rows = [
-        {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs, "diagnosis": t.reason}
+        {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs}
+        | {"diagnosis": verdict(t.reason, study.curves[t.number], known)}
         | {columns[n]: measure for n, measure in t.measures.items()}
         | {name: "@".join(map(str, t.start_from or ())) for name in parents}
         | {f"params.{n}": v for n, v in t.params.items()}

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from src.diagnosis import least, verdict
 from src.history import Trial
 from src.population.member import State
+from src.population.statistics import NAMES
 from src.serving import write_bundle
 from src.space import Space
 from src.study import Study
@@ -46,12 +48,19 @@ class Records:
             tags={"lockstep.stage": "sweep", "lockstep.study": self.study.name, "model": self.model},
             dataset=self.meta,
         )
-        return [sweep, *(self.trial(trial) for trial in self.study.history.trials)]
+        known = least(self.study.curves)
+        return [sweep, *(self.trial(trial, known) for trial in self.study.history.trials)]
 
-    def trial(self, trial: Trial) -> RunRecord:
-        """The run of one trial."""
+    def trial(self, trial: Trial, known: float | None = None) -> RunRecord:
+        """The run of one trial; `known` is the lowest validation loss of the study, for its diagnosis.
+
+        Statistics of the training are figures of the last epoch: as curves they would double what is written.
+        """
         curves = self.study.curves[trial.number]
-        over = {} if trial.state in ("running", "paused") else trial.measures
+        over = trial.state not in ("running", "paused")
+        last = {name: curve[-1] for name, curve in curves.items() if name in NAMES}
+        curves = {name: curve for name, curve in curves.items() if name not in NAMES}
+        figures = {**last, **{n: figure for n, figure in trial.measures.items() if n not in curves}} if over else {}
         return RunRecord(
             key=f"trial-{trial.number}",
             fingerprint=self.study.attributes["fingerprint"],
@@ -60,12 +69,12 @@ class Records:
             state=STATES.get(trial.state, "RUNNING"),
             params={**trial.params, "epochs": trial.full},
             curves=curves,
-            metrics={name: figure for name, figure in over.items() if name not in curves},
+            metrics=figures,
             tags={
                 "lockstep.stage": "sweep",
                 "lockstep.trial": str(trial.number),
                 "lockstep.state": trial.state,
-                "lockstep.diagnosis": trial.reason,
+                "lockstep.diagnosis": verdict(trial.reason, self.study.curves[trial.number], known) if over else "",
             }
             | ({"lockstep.parent": "@".join(map(str, trial.start_from))} if trial.start_from else {}),
             dataset=self.meta,

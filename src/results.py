@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from src import plots
+from src.diagnosis import KINDS
 from src.errors import UserError
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
@@ -53,12 +54,18 @@ class Sweep:
 
     @property
     def diagnoses(self) -> list[tuple[str, int]]:
-        kinds = (trial.user_attrs["diagnosis"] for trial in self.trials)
-        found = Counter("diverged" if kind.startswith("diverged: ") else kind for kind in kinds)
+        found = Counter(kind_of(trial) for trial in self.trials)
         return sorted(((name, n) for name, n in found.items() if name), key=lambda item: (-item[1], item[0]))
 
     def seconds(self, trial: FrozenTrial) -> Any:
         return self.timing.get("trials", {}).get(str(trial.number), {}).get("seconds")
+
+
+def kind_of(trial: FrozenTrial) -> str:
+    """The kind of its diagnosis, or another reason in full."""
+    text = str(trial.user_attrs["diagnosis"])
+    kind = text.partition(": ")[0]
+    return kind if kind in KINDS else text
 
 
 @dataclass(frozen=True)

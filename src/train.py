@@ -27,7 +27,6 @@ CODE = (
     "models",
     "optim",
     "population",
-    "schema.py",
 )  # what can change a member's numbers
 
 

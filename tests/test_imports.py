@@ -21,9 +21,9 @@ MAY_USE: dict[str, set[str]] = {
     "combiners": {"metrics"},
     "compose": set(),
     "components": {"compose"},
-    "config": {"components", "compose", "schema", "space"},
+    "config": {"components", "compose", "space"},
     "data": {"raw", "tables"},
-    "diagnosis": {"history"},
+    "diagnosis": set(),
     "metrics": set(),
     "models": set(),
     "optim": set(),
@@ -33,7 +33,6 @@ MAY_USE: dict[str, set[str]] = {
     "range_test": set(),
     "rate_prior": {"space"},
     "raw": {"tables"},
-    "schema": set(),
     "space": set(),
     "tables": set(),
     # the study knows no engine, the engine no study
@@ -56,13 +55,13 @@ MAY_USE: dict[str, set[str]] = {
     # where they meet
     "loop": {"history", "objectives", "population", "search", "space", "study", "timetable"},
     "lineage": {"history", "study"},
-    "exports": {"history", "lineage", "objectives", "population", "space", "study"},
-    "records": {"history", "population", "serving", "space", "study", "tracking"},
+    "exports": {"diagnosis", "history", "lineage", "objectives", "population", "space", "study"},
+    "records": {"diagnosis", "history", "population", "serving", "space", "study", "tracking"},
     "comparison": {"plots"},
-    "results": {"plots"},
+    "results": {"diagnosis", "plots"},
     "pages": {"comparison", "pareto", "plots", "range_plots", "results"},
     "warm_start": {"history", "space", "stage", "study"},
-    "stage": {"compose", "config", "models", "population"},
+    "stage": {"compose", "config", "models"},
 }
 HEAVY = {"torch", "mlflow", "sklearn", "pandas", "optuna", "scipy", "matplotlib", "plotly", "pyarrow", "skops"}
 
