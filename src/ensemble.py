@@ -6,7 +6,6 @@ python -m src.ensemble [models=[mlp,cnn] combiner=[average,greedy]]
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +13,10 @@ from typing import TYPE_CHECKING, Any
 from src.stage import alone, prepared, stage
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from src.combiners.folds import Fit
-    from src.combiners.joint import Joint
     from src.config import Config
+    from src.contest import Joined
     from src.pool import Trained
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Members and how they are joined: fitted on all validation rows, judged on each by a fit on the others."""
-
-    places: list[int]
-    joint: Joint
-    val: NDArray[np.float64]
 
 
 @partial(stage, several=("combiner",))
@@ -38,58 +25,58 @@ def main(config: Config) -> None:
     import numpy as np
     import torch
 
+    from src import verdict
+    from src.contest import contest
     from src.data import load_test, val_targets
     from src.files import write_json, write_npz
-    from src.metrics import score, selection
-    from src.pool import predict, read_pool
+    from src.judging import intervals, judge
+    from src.metrics import selection
+    from src.pool import latency, predict, read_pool
     from src.portable import check, export
     from src.serving import load_product
 
     check(config["export"])
     folder, meta = prepared(config)
-    outputs, task = Path(config["outputs"]), meta["task"]
-    pool = read_pool(outputs, config["models"], meta)
-    y_val, by = val_targets(folder), selection(task)
-    compared = dict(combinations(config, pool, y_val))
-    val = {name: score(task, each.val, y_val) for name, each in compared.items()}
+    outputs, task, by = Path(config["outputs"]), meta["task"], selection(meta["task"])
+    pool, y_val = read_pool(outputs, config["models"], meta), val_targets(folder)
+    compared = contest(pool, combiners(config), y_val)
+    val_MNC, alone_1 = np.stack([member.val for member in pool]), np.ones(1)
+    val = {name: judge(task, c.val, y_val, val_MNC[c.places], c.shares) for name, c in compared.items()}
     winner = min(val, key=lambda name: val[name][by])
-    singles = [score(task, member.val, y_val) for member in pool]
+    singles = [judge(task, member.val, y_val, member.val[None], alone_1) for member in pool]
     single = min(range(len(pool)), key=lambda k: singles[k][by])
+    judged = verdict.on_validation(task, by, pool, compared, winner, y_val)
 
     x_test, y_test = load_test(folder)  # the only place where they are read
-    test = np.stack([predict(member, meta, x_test) for member in pool])
-    joined = {name: each.joint.predict(test[each.places]) for name, each in compared.items()}
-    ensembles = {name: {"val": val[name], "test": score(task, joined[name], y_test)} for name in compared}
-    best_single = {"name": pool[single].title, "val": singles[single], "test": score(task, test[single], y_test)}
+    test_MNC = np.stack([predict(member, meta, x_test) for member in pool])
+    joined = {name: each.joint.predict(test_MNC[each.places]) for name, each in compared.items()}
+    test = {n: judge(task, joined[n], y_test, test_MNC[c.places], c.shares) for n, c in compared.items()}
+    ensembles = {name: {"val": val[name], "test": test[name]} for name in compared}
+    chosen, ours, theirs = compared[winner], joined[winner], test_MNC[single]
     metrics: dict[str, Any] = {
         "chosen": winner,
         **ensembles[winner],
-        "best_single": best_single,
+        "interval": intervals(task, ours, y_test),
+        "gain": intervals(task, ours, y_test, theirs),
+        "best_single": {
+            "name": pool[single].title,
+            "val": singles[single],
+            "test": judge(task, theirs, y_test, theirs[None], alone_1),
+            "interval": intervals(task, theirs, y_test),
+        },
         "ensembles": ensembles,
     }
+    judged |= verdict.on_test(task, pool, chosen, test_MNC, ours, theirs, x_test, y_test)
     out = outputs / "ensemble"
-    write_npz(out / "predictions.npz", {"y_test": y_test, "test": joined[winner], "best_single": test[single]})
-    _register(config, folder, meta, pool, compared[winner], metrics, out)
+    write_json(out / "judged.json", judged)
+    write_json(out / "timing.json", {"ms_per_row": {m.title: latency(m, meta, x_test) for m in pool}})
+    write_npz(out / "predictions.npz", {"y_test": y_test, "test": ours, "best_single": theirs})
+    _register(config, folder, meta, pool, chosen, metrics, out)
     for complaint in export(load_product(out / "model"), torch.from_numpy(x_test[:64]), out, config["export"]):
         print(complaint)
     write_json(out / "metrics.json", metrics)
     write_json(Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json", metrics)
     print(f"{winner}: " + ", ".join(f"test {name} {value:.4f}" for name, value in metrics["test"].items()))
-
-
-def combinations(config: Config, pool: list[Trained], y_val: NDArray[Any]) -> Iterator[tuple[str, Joined]]:
-    """Every group of members with every combiner that is asked for, by `<model>:<members>+<combiner>`."""
-    import numpy as np
-
-    from src.combiners.folds import cross_validated
-    from src.pool import candidates, says
-
-    for group, places in candidates(pool).items():
-        members = [pool[k] for k in places]
-        p_MNC, weight_M = np.stack([member.val for member in members]), says(members)
-        for combiner, fit in combiners(config):
-            val = cross_validated(fit, p_MNC, y_val, weight_M)
-            yield f"{group}+{combiner}", Joined(places, fit(p_MNC, y_val, weight_M), val)
 
 
 def combiners(config: Config) -> Iterator[tuple[str, Fit]]:
@@ -115,8 +102,6 @@ def _register(
 ) -> None:
     import json
 
-    import numpy as np
-
     from src.data import raw_example
     from src.files import write_json
     from src.metrics import selection
@@ -127,10 +112,9 @@ def _register(
 
     uri, by = config["tracking"]["uri"], selection(meta["task"])
     check(uri)
-    bundle, used = out / "model", np.flatnonzero(chosen.joint.shares)  # who has no share need not be asked
-    members = [pool[chosen.places[k]] for k in used]
+    bundle, members = out / "model", [pool[k] for k in chosen.used]
     entries = [{"config": member.config, **member.nets} for member in members]
-    write_bundle(bundle, meta, entries, folder, chosen.joint.of(used))
+    write_bundle(bundle, meta, entries, folder, chosen.pruned())
     figures = {f"{part}/{name}": value for part in ("val", "test") for name, value in metrics[part].items()}
     record = RunRecord(
         "ensemble",

@@ -50,6 +50,9 @@ MAY_USE: dict[str, set[str]] = {
     "product": set(),
     "portable": {"product"},
     "pool": {"models", "population"},
+    "judging": {"metrics"},
+    "contest": {"combiners", "pool"},
+    "verdict": {"combiners", "contest", "judging", "pool"},
     "serving": {"combiners", "data", "fused", "models", "product"},
     "tracking": {"serving"},
     # where they meet
