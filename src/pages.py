@@ -17,11 +17,20 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src import comparison, pareto, plots, range_plots
+from src import comparison, ensemble_plots, pareto, plots, range_plots
 from src.results import Ensemble, Report, Sweep
 
 TOP = 20
-METRICS = ("accuracy", "nll", "ece", "rmse", "mae", "r2")  # the order of columns; others follow by name
+METRICS = (
+    "accuracy",
+    "nll",
+    "ece",
+    "brier",
+    "rmse",
+    "mae",
+    "r2",
+    "crps",
+)  # the order of columns; others follow by name
 COUNTS = ("parameters", "operations")
 FINE = ("healthy", "plateaued", "still improving")
 
@@ -41,6 +50,7 @@ def render(report: Report) -> str:
         tables=[trial_tables(sweep) for sweep in report.sweeps],
         plots=plots,
         pareto=pareto,
+        picture=ensemble_plots.picture,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -69,6 +79,8 @@ def figures(report: Report) -> dict[str, go.Figure]:
             found["residuals"] = plots.residuals(ensemble.truth, ensemble.output)
         else:
             found["confusion"] = plots.confusion(ensemble.truth, ensemble.output.argmax(1), report.class_names)
+    if ensemble and ensemble.judged:
+        found |= {f"ensemble-{name}": figure for name, figure in ensemble_plots.figures(ensemble.judged).items()}
     return found
 
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,9 @@ class Ensemble:
     truth: NDArray[Any] | None = None
     output: NDArray[Any] | None = None  # probabilities [N,C], or values [N]
     single_output: NDArray[Any] | None = None
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Result:
@@ -245,10 +248,18 @@ def read_ensemble(folder: Path) -> Ensemble | None:
     single = Result(title, best.get("val", {}), best.get("test", {})) if best else None
     results += [single] if single else []
     registered = _json(folder / "registered.json")
+    found = Ensemble(
+        results,
+        single,
+        registered,
+        judged=_json(folder / "judged.json"),
+        metrics=metrics,
+        timing=_json(folder / "timing.json"),
+    )
     if not (folder / "predictions.npz").exists():
-        return Ensemble(results, single, registered)
+        return found
     with np.load(folder / "predictions.npz") as saved:
-        return Ensemble(results, single, registered, saved["y_test"], saved["test"], saved.get("best_single"))
+        return replace(found, truth=saved["y_test"], output=saved["test"], single_output=saved.get("best_single"))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ MAY_USE: dict[str, set[str]] = {
     "pareto": {"plots"},
     "plots": set(),
     "range_plots": {"plots"},
+    "ensemble_plots": {"plots"},
     "range_test": set(),
     "rate_prior": {"space"},
     "raw": {"tables"},
@@ -62,7 +63,7 @@ MAY_USE: dict[str, set[str]] = {
     "records": {"diagnosis", "history", "population", "serving", "space", "study", "tracking"},
     "comparison": {"plots"},
     "results": {"diagnosis", "plots"},
-    "pages": {"comparison", "pareto", "plots", "range_plots", "results"},
+    "pages": {"comparison", "ensemble_plots", "pareto", "plots", "range_plots", "results"},
     "warm_start": {"history", "space", "stage", "study"},
     "stage": {"compose", "config", "models"},
 }
