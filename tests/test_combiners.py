@@ -188,7 +188,11 @@ def unlabelled(seed: int) -> Arrays:
     return classified(seed, members=5, rows=150)[0], np.random.default_rng(100 + seed).integers(0, 3, 150)
 
 
-@pytest.mark.parametrize("fit", [STACKING, GREEDY, weighted], ids=["stacking", "greedy", "weighted"])
+@pytest.mark.parametrize(
+    "fit",
+    [pytest.param(STACKING, marks=pytest.mark.slow), GREEDY, weighted],
+    ids=["stacking", "greedy", "weighted"],
+)
 def test_nothing_is_learnt_from_random_labels(fit: Any) -> None:
     """Judged on rows that a combiner was not fitted on, its gain over chance is zero within the noise of as many rows."""
     gains = []

@@ -129,17 +129,8 @@ def test_the_report_has_a_section_of_the_ensemble(task: str, tmp_path: Path) -> 
     assert "ms a row" not in section  # there is no timing.json
 
 
-OWN = '''
-import numpy as np
-
-from src.combiners.joint import Weighted
-
-
-def best(p_MNC, y_N, weight_M, *, power):
-    """The members by how often they are right, to a power."""
-    right_M = (p_MNC.argmax(2) == y_N).mean(1) ** power
-    return Weighted(right_M / right_M.sum())
-'''
+README = (Path(__file__).parents[1] / "README.md").read_text()
+OWN = README.partition("# src/combiners/best.py")[2].partition("\n")[2].partition("```")[0]
 
 
 @pytest.mark.slow
