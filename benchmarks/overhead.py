@@ -47,7 +47,7 @@ DIMENSIONS = {
 def main() -> None:
     """Measure each search at each size in a process of its own, so that memory is its own too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--searches", nargs="+", default=["random", "asha", "hyperband", "tpe", "forest"])
+    parser.add_argument("--searches", nargs="+", default=["random", "asha", "hyperband", "tpe", "gp", "forest"])
     parser.add_argument("--trials", nargs="+", type=int, default=[1000, 10000])
     parser.add_argument("--one", action="store_true", help="measure here, print one line")
     args = parser.parse_args()

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import tables
 from benchmarks.peers import PEERS
 
-DEFAULT = "forest"
+DEFAULT = "gp"
 AT = (25, 50, 100)  # full trainings
 GRID = np.linspace(1, 100, 199)  # full trainings at which curves are read
 RANKED = ("lcbench", "fcnet", "nasbench201")

@@ -1,7 +1,7 @@
-"""The schema of `conf/`: checks and resolves what a stage runs with.
+"""What `conf/` and a command line make: checks and resolves what a stage runs with.
 
 Defaults stand in `conf/` alone. What a component's constructor takes is the schema of its section; the sections that
-are no component have their schema here. Everything is checked before anything runs.
+are no component have theirs in `src/schema.py`. Everything is checked before anything runs.
 """
 
 import inspect
@@ -10,15 +10,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Annotated, Any, Literal, Self, get_type_hints
+from typing import Any, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from src.components import OF_EVERY, ROOMS, arguments, component, make
 from src.compose import composed, fixed_keys, keys, listed, options_of, parse, register_resolvers, sentence
 from src.errors import UserError, known, nearest
+from src.schema import SHARED, Root
 from src.space import Choice, Leaf, Space, dimensions, with_value
 
 FROM_DATA = {
@@ -29,167 +30,11 @@ FROM_DATA = {
     "bins",
 }  # given to a model by the engine, not by a config
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
-OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "averaging", "early_stopping", "batch_size", "epochs")
-
-Count = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a file
-
-
-class Section(BaseModel):
-    """A section of the config: no other keys."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class Training(Section):
-    """How a step is taken, beside the optimizer."""
-
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-
-
-class Averaging(Section):
-    """Averages of the weights to predict with: the decay of an EMA, or the share of the epochs after which an SWA begins."""
-
-    ema: Annotated[float, Field(ge=0, lt=1)]
-    swa: Annotated[float, Field(ge=0, lt=1)] | None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if self.ema and self.swa is not None:
-            raise ValueError("ema and swa exclude each other: set ema=0 or swa=null")
-        return self
-
-
-class EarlyStopping(Section):
-    """After how many epochs without a validation loss lower by more than `min_delta` a member stops; null: never."""
-
-    patience: Count | None
-    min_delta: Annotated[float, Field(ge=0)]
-
-
-class Tracking(Section):
-    """Where MLflow stands; the experiment is named after the data set."""
-
-    uri: str
-
-
-class StudyKeys(Section):
-    """Where live studies stand, and what to do with one that is there."""
-
-    root: str
-    fresh: bool
-    accept_code: bool
-
-
-class Replay(Section):
-    """Whose schedule `search=replay` follows: the name of a study, or the path of a schedule.json."""
-
-    study: str | None
-
-
-class Objective(Section):
-    """How a trial is judged: on the validation rows, or by so many folds of cross-validation."""
-
-    folds: Count
-
-
-class LinearRamp(Section):
-    """The linear ramp of the range test: its length, and how many times it looks at the accuracy."""
-
-    epochs: Count
-    points: Annotated[int, Field(ge=10)]
-
-
-class SideBySide(Section):
-    """The parallel form of the range test: so many rates, each trained so long."""
-
-    members: Annotated[int, Field(ge=2)]
-    epochs: Count
-
-
-class LrRange(Section):
-    """The learning-rate range test: an exponential ramp of so many steps for several seeds at once, and the other forms."""
-
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
-    steps: Annotated[int, Field(ge=10)]
-    seeds: Count
-    rule: Literal["valley", "steepest", "parallel"]
-    linear: LinearRamp
-    parallel: SideBySide
-
-    @model_validator(mode="after")
-    def _rises(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low} must be below high {self.high}")
-        return self
-
-
-class Export(Section):
-    """Files of the chosen ensemble that need nothing of this project."""
-
-    pt2: bool
-    onnx: bool
-
-
-class OfEverySearch(Section):
-    """The keys of `search` that every strategy has."""
-
-    prior: Literal["none", "lr_range"]
-    terminator: str | dict[str, Any]
-
-
-class OfEveryOptimizer(Section):
-    """The keys of `optimizer` that every optimizer has."""
-
-    scaling: Literal["none", "linear", "sqrt"]
-    base_batch: Count
-
-
-class OfEveryCombiner(Section):
-    """The keys of `combiner` that every way to join has."""
-
-    temperature: bool | Literal["both"]
-
-
-SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}
-
-
-class Root(Section):
-    """The whole config; components and data are checked by their own schemas."""
-
-    data: dict[str, Any]
-    model: dict[str, Any]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    training: Training
-    averaging: Averaging
-    early_stopping: EarlyStopping
-    search: dict[str, Any]
-    members: dict[str, Any]
-    combiner: dict[str, Any]
-    models: list[Name]
-    objective: Objective
-    objectives: list[str] | None
-    constraints: dict[str, float]
-    n_trials: Count
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    seed: Annotated[int, Field(ge=0)]
-    workers: Count | Literal["auto"]
-    slots: Count | Literal["auto"]
-    device: str
-    tracking: Tracking
-    storage: str | None
-    study: StudyKeys
-    outputs: str
-    export: Export
-    lr_range: LrRange
-    replay: Replay | None = None
-    trusted: list[str]
-    warm_start: str | None
-    choose: dict[str, Any]
-    space: dict[str, Any]
+OF_A_TRIAL = (
+    *GROUPS_OF_A_TRIAL,
+    *("regularization", "augment", "averaging", "early_stopping"),
+    *("batch_size", "batch_growth", "accumulate", "epochs"),
+)
 
 
 @dataclass(frozen=True)

@@ -153,12 +153,13 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
 
 def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:
     from src.models import build
+    from src.population.possible import refuse_impossible
 
     if trial["batch_size"] > rows:
         whose = "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
         raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
-    if changed.startswith("model."):
+    if changed.startswith(("model.", "augment.", "regularization.")):
         try:
-            build(trial["model"], meta)
+            refuse_impossible(trial, build(trial["model"], meta), meta)
         except ValueError as error:
             raise UserError(str(error)) from error

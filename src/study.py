@@ -32,8 +32,8 @@ from src.history import Direction, Goals, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
 CODE = (
-    *("components.py", "config.py", "data.py", "history.py", "loop.py", "objectives.py", "space.py"),
-    "timetable.py",
+    *("components.py", "config.py", "data.py", "history.py", "loop.py", "objectives.py"),
+    *("schema.py", "space.py", "timetable.py"),
     *("models", "optim", "population", "search"),
 )
 PACKAGES = ("torch", "numpy", "optuna")

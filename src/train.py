@@ -27,6 +27,7 @@ CODE = (
     "models",
     "optim",
     "population",
+    "schema.py",
 )  # what can change a member's numbers
 
 

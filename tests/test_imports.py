@@ -21,7 +21,7 @@ MAY_USE: dict[str, set[str]] = {
     "combiners": {"metrics"},
     "compose": set(),
     "components": {"compose"},
-    "config": {"components", "compose", "space"},
+    "config": {"components", "compose", "schema", "space"},
     "data": {"raw", "tables"},
     "diagnosis": set(),
     "metrics": set(),
@@ -34,6 +34,7 @@ MAY_USE: dict[str, set[str]] = {
     "range_test": set(),
     "rate_prior": {"space"},
     "raw": {"tables"},
+    "schema": set(),
     "space": set(),
     "tables": set(),
     # the study knows no engine, the engine no study
@@ -65,7 +66,7 @@ MAY_USE: dict[str, set[str]] = {
     "results": {"diagnosis", "plots"},
     "pages": {"comparison", "ensemble_plots", "pareto", "plots", "range_plots", "results"},
     "warm_start": {"history", "space", "stage", "study"},
-    "stage": {"compose", "config", "models"},
+    "stage": {"compose", "config", "models", "population"},
 }
 HEAVY = {"torch", "mlflow", "sklearn", "pandas", "optuna", "scipy", "matplotlib", "plotly", "pyarrow", "skops"}
 

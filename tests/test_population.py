@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from torch import Tensor, nn
 from training import (
+    MLP,
     N_TRAIN,
     OPTIMIZERS,
     SCHEDULES,
@@ -30,10 +32,12 @@ from training import (
 )
 
 from src.models import build
+from src.population.batches import batch_starts
 from src.population.member import Member, State, derived_seed
-from src.population.population import Rows, batch_starts
+from src.population.population import Rows
 
 K = 16
+SIGMOID = {**MLP, "activation": "sigmoid", "width": [7, 50]}
 EPOCHS = 10
 ROOT = Path(__file__).parents[1]
 
@@ -60,6 +64,33 @@ def scheduled(k: int) -> Member:
 
 def scaled(k: int) -> Member:
     return sgd(k, lr=0.05, scaling=["none", "linear", "sqrt"][k % 3], base_batch=8 * (1 + k))
+
+
+def penalised(k: int) -> Member:
+    """Those whose strength is 0 beside the others."""
+    own = {"l1": 1e-3 * (k % 3), "l2": 1e-3 * (k % 4), "max_norm": k % 5 / 2}
+    more = {
+        "bias": {"l1": 1e-3 * (k % 2), "l2": 0.1 * (k % 3)},
+        "activity": {"l1": 1e-4 * (k % 4), "l2": 1e-3 * (k % 2)},
+    }
+    return sgd(k, lr=0.01, regularization={**own, **more}, norm="batch", width=33, training={"clip_norm": k % 4 / 4})
+
+
+def warmed(k: int) -> Member:
+    return sgd(k, lr=0.05, scaling="linear", base_batch=8 * (1 + k), warmup_epochs=k / 2)
+
+
+def growing(k: int) -> Member:
+    return mild(k, "nadam", batch_growth={"factor": 1.5, "at": [0.2, 0.7]}, dropout=k / 20)
+
+
+def on_images(k: int) -> Member:
+    strengths = {"flip": k % 2 / 2, "shift": k % 3 / 8, "rotation": k % 4 * 15.0, "erasing": k % 5 / 4}
+    return member(k, augment=strengths, batch_size=37, training={"mixup": k % 3 / 4, "noise": k % 4 / 10})
+
+
+def noisy(k: int, **changes: Any) -> Member:
+    return member(k, training={"noise": k % 4 / 10, "mixup": k % 3 / 5}, batch_size=37, **changes)
 
 
 def on_rows(k: int) -> Member:
@@ -95,6 +126,15 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "schedules": (scheduled, digits),
     "adamw-schedules": (lambda k: mild(k, "adamw", schedule=list(SCHEDULES)[k % len(SCHEDULES)], width=33), digits),
     "scaling": (scaled, digits),
+    "penalties": (penalised, digits),
+    "penalties-sigmoid": (lambda k: replace(p := penalised(k), config=p.config | {"model": SIGMOID}), digits),
+    "warm-up": (warmed, digits),
+    "batch-growth": (growing, digits),
+    "accumulate": (lambda k: member(k, accumulate=3, dropout=k / 20, batch_size=37), digits),
+    "augmented": (on_images, images),
+    "noise": (noisy, table),
+    "noise-regression": (noisy, lambda: table("regression")),
+    "mixed-row-weights": (lambda k: replace(bootstrap(k), config=noisy(k, norm="batch").config), digits),
     "dropout": (lambda k: member(k, dropout=k / 20), digits),
     "batch-norm": (lambda k: member(k, norm="batch", dropout=k / 40), digits),
     "layer-norm": (lambda k: member(k, norm="layer", width=33), digits),
@@ -134,6 +174,19 @@ def test_company_does_not_show(name: str) -> None:
         assert_same(others.save(place), together.save(k))
     for k in (0, 1, 7, 15):
         assert_same(trained([members[k]], data, EPOCHS)[0], together.save(k))
+
+
+def test_what_is_off_changes_no_bit() -> None:
+    """Every default of `conf/` about strengths beside a config that does not have these keys."""
+    root = OmegaConf.load(ROOT / "conf" / "config.yaml")
+    whole = {key: OmegaConf.to_container(root[key]) for key in ("regularization", "augment", "batch_growth")}
+    training = OmegaConf.load(ROOT / "conf" / "training" / "standard.yaml").training
+    common = {"optimizer": "sgd", "lr": 0.05, "norm": "batch", "dropout": 0.2}
+    without = Member(config(**common), 3)
+    off = Member(config(**common, **whole, accumulate=1, training=training), 3)
+    for fused in (True, False):
+        for one, other in zip(*(trained([m, m], digits(), 3, fused=fused) for m in (without, off)), strict=True):
+            assert_same(one, other)
 
 
 @pytest.mark.parametrize("norm", ["none", "group"])

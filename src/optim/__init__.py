@@ -8,7 +8,9 @@ To add one: a dataclass in `src/optim/<name>.py` and `conf/optimizer/<name>.yaml
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -52,3 +54,13 @@ def rate_scale(config: Mapping[str, Any]) -> float:
     """
     power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config["optimizer"].get("scaling", "none")]
     return float((config["batch_size"] / config["optimizer"]["base_batch"]) ** power) if power else 1.0
+
+
+def warmup(config: Mapping[str, Any], epoch_S: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the scaled rate is multiplied by: over `optimizer.warmup_epochs` it rises from the rate of the base batch.
+
+    Goyal et al. 2017, §2.2. A rate that scaling does not raise needs none.
+    """
+    begin = min(1 / rate_scale(config), 1.0)
+    risen_S = np.minimum(epoch_S / float(config["optimizer"]["warmup_epochs"]), 1.0)
+    return begin + (1 - begin) * risen_S

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.optim import Optimizer, rate_scale
+from src.optim import Optimizer, rate_scale, warmup
 from src.optim.schedules import Cyclic, Position, Schedule
+from src.population.batches import steps_before
 from src.population.member import Member
 
 
@@ -22,10 +23,12 @@ class Columns:
         optimizers: Sequence[Optimizer],
         schedules: Sequence[Schedule],
         dropouts: int,
+        rows: int,
         device: torch.device,
     ) -> None:
-        """`dropouts`: how many layers want a random number at each step."""
+        """`dropouts`: how many layers want a random number at each step; `rows`: of the data."""
         self.members, self.schedules, self.dropouts, self.device = members, schedules, dropouts, device
+        self.rows = rows
         self.optimizer = optimizers[0]
         names = [f.name for f in fields(self.optimizer)]  # type: ignore[arg-type]
         table = {n: [float(getattr(o, n)) for o in optimizers] for n in names}
@@ -34,26 +37,30 @@ class Columns:
         cyclic = any(isinstance(schedule, Cyclic) for schedule in schedules)
         self.cycled = [n for n in ("momentum", "beta1") if n in self.hyper_1K1 and cyclic]
 
-    def order(self, epochs: Sequence[int], rows: int) -> Tensor:
+    def order(self, epochs: Sequence[int]) -> Tensor:
         """The rows of each member, all or its own, in the order of its epoch [K, N]."""
         orders = []
         for member, epoch in zip(self.members, epochs, strict=True):
             shuffle = np.random.default_rng([member.seed, 1, epoch])
-            orders.append(torch.from_numpy(shuffle.permutation(rows if member.rows is None else member.rows)))
+            orders.append(torch.from_numpy(shuffle.permutation(self.rows if member.rows is None else member.rows)))
         return torch.stack(orders).to(self.device)
 
     def steps(
         self, epochs: Sequence[int], curves: Sequence[Mapping[str, Sequence[float]]], count: int
     ) -> list[dict[str, Tensor]]:
         """Of each step in an epoch: the optimizer's columns and the rates `lr` [K, 1], random `keys` [K, 1 + L]."""
-        step_SK = np.array(epochs) * count + np.arange(count)[:, None]
-        step_SK1 = torch.from_numpy(step_SK + 1.0)[..., None]
+        done = [self._steps_before(member, epoch) for member, epoch in zip(self.members, epochs, strict=True)]
+        step_SK1 = torch.from_numpy(np.array(done) + np.arange(1.0, count + 1)[:, None])[..., None]
+        step_SK = np.array(epochs) * count + np.arange(count)[:, None]  # as if all epochs had as many
         h = {**self.hyper_1K1, **self._scheduled(step_SK, curves, count)}
         columns = self.optimizer.columns(h, step_SK1) | {"lr": h["lr"]}
         columns = {n: c.expand(count, -1, -1).float().to(self.device) for n, c in columns.items()}
         columns["keys"] = torch.from_numpy(self._keys(epochs, count)).to(self.device)
         rows = zip(*(c.unbind() for c in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _steps_before(self, member: Member, epoch: int) -> int:
+        return steps_before(member.config, self.rows if member.rows is None else len(member.rows), epoch)
 
     def _scheduled(
         self, step_SK: NDArray[np.int64], curves: Sequence[Mapping[str, Sequence[float]]], per_epoch: int
@@ -65,6 +72,9 @@ class Columns:
         ]
         pairs = list(zip(self.schedules, places, strict=True))
         factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}
+        for k, member in enumerate(self.members):
+            if member.config["optimizer"].get("warmup_epochs"):
+                factors["lr"][k] = factors["lr"][k] * warmup(member.config, places[k].epoch)
         for momentum in self.cycled:
             still = np.ones(len(step_SK))
             factors[momentum] = [s.momentum_factor(at) if isinstance(s, Cyclic) else still for s, at in pairs]

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from src.models import build, n_operations
-from src.population.population import batch_starts
+from src.population.batches import batch_starts
 
 STEP_SECONDS = 3e-4  # what a step takes however small the net
 OPERATIONS_PER_SECOND = 2e10  # of one thread, in multiply-adds

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from src.files import write_bytes
+from src.population.batches import grows
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Member:
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
         rows = [None if own is None else len(own) for own in (self.rows, self.held)]
         optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
-        return json.dumps([model, self.config["batch_size"], rows, self.weights is None, optimizer], sort_keys=True)
+        batches = [self.config["batch_size"], self.config.get("accumulate", 1)]
+        if grows(self.config):
+            batches += [self.config["batch_growth"], self.config["epochs"]]
+        return json.dumps([model, batches, rows, self.weights is None, optimizer], sort_keys=True)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -11,15 +12,21 @@ from torch import Tensor, nn
 from src.models import build
 from src.optim import Optimizer
 from src.optim.schedules import Schedule
+from src.population.activity import Activity, tapped
 from src.population.averaging import averaged
+from src.population.batches import batch_at, batch_starts, pieces
 from src.population.columns import Columns
+from src.population.inputs import Inputs
 from src.population.kept import Kept
-from src.population.layers import Dropout, exact
+from src.population.layers import Dropout, exact, scramble
 from src.population.layout import Layout, fixed, saved_names
 from src.population.member import Member, State, derived_seed
-from src.population.scoring import losses, score
+from src.population.penalties import Penalties, clip
+from src.population.possible import refuse_impossible
+from src.population.scoring import loss_of_targets, score
 from src.population.stacked import Stacked
 from src.population.statistics import Statistics
+from src.population.strengths import column
 
 EVALUATION_ROWS = 2048  # at once, to bound memory
 HELD_ROWS = 512  # the same where every member has its own
@@ -70,6 +77,8 @@ class Population:
         self.curves = [{n: list(c) for n, c in s.curves.items()} if s else {} for s in states]
         self.fused = len(members) > 1 if fused is None else fused
         self.modules = [build_model(m, data.meta, s).to(self.device) for m, s in zip(members, states, strict=True)]
+        for member, module in zip(members, self.modules, strict=True):
+            refuse_impossible(member.config, module, data.meta)
         self.layout, self.saved = Layout.of(self.modules[0]), saved_names(self.modules[0])
         self.dropouts = [name for name, layer in self.modules[0].named_modules() if isinstance(layer, Dropout)]
         self.p_KP = torch.stack([self.layout.flatten(dict(m.named_parameters())) for m in self.modules]).to(self.device)
@@ -158,9 +167,13 @@ class Population:
         for module in self.modules:
             for name in self.dropouts:
                 module.get_submodule(name).active = self.active  # type: ignore[assignment]
-        self.columns = Columns(self.members, self.optimizers, self.schedules, len(self.dropouts), self.device)
-        smoothing = [float(m.config["training"]["label_smoothing"]) for m in self.members]
-        self.smoothing_K1 = torch.tensor(smoothing, device=self.device)[:, None] if any(smoothing) else None
+        count, rows = len(self.dropouts), len(self.data.x_train)
+        self.columns = Columns(self.members, self.optimizers, self.schedules, count, rows, self.device)
+        self.inputs = Inputs(self.members, self.data.meta, self.device)
+        self.penalties = Penalties(self.members, self.modules[0], self.layout, self.p_KP)
+        self.activity = Activity(self.members, self.device)
+        self.clip_K1 = column(self.members, "training.clip_norm", self.device)
+        self.smoothing_K1 = column(self.members, "training.label_smoothing", self.device)
         weights = [torch.from_numpy(m.weights) for m in self.members if m.weights is not None]
         self.weights_KN = torch.stack(weights).to(self.device) if weights else None
         held = [torch.from_numpy(m.held) for m in self.members if m.held is not None]
@@ -196,7 +209,7 @@ class Population:
     def epoch(self) -> list[dict[str, float]]:
         """Train every member for one epoch of its own and evaluate it; returns a point of each member's curves."""
         order_KN = self.next_order()
-        batch = self.members[0].config["batch_size"]
+        batch = batch_at(self.members[0].config, self.epochs[0])
         starts = batch_starts(order_KN.shape[1], batch)
         steps = self.next_steps(len(starts))
         total_K, rows = torch.zeros(self.size, device=self.device), 0
@@ -223,25 +236,46 @@ class Population:
 
     def step(self, index_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         """One step of every member on its own rows, with `columns` of `next_steps`; returns the losses before it [K]."""
-        if self.active:
-            self.keys_KL.copy_(columns["keys"][:, 1:])
+        losses_K = []
+        for k, piece in enumerate(pieces(self._batch(index_KB, columns), self.members[0].config)):
+            keys = columns["keys"] if k == 0 else scramble(columns["keys"] + k)
+            loss_K, gradients = self._gradients(piece, keys, index_KB.shape[1])
+            with torch.no_grad():
+                (torch._foreach_add_ if k else torch._foreach_copy_)(self.gradients, gradients)
+            losses_K.append(loss_K.detach())
+        with torch.no_grad():
+            self.penalties.add_gradient(self.p_KP, self.g_KP)
+            if self.statistics:
+                self.statistics.see(self.g_KP)
+            if self.clip_K1 is not None:
+                clip(self.g_KP, self.clip_K1)
+            self.optimizers[0].update(self.p_KP, self.g_KP, self.state, columns)
+            self.penalties.after_step(self.p_KP)
+            if self.kept and "average" in self.state:
+                self.kept.averages.step(self.p_KP, self.state["average"])
+        return reduce(torch.add, losses_K)
+
+    def _batch(self, index_KB: Tensor, columns: Mapping[str, Tensor]) -> list[Tensor]:
+        """Inputs [K, B, ...], targets and, where rows do not count alike, weights [K, B]: see `Inputs.targets`."""
         x, y = self.data.x_train, self.data.y_train
         flat = index_KB.reshape(-1)
         x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
         y_KB = y.index_select(0, flat).view(index_KB.shape)
-        loss_KB = losses(self._forward(x_KB, columns["keys"][:, 0], own=True), y_KB, self.smoothing_K1)
-        if self.weights_KN is not None:
-            loss_KB = loss_KB * self.weights_KN.gather(1, index_KB)
-        loss_K = loss_KB.mean(1)
-        gradients = torch.autograd.grad(loss_K, self.leaves, torch.ones_like(loss_K), materialize_grads=True)
-        with torch.no_grad():
-            torch._foreach_copy_(self.gradients, gradients)
-            if self.statistics:
-                self.statistics.see(self.g_KP)
-            self.optimizers[0].update(self.p_KP, self.g_KP, self.state, columns)
-            if self.kept and "average" in self.state:
-                self.kept.averages.step(self.p_KP, self.state["average"])
-        return loss_K.detach()
+        weight_KB = None if self.weights_KN is None else self.weights_KN.gather(1, index_KB)
+        return [self.inputs(x_KB, columns), *self.inputs.targets(y_KB, weight_KB, columns)]
+
+    def _gradients(self, piece: list[Tensor], keys_KL: Tensor, rows: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What a piece adds to the losses [K] and to the gradients of a batch of so many rows."""
+        if self.active:
+            self.keys_KL.copy_(keys_KL[:, 1:])
+        with tapped(self.modules, self.activity.on) as taps:
+            output_KBC = self._forward(piece[0], keys_KL[:, 0], own=True)
+        loss_K = loss_of_targets(output_KBC, piece[1:], self.smoothing_K1).mean(1)
+        if piece[0].shape[1] < rows:
+            loss_K = loss_K * (piece[0].shape[1] / rows)
+        slopes = [torch.ones_like(loss_K), *(self.activity.gradient(k, a, rows, self.fused) for k, a in taps)]
+        ends = [loss_K, *(activity for _, activity in taps)]
+        return loss_K, torch.autograd.grad(ends, self.leaves, slopes, materialize_grads=True)
 
     def predict(self, x: Tensor) -> Tensor:
         """Outputs of all members in evaluation mode for the same rows: logits or standardised values [K, N, C]."""
@@ -301,16 +335,15 @@ class Population:
 
     def next_order(self, ahead: int = 0) -> Tensor:
         """The rows of each member in the order of its next epoch, or of one further `ahead` [K, N]."""
-        return self.columns.order([epoch + ahead for epoch in self.epochs], len(self.data.x_train))
+        return self.columns.order([epoch + ahead for epoch in self.epochs])
 
     def next_steps(self, count: int) -> list[dict[str, Tensor]]:
-        """What each of so many steps in the coming epoch needs: see `Columns.steps`."""
-        return self.columns.steps(self.epochs, self.curves, count)
-
-
-def batch_starts(rows: int, batch: int) -> list[int]:
-    """First row of each batch; a last batch of a single row is left out, since batch norm needs two."""
-    return [start for start in range(0, rows, batch) if rows - start > 1]
+        """What each of so many steps in the coming epoch needs: see `Columns.steps` and `Inputs.columns`."""
+        steps = self.columns.steps(self.epochs, self.curves, count)
+        for name, column_SK in self.inputs.columns(self.epochs, count).items():
+            for step, column_K in zip(steps, column_SK, strict=True):
+                step[name] = column_K
+        return steps
 
 
 def build_model(member: Member, meta: Mapping[str, Any], state: State | None) -> nn.Module:

@@ -16,8 +16,9 @@ from src.components import make
 from src.optim import rate_scale
 from src.optim.schedules import Schedule
 from src.optim.schedules.ramp import Ramp
+from src.population.batches import batch_starts
 from src.population.member import Member, derived_seed
-from src.population.population import Population, Rows, batch_starts
+from src.population.population import Population, Rows
 from src.population.worker import Bench, fusable, rows
 
 WATCHED = 512  # validation rows that are looked at on the way
@@ -61,7 +62,7 @@ def ramp(
     The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp. It ends early once
     `over(losses [K, S])`.
     """
-    config = {**config, "optimizer": {**config["optimizer"], "lr": low}, "epochs": 1}
+    config = {**config, "optimizer": {**config["optimizer"], "lr": low, "warmup_epochs": 0}, "epochs": 1}
     population = _population(
         [(config, derived_seed(seed, 4, k)) for k in range(seeds)], bench, Ramp(high / low, linear)
     )

@@ -1,6 +1,8 @@
 """What outputs are worth: the loss that trains, and the points of the curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +17,14 @@ def losses(output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None = None)
     if smoothing_K1 is None:
         return loss_KB
     return loss_KB * (1 - smoothing_K1) - log_KCB.mean(1) * smoothing_K1
+
+
+def loss_of_targets(output_KBC: Tensor, targets: Sequence[Tensor], smoothing_K1: Tensor | None) -> Tensor:
+    """Loss of every row [K, B]: of its target, or the sum over several, each followed by its weight."""
+    if len(targets) == 1:
+        return losses(output_KBC, targets[0], smoothing_K1)
+    pairs = zip(targets[::2], targets[1::2], strict=True)
+    return reduce(add, (losses(output_KBC, y_KB, smoothing_K1) * weight_KB for y_KB, weight_KB in pairs))
 
 
 def score(output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any]) -> tuple[list[dict[str, float]], Tensor]:

@@ -5,10 +5,11 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 from src.components import make
 from src.data import load
 from src.errors import UserError
+from src.population.batches import grows
 from src.population.latency import latency_ms
 from src.population.member import Member, State, one_thread
 from src.population.population import Population, Rows
@@ -143,7 +145,7 @@ def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
         if len(group) > 1:
             return [outcome for task in group for outcome in _attempt([task], bench)]
         oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        text = "out of memory" if oom else _first_line(error)
+        text = _too_large(group[0].member.config) if oom else _first_line(error)
         detail = "" if oom or isinstance(error, UserError | ValueError) else traceback.format_exc()
         return [Outcome(group[0].key, 0, {}, 0.0, text, detail)]
 
@@ -163,6 +165,10 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
             tasks.append(task)
     if not tasks:
         return outcomes
+    begins = [state.epoch if state else 0 for state in states]
+    if grows(tasks[0].member.config) and len(set(begins)) > 1:  # a step takes as many rows of each
+        alike = [[task for task, own in zip(tasks, begins, strict=True) if own == epoch] for epoch in set(begins)]
+        return outcomes + [outcome for part in alike for outcome in _train(part, bench)]
     population = _population([t.member for t in tasks], rows(bench), bench, states, len(tasks) > 1)
     while tasks:
         points = population.epoch()
@@ -285,6 +291,13 @@ def _few(data: Rows, member: Member) -> Rows:
     few = min(n, 2 * batch + n % batch)
     return replace(
         data, x_train=data.x_train[:few], y_train=data.y_train[:few], x_val=data.x_val[:few], y_val=data.y_val[:few]
+    )
+
+
+def _too_large(config: Mapping[str, Any]) -> str:
+    pieces = config.get("accumulate", 1)
+    return (
+        f"out of memory: batch_size={config['batch_size']} may be too large; accumulate={2 * pieces} takes less at once"
     )
 
 

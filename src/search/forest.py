@@ -5,35 +5,29 @@ is drawn as for `gp`. They see the order of the results
 alone, as normal scores, in which trials of several rungs stand together (`ranked`).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from pydantic import Field
 from scipy.special import ndtr, ndtri
 from sklearn.ensemble import ExtraTreesRegressor
 
 from src.history import History
-from src.search import Search, Spec, cube, one_objective
+from src.search import Search, Spec, one_objective
 from src.search.branches import Branches
+from src.search.candidates import Table, anywhere, around, fresh, keys
 from src.search.drawn import Drawn, Point
-from src.search.evolution import mutated
 from src.search.fidelity import fidelity
 from src.search.pruning import Pruner
 from src.search.ranked import ranked, results
 from src.space import Space
 
-Key = frozenset[tuple[str, Any]]  # a point to look up
-
 TREES = 32
 RANDOM = 100  # candidates from anywhere
 BEST = 10  # points around which more are looked for
-AROUND = 10  # candidates around each
 ROUNDS = 4  # of looking around the best
-REACHES = (0.2, 0.05)  # standard deviations of a changed number, as shares of its scale
-ABSENT = -1.0  # a dimension that a point does not have
 
 
 def forest(
@@ -51,9 +45,9 @@ def forest(
         rng = np.random.default_rng(seed)
         best_first = ranked(results([*spec.earlier, *history.trials], rule), rule.rungs, spec.direction)
         if len(best_first) < n_startup_trials or rng.random() < random_fraction:
-            return _anywhere(spec.space, rng)
+            return anywhere(spec.space, rng)
         known = [trial.params for trial in best_first]
-        judged = _keys(known)
+        judged = keys(known)
         pending = [point for point in points if frozenset(point.items()) not in judged]
         if len(branches.leaves) == 1:
             return _most_promising(spec.space, table, known, known, pending, rng)
@@ -63,30 +57,6 @@ def forest(
         return _most_promising(spec.space.only(branches.leaves[drawn][0]), table, best, known, pending, rng)
 
     return Drawn(spec, draw, rule)
-
-
-class Table:
-    """The points of a space as rows of numbers: a column a number, one a category."""
-
-    def __init__(self, space: Space) -> None:
-        self.numbers: dict[str, BaseDistribution] = {}
-        self.categories: dict[str, list[Any]] = {}
-        for chosen, leaf in space.leaves():
-            for name, option in chosen.items():
-                self.categories.setdefault(name, [])
-                self.categories[name] += [option] * (option not in self.categories[name])
-            for name, dimension in leaf.dimensions.items():
-                if isinstance(dimension.distribution, CategoricalDistribution):
-                    self.categories[name] = list(dimension.distribution.choices)
-                else:
-                    self.numbers[name] = dimension.distribution
-
-    def rows(self, points: Sequence[Point]) -> NDArray[np.float32]:
-        """[N, D]"""
-        columns = [[cube.place(d, p[n]) if n in p else ABSENT for p in points] for n, d in self.numbers.items()]
-        for name, values in self.categories.items():
-            columns += [[float(name in p and p[name] == value) for p in points] for value in values]
-        return np.array(columns or [[0.0] * len(points)], dtype=np.float32).T
 
 
 def _most_promising(
@@ -103,7 +73,7 @@ def _most_promising(
     """
     scores = ndtri((np.arange(len(known)) + 0.5) / len(known))
     model = ExtraTreesRegressor(TREES, max_features=0.8, bootstrap=True, random_state=int(rng.integers(2**31)))
-    told = _keys([*known, *pending])
+    told = keys([*known, *pending])
     # What trains is taken for mediocre, so that others nearby are drawn seldom.
     model.fit(table.rows([*known, *pending]), np.append(scores, np.zeros(len(pending))))
 
@@ -115,30 +85,14 @@ def _most_promising(
         return np.asarray(improvement * ndtr(z) + spread * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
 
     candidates = [
-        *_fresh((_anywhere(space, rng) for _ in range(RANDOM)), told),
-        *_around(space, best[:BEST], told, rng),
+        *fresh((anywhere(space, rng) for _ in range(RANDOM)), told),
+        *around(space, best[:BEST], told, rng),
     ]
     if not candidates:
-        return _anywhere(space, rng)
+        return anywhere(space, rng)
     gains = gain(candidates)
     for _ in range(ROUNDS - 1):
         top = [candidates[k] for k in np.argsort(-gains, kind="stable")[:BEST]]
-        if more := _around(space, top, told, rng):
+        if more := around(space, top, told, rng):
             candidates, gains = [*candidates, *more], np.append(gains, gain(more))
     return candidates[int(np.argmax(gains))]
-
-
-def _around(space: Space, points: Sequence[Point], told: set[Key], rng: np.random.Generator) -> list[Point]:
-    return _fresh((mutated(space, p, rng, float(rng.choice(REACHES))) for p in points for _ in range(AROUND)), told)
-
-
-def _fresh(points: Iterable[Point], told: set[Key]) -> list[Point]:
-    return [point for point in points if frozenset(point.items()) not in told]
-
-
-def _keys(points: Iterable[Point]) -> set[Key]:
-    return {frozenset(point.items()) for point in points}
-
-
-def _anywhere(space: Space, rng: np.random.Generator) -> dict[str, Any]:
-    return space.walk(lambda _, distribution: cube.value(distribution, rng.random()))
