@@ -91,8 +91,9 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
         for config in configs:
             check(config, components, [group])
         sections[group] = [config[group] for config in configs]
-    base = compose(groups := [*groups, *(f"{group}={name}" for group, name in firsts.items())])
+    groups = [*groups, *(f"{group}={name}" for group, name in firsts.items())]
     fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
+    base = _with_listed_depth(compose(groups), fixed)
     base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
     check(base, components)
     _check_device(base["device"])
@@ -108,7 +109,8 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
 
     def option(group: str, name: str, chosen: Mapping[str, str]) -> dict[str, Any]:
         try:
-            return compose([*groups, *(f"{g}={o}" for g, o in {**chosen, group: name}.items())])
+            words = [*groups, *(f"{g}={o}" for g, o in {**chosen, group: name}.items())]
+            return _with_listed_depth(compose(words), fixed)
         except MissingConfigException as error:
             raise UserError(f"choose.{sentence(error)}") from error
 
@@ -116,6 +118,15 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         raise UserError(f"{missing[0]}: no such key{nearest(missing[0], keys(base))}")
     return Config(base, space.distinct(), sections)
+
+
+def _with_listed_depth(config: dict[str, Any], fixed: set[str]) -> dict[str, Any]:
+    """Where `model.width` lists the layers, the list is the depth too, so that it is not searched, unless it is given."""
+    model, space = config["model"], config["space"]
+    if not isinstance(model.get("width"), list) or "depth" not in model or "model.depth" in fixed:
+        return config
+    space = {**space, "model": {**(space.get("model") or {}), "depth": None}}
+    return {**config, "model": {**model, "depth": len(model["width"])}, "space": space}
 
 
 def _options(group: str, options: Any) -> list[str]:

@@ -94,10 +94,20 @@ def test_every_optimizer_has_the_rule_of_the_batch_size(optimizer: str) -> None:
     assert (leaf.config["optimizer"]["scaling"], leaf.config["optimizer"]["base_batch"]) == ("linear", 32)
 
 
-def test_a_list_of_widths_is_a_value() -> None:
-    leaf = only_leaf(made("model.width=[50,50]", "model.depth=2"))
-    assert leaf.config["model"]["width"] == [50, 50]
-    assert "model.width" not in leaf.dimensions
+@pytest.mark.parametrize("words", [["model.depth=3"], [], ["choose={optimizer:[sgd,adamw]}"]])
+def test_a_list_of_widths_says_the_depth(words: list[str]) -> None:
+    config = made("model.width=[50,40,30]", *words)
+    assert config["model"]["depth"] == 3
+    for _, leaf in config.space.leaves():
+        assert leaf.config["model"]["width"] == [50, 40, 30]
+        assert leaf.config["model"]["depth"] == 3
+        assert not {"model.width", "model.depth"} & set(leaf.dimensions)
+        assert "model.dropout" in leaf.dimensions
+
+
+def test_a_depth_that_is_given_stays_for_the_model_to_refuse() -> None:
+    assert only_leaf(made("model.width=[50,50]", "model.depth=3")).config["model"]["depth"] == 3
+    assert "model.depth" in only_leaf(made("model.width=50")).dimensions
 
 
 def test_the_space_is_changed_in_place() -> None:

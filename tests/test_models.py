@@ -18,7 +18,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from src.errors import UserError
 from src.models import FROM_DATA, build, n_operations, target
-from src.models.blocks import ACTIVATIONS, OneHot
+from src.models.blocks import ACTIVATIONS, OneHot, normalisation
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -53,6 +53,8 @@ VARIANTS = [
     pytest.param(config("mlp"), images(1, 8, 8), id="mlp"),
     pytest.param(config("mlp", width=[50, 20, 30], depth=3, activation="gelu"), images(3, 4, 4), id="mlp-widths"),
     pytest.param(config("mlp", norm="batch"), TABLE, id="mlp-batch-table"),
+    pytest.param(config("mlp", norm="group", width=[33, 40]), TABLE, id="mlp-group-table"),
+    pytest.param(config("cnn", norm="layer", depth=3), images(3, 9, 9), id="cnn-layer-9x9"),
     pytest.param(config("mlp", norm="layer", **PIECEWISE), TABLE, id="mlp-layer-piecewise"),
     pytest.param(config("cnn"), images(1, 8, 8), id="cnn-8x8"),
     pytest.param(config("cnn", norm="batch", depth=3), images(1, 28, 28), id="cnn-batch-28x28"),
@@ -139,6 +141,16 @@ def test_parameters_and_operations_in_closed_form() -> None:
     cnn = build(config("cnn", channels=16, depth=3, norm="group"), images(3, 5, 5))  # 5×5 → 2×2 → 1×1, then no more
     assert n_parameters(cnn) == (27 + 3) * 16 + (16 * 9 + 3) * 32 + (32 * 9 + 3) * 64 + (64 + 1) * 10
     assert n_operations(cnn, (3, 5, 5)) == 25 * 27 * 16 + 4 * 144 * 32 + 1 * 288 * 64 + 64 * 10
+
+
+def test_norms_are_those_of_their_papers() -> None:
+    """Of an image, layer norm is over all channels and pixels, with a scale a channel (Wu & He 2018, §3)."""
+    x = torch.randn(4, 16, 5, 5)
+    torch.testing.assert_close(normalisation("layer", 16, images=True)(x), nn.functional.layer_norm(x, (16, 5, 5)))
+    groups = normalisation("group", 16, images=True)(x).view(4, 8, -1)
+    torch.testing.assert_close(groups.mean(2), torch.zeros(4, 8), rtol=0, atol=1e-6)
+    assert normalisation("group", 12).num_groups == 4
+    assert isinstance(normalisation("batch", 12, images=True), nn.BatchNorm2d)
 
 
 def test_counting_operations_changes_nothing() -> None:

@@ -138,6 +138,7 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "dropout": (lambda k: member(k, dropout=k / 20), digits),
     "batch-norm": (lambda k: member(k, norm="batch", dropout=k / 40), digits),
     "layer-norm": (lambda k: member(k, norm="layer", width=33), digits),
+    "group-norm": (lambda k: member(k, norm="group", width=[33, 40]), digits),
     "odd": (lambda k: member(k, width=[33, 50], batch_size=37, norm="batch"), digits),
     "one-batch": (lambda k: sgd(k, width=7, batch_size=128), lambda: digits(77, 31)),
     "narrow": (lambda k: member(k, width=[1, 2, 3], depth=3, batch_size=5), lambda: digits(49, 2049 - 500)),
@@ -189,7 +190,7 @@ def test_what_is_off_changes_no_bit() -> None:
             assert_same(one, other)
 
 
-@pytest.mark.parametrize("norm", ["none", "group"])
+@pytest.mark.parametrize("norm", ["none", "layer", "group"])
 def test_convolutions_agree_to_1e_5_after_an_epoch(norm: str) -> None:
     members = [member(k, model="cnn", norm=norm, channels=16, lr=1e-3) for k in range(4)]
     fused, looped = (trained(members, images(), 1, fused=form) for form in (True, False))

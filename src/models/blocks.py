@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
 NumberEmbedding = Literal["none", "piecewise_linear"]
+Norm = Literal["none", "batch", "layer", "group"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -41,6 +42,18 @@ def initialise(layer: nn.Linear | nn.Conv2d, activation: Activation | None) -> N
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def normalisation(norm: Norm, features: int, images: bool = False) -> nn.Module:
+    """Over the batch (Ioffe & Szegedy 2015), over a row's features (Ba et al. 2016), or over up to 8 groups of them.
+
+    Groups (Wu & He 2018) divide the features evenly; of an image, features are channels, each with all of its pixels.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(features) if images else nn.BatchNorm1d(features)
+    if norm == "layer":
+        return nn.GroupNorm(1, features) if images else nn.LayerNorm(features)
+    return nn.GroupNorm(math.gcd(8, features), features)
 
 
 def check_dropout(dropout: float) -> None:

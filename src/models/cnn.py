@@ -1,14 +1,18 @@
 """Convolutional network for images of any size and number of channels."""
 
 from collections import OrderedDict
-from math import gcd
-from typing import Literal
 
 from torch import Tensor, nn
 
-from src.models.blocks import ACTIVATIONS, Activation, check_dropout, check_positive, initialise
-
-Norm = Literal["none", "batch", "group"]
+from src.models.blocks import (
+    ACTIVATIONS,
+    Activation,
+    Norm,
+    check_dropout,
+    check_positive,
+    initialise,
+    normalisation,
+)
 
 
 class CNN(nn.Module):
@@ -58,10 +62,8 @@ def stage(n_in: int, n_out: int, activation: Activation, norm: Norm, pool: bool)
     conv = nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
     initialise(conv, activation)
     parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
-    if norm == "batch":
-        parts["norm"] = nn.BatchNorm2d(n_out)
-    elif norm == "group":
-        parts["norm"] = nn.GroupNorm(gcd(8, n_out), n_out)
+    if norm != "none":
+        parts["norm"] = normalisation(norm, n_out, images=True)
     parts["activation"] = ACTIVATIONS[activation]()
     if pool:
         parts["pool"] = nn.AvgPool2d(2)

@@ -1,7 +1,6 @@
 """Multi-layer perceptron for tables and (flattened) images."""
 
 from collections import OrderedDict
-from typing import Literal
 
 from torch import Tensor, nn
 
@@ -9,14 +8,13 @@ from src.models.blocks import (
     ACTIVATIONS,
     Activation,
     Features,
+    Norm,
     NumberEmbedding,
     check_dropout,
     check_positive,
     initialise,
+    normalisation,
 )
-
-Norm = Literal["none", "batch", "layer"]
-NORMS: dict[Norm, type[nn.BatchNorm1d | nn.LayerNorm]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class MLP(nn.Module):
@@ -71,7 +69,7 @@ def layer(n_in: int, n_out: int, activation: Activation, norm: Norm, dropout: fl
     initialise(linear, activation)
     parts: OrderedDict[str, nn.Module] = OrderedDict(linear=linear)
     if norm != "none":
-        parts["norm"] = NORMS[norm](n_out)
+        parts["norm"] = normalisation(norm, n_out)
     parts["activation"] = ACTIVATIONS[activation]()
     parts["dropout"] = nn.Dropout(dropout)
     return nn.Sequential(parts)

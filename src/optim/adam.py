@@ -23,19 +23,27 @@ class Adam:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
-        correction1, correction2 = 1 - h["beta1"] ** step_SK1, 1 - h["beta2"] ** step_SK1
-        return {
-            "weight_decay": h["weight_decay"],
-            "fresh1": 1 - h["beta1"],
-            "fresh2": 1 - h["beta2"],
-            "eps": h["eps"] * correction2.sqrt(),
-            "rate": -h["lr"] * correction2.sqrt() / correction1,
-        }
+        return {"weight_decay": h["weight_decay"], **of_moments(h, step_SK1)}
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
-        g_KP.addcmul_(p_KP, c["weight_decay"])
-        mean = state["mean"].lerp_(g_KP, c["fresh1"])
-        square = state["square"].lerp_(g_KP.square_(), c["fresh2"])
-        denominator = root(square, out=g_KP).add_(c["eps"])
-        p_KP.addcmul_(torch.div(mean, denominator, out=g_KP), c["rate"])
+        step_by_moments(p_KP, g_KP.addcmul_(p_KP, c["weight_decay"]), state, c)
+
+
+def of_moments(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+    """The columns of `step_by_moments`, with the corrections for moments that began at 0."""
+    correction1, correction2 = 1 - h["beta1"] ** step_SK1, 1 - h["beta2"] ** step_SK1
+    return {
+        "fresh1": 1 - h["beta1"],
+        "fresh2": 1 - h["beta2"],
+        "eps": h["eps"] * correction2.sqrt(),
+        "rate": -h["lr"] * correction2.sqrt() / correction1,
+    }
+
+
+def step_by_moments(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+    """A step along the mean of the gradients over the root of their mean square."""
+    mean = state["mean"].lerp_(g_KP, c["fresh1"])
+    square = state["square"].lerp_(g_KP.square_(), c["fresh2"])
+    denominator = root(square, out=g_KP).add_(c["eps"])
+    p_KP.addcmul_(torch.div(mean, denominator, out=g_KP), c["rate"])

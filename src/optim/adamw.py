@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from src.optim import Above0, Below1, From0, root
+from src.optim import Above0, Below1, From0
+from src.optim.adam import of_moments, step_by_moments
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,8 @@ class AdamW:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
-        correction1, correction2 = 1 - h["beta1"] ** step_SK1, 1 - h["beta2"] ** step_SK1
-        return {
-            "keep": 1 - h["lr"] * h["weight_decay"],
-            "fresh1": 1 - h["beta1"],
-            "fresh2": 1 - h["beta2"],
-            "eps": h["eps"] * correction2.sqrt(),
-            "rate": -h["lr"] * correction2.sqrt() / correction1,
-        }
+        return {"keep": 1 - h["lr"] * h["weight_decay"], **of_moments(h, step_SK1)}
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
-        mean = state["mean"].lerp_(g_KP, c["fresh1"])
-        square = state["square"].lerp_(g_KP.square_(), c["fresh2"])
-        denominator = root(square, out=g_KP).add_(c["eps"])
-        p_KP.mul_(c["keep"]).addcmul_(torch.div(mean, denominator, out=g_KP), c["rate"])
+        step_by_moments(p_KP.mul_(c["keep"]), g_KP, state, c)

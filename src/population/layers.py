@@ -71,6 +71,18 @@ class LayerNorm(nn.LayerNorm):
         return out if self.bias is None else out + self.bias
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation of [B, F] in plain reductions."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 2:
+            return super().forward(input)
+        grouped = input.reshape(len(input), self.num_groups, -1)
+        centred = grouped - grouped.mean(-1, keepdim=True)
+        out = (centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + self.eps)).reshape(input.shape)
+        return out * self.weight + self.bias if self.affine else out
+
+
 class Dropout(nn.Dropout):
     """Dropout whose mask is a hash of (a key of the member, layer and step; the element): no generator, so no company shows.
 
@@ -146,6 +158,7 @@ EXACT: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: Linear,
     nn.BatchNorm1d: BatchNorm1d,
     nn.LayerNorm: LayerNorm,
+    nn.GroupNorm: GroupNorm,
     nn.Dropout: Dropout,
     nn.Sigmoid: Sigmoid,
     nn.SiLU: SiLU,
