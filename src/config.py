@@ -93,9 +93,10 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
         sections[group] = [config[group] for config in configs]
     groups = [*groups, *(f"{group}={name}" for group, name in firsts.items())]
     fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
-    base = _with_listed_depth(compose(groups), fixed)
+    base = compose(groups)
     base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
     check(base, components)
+    base = _with_listed_depth(base, fixed)
     _check_device(base["device"])
 
     def expand(config: dict[str, Any], chosen: dict[str, str]) -> Choice | Leaf:
