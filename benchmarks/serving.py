@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [--repetitions 7]
 
-The two are timed in turns, in seconds of this process alone; a repetition is the mean of as many calls as fit into 0.1 s,
+The two are timed in turns, in seconds of this process alone; a repetition is the mean of as many calls as fit into 0.05 s,
 and the medians are compared. One thread. Any weights do: the arithmetic is the same.
 """
 
@@ -30,7 +30,7 @@ from src.population.member import one_thread  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results"
 DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": []}
 MEMBERS, ROWS = 20, (1, 8, 32, 64, 128, 256, 1024)
-SECONDS = 0.1  # of a repetition
+SECONDS = 0.05  # of a repetition
 CASES = {
     "mlp": {},
     "mlp width=128 depth=3 norm=batch": {"width": 128, "depth": 3, "norm": "batch"},

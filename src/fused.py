@@ -12,7 +12,7 @@ from src.population.stacked import Stacked
 
 # A stack saves what it costs to call a net; beyond so many multiply-adds of each net a batch, arithmetic outweighs calls,
 # and a batch of large products is slower than one after another (benchmarks/serving.py).
-WORTH_STACKING = 2**20
+WORTH_STACKING = 2**21
 
 
 class Fused:

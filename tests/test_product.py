@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from src.combiners.joint import Stacking, Temperature, Vote, Weighted
 from src.data import load, load_test, prepare
 from src.errors import UserError
-from src.fused import Fused
+from src.fused import WORTH_STACKING, Fused
 from src.models import build, n_operations
 from src.portable import check, export
 from src.product import Product
@@ -106,7 +106,7 @@ def test_fused_nets_answer_as_each_alone(rows: int) -> None:
 def test_what_is_stacked_is_a_small_batch_of_alike_nets() -> None:
     """Counted: a stack calls its one module once, where nets alone are called each."""
     nets = [net(MLP, DIGITS, seed) for seed in range(5)]
-    fused, most = Fused(nets, ["same"] * 5, (1, 8, 8)), 2**20 // n_operations(nets[0], (1, 8, 8))
+    fused, most = Fused(nets, ["same"] * 5, (1, 8, 8)), WORTH_STACKING // n_operations(nets[0], (1, 8, 8))
     calls: list[int] = []
     for each in nets:
         each.register_forward_hook(lambda module, given, out: calls.append(len(given[0])))
