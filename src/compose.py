@@ -164,7 +164,7 @@ def _applies(cfg: DictConfig, override: Override) -> bool:
     key = override.key_or_group
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    if isinstance(node, DictConfig) and last in node:
+    if isinstance(node, DictConfig) and last in node.keys():  # noqa: SIM118 (`in` alone denies a ???)
         return True
     if override.is_delete():
         return False

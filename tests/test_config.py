@@ -78,6 +78,12 @@ def test_a_value_is_set_and_fixes_its_key() -> None:
     assert "optimizer.weight_decay" in leaf.dimensions
 
 
+def test_a_key_that_waits_for_its_value_takes_it() -> None:
+    """As the README has it, for a table of one's own."""
+    words = ["data=csv", "data.file=mine.csv", "data.target=price", "data.task=regression"]
+    assert made(*words)["data"]["file"] == "mine.csv"
+
+
 def test_a_mapping_fixes_each_of_its_keys_and_leaves_the_others() -> None:
     leaf = only_leaf(made("optimizer={lr:0.01}", "model={width:96}"))
     assert leaf.config["optimizer"]["lr"] == 0.01
