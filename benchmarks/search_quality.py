@@ -47,7 +47,11 @@ FULL_TRAININGS = 100
 FEW_SLOTS, MOST_SLOTS = 4, 1024  # as in src/loop.py
 MOST_TRIALS = 5000
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-NOT_ON_TABLES = {"pbt": "a table does not know weights that change hands", "replay": "needs the study that it replays"}
+NOT_ON_TABLES = {
+    "pbt": "a table does not know weights that change hands",
+    "grow": "the same",
+    "replay": "needs the study that it replays",
+}
 
 
 def main() -> None:

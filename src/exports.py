@@ -36,7 +36,7 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
     earlier = [{"until": until, "config": space.config(params)} for until, params in before]
     best = space.config(study.history.best.params) | ({"earlier": earlier} if earlier else {})
     write_text(out / "best.yaml", yaml.safe_dump(best))
-    if earlier:
+    if earlier and not _grown(study):
         write_text(out / "schedule.json", lineage.text(parts))
     write_json(out / "ranking.json", ranking(study, space))
     predictions: dict[str, np.ndarray[Any, Any]] = {}
@@ -170,8 +170,15 @@ def _remove_leftovers(out: Path, study: Study) -> None:
         if path.name not in weights:
             path.unlink(missing_ok=True)
     gone = ["best.yaml", "ranking.json", "predictions.npz"] if study.history.best is None else []
-    for name in (*gone, *["schedule.json"] * (len(lineage.schedule(study.history)) < 2)):
+    single = len(lineage.schedule(study.history)) < 2 or _grown(study)
+    for name in (*gone, *["schedule.json"] * single):
         (out / name).unlink(missing_ok=True)
+
+
+def _grown(study: Study) -> bool:
+    """Whether the best trial's weights began in a smaller net: then its parts are no schedule of one."""
+    best = study.history.best
+    return best is not None and any(trial.anew for trial, _ in study.history.lineage(best))
 
 
 def _csv(columns: list[str], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -38,13 +38,15 @@ class Proposal:
     trial: int | None = None  # None: a new trial; else a promotion
     start_from: tuple[int, int] | None = None  # a new trial goes on with the weights of (trial, epoch), its parent
     reason: str = ""  # why it ends its trial
+    anew: bool = False  # of its parent it has the weights alone: its epochs and its curves begin anew
 
 
 @dataclass
 class Trial:
     """One point of the space and what became of it. `values[e]` is the objective after epoch e + 1.
 
-    A trial that has a parent begins with the parent's values: its epochs are those that its weights have had.
+    A trial that has a parent begins with the parent's values: its epochs are those that its weights have had. One that
+    begins `anew` with the weights of a smaller net counts its own.
     """
 
     number: int
@@ -57,6 +59,7 @@ class Trial:
     values: list[float] = field(default_factory=list)
     reason: str = ""  # of a failure, or of an end that its own curve gave reason for
     measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
+    anew: bool = False  # whether it has only its weights from its parent, and no epochs
 
     @property
     def epochs(self) -> int:
@@ -65,7 +68,7 @@ class Trial:
     @property
     def inherited(self) -> int:
         """The epochs that it has from its parent."""
-        return self.start_from[1] if self.start_from else 0
+        return self.start_from[1] if self.start_from and not self.anew else 0
 
     @property
     def value(self) -> float | None:
@@ -106,6 +109,7 @@ class History:
             target = min(proposal.epochs, full)
             trial = Trial(len(self.trials), proposal.params, full, cost, target, proposal.start_from)
             trial.measures |= measures or {}
+            trial.anew = proposal.anew
             if trial.start_from:
                 trial.values = self.trials[trial.start_from[0]].values[: trial.inherited]
             self.trials.append(trial)

@@ -57,7 +57,12 @@ def _of_study(shelf: Shelf, name: str) -> Schedule:
     storage = shelf.storage(name)
     (found,) = storage.get_study_directions(storage.get_study_id_from_name(name))
     direction: Direction = "minimize" if found.name == "MINIMIZE" else "maximize"
-    parts = schedule(Study(storage, name, shelf.root / "studies" / name, direction).history)
+    history = Study(storage, name, shelf.root / "studies" / name, direction).history
+    if any(trial.anew for trial in history.trials):
+        raise UserError(
+            f"replay.study: {name} grew its nets, so that no net followed its schedule; name one of search=pbt"
+        )
+    parts = schedule(history)
     if not parts:
         raise UserError(f"replay.study: no trial of {name} is complete, so there is no schedule to follow")
     return parts

@@ -16,6 +16,7 @@ from src.objectives import LATENCY, Objectives
 from src.population.cost import measures, seconds_per_epoch
 from src.population.engine import Engine
 from src.population.folds import Fold
+from src.population.growth import refusal
 from src.population.joined import joined
 from src.population.member import Member, State, derived_seed
 from src.population.worker import Outcome, Task
@@ -154,7 +155,7 @@ class Loop:
         elif segment.stop == trial.full or outcome.stopped:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
-        reason = error or outcome.stopped
+        reason = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
         self.study.report(trial.number, values, new, state, reason, outcome.seconds, found)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
@@ -192,6 +193,14 @@ class Loop:
             raise UserError(f"the first {len(over)} trials failed alike: {over[0].reason}\n{outcome.detail}")
 
     # --- checkpoints -----------------------------------------------------------------------------------------------------
+
+    def _origin(self, trial: Trial) -> str:
+        """Why a trial that should have grown from another did not begin with its weights, or ""."""
+        if not (trial.start_from and trial.anew):
+            return ""
+        parent = self.history.trials[trial.start_from[0]]
+        why = refusal(self.space.config(parent.params)["model"], self.space.config(trial.params)["model"])
+        return f"began anew, not with the weights of trial {parent.number}: {why}" if why else ""
 
     def _name_checkpoints(self, trial: Trial, stop: int, epochs: int) -> None:
         """Those of a trial that stopped before `stop`, by the epochs that it has; the old ones go once the study knows."""

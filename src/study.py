@@ -144,9 +144,9 @@ class Study:
     ) -> Trial:
         """Acknowledge a proposal: its trial begins, with the measures known beforehand, or goes on."""
         order = len(self.history.events)
-        event = {"start": proposal.epochs, "from": proposal.start_from}
+        event = {"start": proposal.epochs, "from": proposal.start_from, **({"anew": True} if proposal.anew else {})}
         if proposal.trial is None:
-            parent, epoch = proposal.start_from or (0, 0)
+            parent, epoch = (0, 0) if proposal.anew else proposal.start_from or (0, 0)
             values = self.history.trials[parent].values[:epoch] if epoch else []
             template = create_trial(
                 state=OptunaState.RUNNING,
@@ -227,7 +227,8 @@ class Study:
                 trial, known = trials[number], number < len(self.history.trials)
                 notes = trial.user_attrs | trial.system_attrs
                 source = tuple(event["from"]) if event["from"] else None
-                proposal = Proposal(trial.params, event["start"], number if known else None, source)
+                anew = event.get("anew", False)
+                proposal = Proposal(trial.params, event["start"], number if known else None, source, anew=anew)
                 self._begin(proposal, notes["full"], notes["cost"], notes.get("measures"))
             else:
                 self._take(number, event)
@@ -246,8 +247,8 @@ class Study:
     def _begin(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None) -> Trial:
         trial = self.history.start(proposal, full, cost, measures)
         if proposal.trial is None:
-            parent, epoch = trial.start_from or (0, 0)
-            self.curves.append({n: c[:epoch] for n, c in self.curves[parent].items()} if epoch else {})
+            before = self.curves[trial.start_from[0]] if trial.start_from else {}
+            self.curves.append({n: c[: trial.inherited] for n, c in before.items()} if trial.inherited else {})
             self.seconds.append(0.0)
         return trial
 

@@ -9,6 +9,7 @@ from typing import Any
 from src.errors import UserError
 from src.members.item import Generation, Generations, Given, Item, Segment, Trained
 from src.population.engine import Engine
+from src.population.growth import sizes
 from src.population.member import Member, State
 from src.population.worker import Outcome, Task
 
@@ -77,9 +78,10 @@ class Making:
             segment.start.save(source)
             return [Task(key, segment.member, segment.stop, source, self.folder / f"{key}.safetensors")]
         own = {k: v for k, v in segment.member.config.items() if v != self.best.get(k)}
+        end = sizes(segment.member.config["model"])
         for until, config in self.earlier:
-            if until < segment.stop:
-                name = f"{key}-{until}"
+            if until < segment.stop or sizes({**config, **own}["model"]) != end:  # a smaller net has epochs of its own
+                name = f"{key}-part-{len(line)}"
                 member = replace(segment.member, config={**config, **own})
                 line.append(Task(name, member, until, None, self.folder / f"{name}.safetensors", tuple(line)))
         checkpoint = self.folder / f"{key}.safetensors"

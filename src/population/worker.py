@@ -18,6 +18,7 @@ from src.components import make
 from src.data import load
 from src.errors import UserError
 from src.population.batches import grows
+from src.population.growth import inherited
 from src.population.latency import latency_ms
 from src.population.member import Member, State, one_thread
 from src.population.population import Population, Rows
@@ -195,18 +196,25 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
 
 def _source(task: Task, bench: Bench) -> State | None:
     """Where the member goes on. What is torn or gone is trained again from what it came from: the bits are the same."""
-    lost: list[Task] = []
-    state = _whole(task.part) or _whole(task.source)
-    for ancestor in reversed(task.lineage):
-        if state := state or _whole(ancestor.checkpoint):
-            break
-        lost.append(ancestor)
-    for ancestor in reversed(lost):
-        population = _population([ancestor.member], rows(bench), bench, [state], fused=False)
-        while population.epochs[0] < ancestor.stop and not stopped(ancestor.member.config, population.curves[0]):
-            population.epoch()
-        state = population.save(0)
+    if state := _whole(task.part) or _whole(task.source):
+        return state
+    line = [*task.lineage, task]
+    begun = len(task.lineage)
+    while begun and not (state := _whole(line[begun - 1].checkpoint)):
+        begun -= 1
+    for place in range(begun, len(line)):
+        if state:
+            state = inherited(state, line[place - 1].member, line[place].member, rows(bench).meta)
+        if place < len(task.lineage):
+            state = _retrained(line[place], state, bench)
     return state
+
+
+def _retrained(task: Task, state: State | None, bench: Bench) -> State:
+    population = _population([task.member], rows(bench), bench, [state], fused=False)
+    while population.epochs[0] < task.stop and not stopped(task.member.config, population.curves[0]):
+        population.epoch()
+    return population.save(0)
 
 
 def _whole(checkpoint: Path | None) -> State | None:
