@@ -178,7 +178,7 @@ def test_a_sweep_that_grows(prepared: Path, tmp_path: Path) -> None:  # noqa: F8
     number = json.loads((one.out / "summary.json").read_text())["best_number"]
     best, final = (
         one.out / "weights" / f"{number}.safetensors",
-        one.folder / "outputs/train/mlp/member-0/weights.safetensors",
+        one.folder / "outputs/train/mlp/seeds-0/weights.safetensors",
     )
     shapes = [{name: tensor.shape for name, tensor in load_file(path).items()} for path in (best, final)]
     assert shapes[0] == shapes[1]
