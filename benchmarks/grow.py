@@ -19,12 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FIXED = ["model=mlp", "model.dropout=0", "batch_size=64", "optimizer.weight_decay=0.01"]
 WIDTHS, DEPTHS = (8, 16, 32, 64, 128), (1, 2, 3)
-GROW = ["search=grow", "n_trials=1", "space.model.width={type: int, low: 8, high: 128, log: true, step: null}"]
-GRID = [
-    "search=grid",
-    "n_trials=15",
-    f"space.model.width={{type: categorical, choices: {list(WIDTHS)}, low: null, high: null, step: null}}",
-]
+WIDTH = "space.model.width={type: int, low: 8, high: 128, log: true, step: null, points: 5}"
+GROW = ["search=grow", "n_trials=1", WIDTH]
+GRID = ["search=grid", "n_trials=15", WIDTH]
 
 
 def main() -> None:
