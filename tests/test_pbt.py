@@ -247,7 +247,7 @@ def test_whatever_of_a_lineage_is_lost_the_bits_are_the_same(tmp_path: Path) -> 
         line.append(Task(f"t{k}", member, stop, None, tmp_path / f"t{k}", lineage=tuple(line)))
         (outcome,) = train(line[-1:], where)
     wanted, curves = State.load(line[-1].checkpoint), outcome.curves
-    assert [len(curve) for curve in curves.values()] == [4] * 4
+    assert {len(curve) for curve in curves.values()} == {4}
     for gone in ((0,), (1,), (0, 1)):
         for place in gone:
             if place == 1:
