@@ -246,6 +246,17 @@ def test_every_joint_can_leave(name: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(answer, product(x[:rows]), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")))
+def test_every_model_is_stacked_and_can_leave(name: str, tmp_path: Path) -> None:
+    nets, x = [net(conf("model", name), DIGITS, seed) for seed in range(2)], torch.randn(5, 1, 8, 8)
+    fused = Fused(nets, ["alike"] * 2, (1, 8, 8))
+    with torch.no_grad():
+        assert fused.groups[0].rows >= len(x)
+        torch.testing.assert_close(fused(x), torch.stack([each(x) for each in nets]), rtol=1e-4, atol=1e-5)
+    product = Product(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
+    assert export(product, x, tmp_path, {"pt2": True, "onnx": False}) == []
+
+
 def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_text("of an ensemble before")
     product = Product([Centred()], Weighted([1.0]), CLASSIFIED).eval()
