@@ -64,7 +64,7 @@ def value(p: NDArray[Any], y_N: NDArray[Any]) -> float:
 
 
 GREEDY = partial(greedy, steps=40, bags=20, fraction=0.5)
-STACKING = partial(stacking, strengths=[0.0003, 0.003, 0.03], parts=5)
+STACKING = partial(stacking, strengths=[0.0003, 0.003, 0.03], parts=5, rows=2000)
 
 
 @pytest.mark.parametrize("draw", [classified, valued], ids=["classes", "values"])
@@ -169,14 +169,14 @@ def test_stacking_is_scikit_learns_regression() -> None:
     p_MNC, y_N = classified(rows=300)
     x = np.log(p_MNC).transpose(1, 0, 2).reshape(300, -1)
     model = LogisticRegression(C=1 / (300 * 0.01), tol=1e-8, max_iter=5000).fit(x, y_N)
-    found = stacking(p_MNC, y_N, equal(p_MNC), strengths=[0.01], parts=5)
+    found = stacking(p_MNC, y_N, equal(p_MNC), strengths=[0.01], parts=5, rows=2000)
     assert isinstance(found, Stacking)
     np.testing.assert_allclose(found.predict(p_MNC), model.predict_proba(x), atol=5e-3)
     values_MN, z_N = valued(rows=300)
     mean = values_MN.mean(0)
     unit = (values_MN - mean).std()
     ridge = Ridge(alpha=3.0).fit((values_MN - mean).T / unit, z_N - mean)
-    joined = stacking(values_MN, z_N, equal(values_MN), strengths=[0.01], parts=5).predict(values_MN)
+    joined = stacking(values_MN, z_N, equal(values_MN), strengths=[0.01], parts=5, rows=2000).predict(values_MN)
     np.testing.assert_allclose(joined, mean + ridge.predict((values_MN - mean).T / unit), rtol=1e-9)
 
 
@@ -207,7 +207,7 @@ def test_what_stacking_learns_on_its_own_rows_is_no_gain() -> None:
     gains = []
     for seed in range(4):
         p_MNC, y_N = unlabelled(seed)
-        fitted = stacking(p_MNC, y_N, equal(p_MNC), strengths=[1e-4], parts=5)
+        fitted = stacking(p_MNC, y_N, equal(p_MNC), strengths=[1e-4], parts=5, rows=2000)
         gains.append((fitted.predict(p_MNC).argmax(1) == y_N).mean() - 1 / 3)
     assert np.mean(gains) > 5 * NOISE
 
