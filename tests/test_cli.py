@@ -175,7 +175,8 @@ SMALL = "space.batch_size.choices=[16,32]"
 
 @pytest.mark.usefixtures("meta")
 def test_what_can_train_is_let_through() -> None:
-    for words in ([], ["model=cnn"], ["model.width=[50,50]", "model.depth=2"], ["data=adult"]):
+    lists = ["model.width=[50,50]"], ["model.width=[50,50,50]", "model.depth=3"]
+    for words in ([], ["model=cnn", "augment.rotation=10"], *lists, ["data=adult"]):
         assert prepared(config(SMALL, "batch_size=16", *words))[1]["n_train"] == 100
 
 
@@ -186,11 +187,13 @@ def test_what_can_train_is_let_through() -> None:
         (["data=csv"], "data", "python -m src.prepare data=csv"),
         (["batch_size=101"], "batch_size", "100 training rows"),
         ([], "space.batch_size", "128 cannot be tried"),
-        ([SMALL, "model.width=[50,50]"], "space.model.depth", "model.width lists 2 layers but model.depth is 1"),
         ([SMALL, "model.width=[50,50]", "model.depth=3"], "model.width", "model.depth is 3"),
         ([SMALL, "model.dropout=1.5"], "model.dropout", "below 1"),
         ([SMALL, "space.model.dropout.high=1.0"], "space.model.dropout", "1.0 cannot be tried"),
         ([SMALL, "model=cnn", "data=adult"], "model.name=cnn", "needs images"),
+        ([SMALL, "augment.flip=0.5", "data=adult"], "augment.flip", "0.5 is for images, but the data is a table"),
+        ([SMALL, "+space.augment.shift={low:0,high:0.2}", "data=adult"], "space.augment.shift", "0.2 cannot be tried"),
+        ([SMALL, "model=linear", "regularization.activity.l1=0.1"], "regularization.activity.l1", "the model has none"),
         ([SMALL, "choose={model:[mlp,cnn]}", "data=adult"], "model.name=cnn", "needs images"),
         ([SMALL, "choose={model:[cnn,mlp]}", "model.width=0"], "model.width", "at least 1"),
     ],
