@@ -140,6 +140,20 @@ def test_decoupled_decay_shrinks_weights_by_the_rate_alone() -> None:
         torch.testing.assert_close(without.p_KP - with_decay.p_KP, begin * 0.005, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_activity_penalty_quiets_the_layers_that_learn(fused: bool) -> None:
+    penalties = [{"activity": {"l1": l1, "l2": 0.0}} for l1 in (0.0, 1.0)]
+    members = [Member(config({"_target_": "zoo.Rectified"}, regularization=own), 1) for own in penalties]
+    without, quiet = (
+        (state.weights["again.weight"], state.weights["first.weight"])
+        for state in trained(members, digits(), 10, fused=fused)
+    )
+    assert torch.equal(without[1], quiet[1])
+    hidden = (digits().x_train @ quiet[1].t()).relu()
+    loud, soft = ((hidden @ again.t()).relu().mean() for again, _ in (without, quiet))
+    assert soft < loud / 2
+
+
 def test_an_activity_penalty_needs_activations() -> None:
     member = Member(config("linear", regularization={"activity": {"l1": 0.1, "l2": 0.0}}), 1)
     with pytest.raises(UserError, match=r"regularization\.activity\.l1: 0\.1 is for activation layers"):

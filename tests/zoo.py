@@ -60,6 +60,18 @@ class Frozen(Plain):
         self.first.requires_grad_(False)
 
 
+class Rectified(Frozen):
+    """An activation layer in front of which nothing learns, and one behind."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_outputs: int, **_: Any) -> None:
+        super().__init__(input_shape, n_outputs)
+        self.again = nn.Linear(12, 12)
+        self.activation = nn.ReLU()
+
+    def hidden(self, h: Tensor) -> Tensor:
+        return self.activation(self.again(self.activation(h)))
+
+
 class Averaging(Plain):
     """Replaces a buffer in every forward, instead of changing it in place."""
 

@@ -22,7 +22,8 @@ def tapped(modules: Sequence[nn.Module], on: bool = True) -> Iterator[list[tuple
         def hook(layer: nn.Module, inputs: object, output: Tensor) -> None:
             if functorch.is_batchedtensor(output):
                 output = functorch.get_unwrapped(output).movedim(functorch.maybe_get_bdim(output), 0)
-            taps.append((place, output))
+            if output.requires_grad:  # behind frozen layers nothing can be done about it
+                taps.append((place, output))
 
         return hook
 
