@@ -66,7 +66,12 @@ def diversity(judged: Judged) -> go.Figure:
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False, "tickfont": {"color": INK, "size": 11}}
     yaxis = axis | {"autorange": "reversed", "ticksuffix": " "}
-    return figure(120 + 22 * max(8, n), heat, xaxis=axis | {"tickangle": -60}, yaxis=yaxis)
+    return figure(_height(judged), heat, xaxis=axis | {"tickangle": -60}, yaxis=yaxis)
+
+
+def _height(judged: Judged) -> int:
+    """Of the heat map, and of the map that stands beside it."""
+    return 120 + 22 * max(11, min(len(judged["members"]), MAX_MEMBERS))
 
 
 def _told(pairs: Mapping[str, Any], i: int, j: int) -> list[str]:
@@ -95,7 +100,9 @@ def members(judged: Judged) -> go.Figure:
     traces.append(go.Scatter(x=[round(at[0], 4)], y=[round(at[1], 4)], name="chosen ensemble", **style))
     titles = [f"component {k + 1} ({share:.0%})" for k, share in enumerate(judged["axes"])]
     axis = {"showticklabels": False}
-    return figure(360, *traces, showlegend=True, xaxis=axis | {"title": titles[0]}, yaxis=axis | {"title": titles[1]})
+    return figure(
+        _height(judged), *traces, showlegend=True, xaxis=axis | {"title": titles[0]}, yaxis=axis | {"title": titles[1]}
+    )
 
 
 def growth(judged: Judged) -> go.Figure:
