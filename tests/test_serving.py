@@ -295,7 +295,7 @@ def test_the_champion_answers_over_http_far_from_the_project(shelf: Shelf, digit
     )
     try:
         rows = raw_images()[:20]
-        answer = _post(f"http://127.0.0.1:{port}/invocations", {"inputs": rows.tolist()}, 90)
+        answer = _post(f"http://127.0.0.1:{port}/invocations", {"inputs": rows.tolist()}, 240)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
