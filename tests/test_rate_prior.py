@@ -117,8 +117,8 @@ def searches() -> list[str]:
 @pytest.mark.parametrize("name", searches())
 def test_every_search_searches_around_it(name: str, tmp_path: Path) -> None:
     """Most take it first; `qmc` takes the range, and a grid keeps its points."""
-    words = [f"search={name}", "~space.model", "~space.batch_size", "~space.optimizer.weight_decay"]
-    words += ["+space.optimizer.lr.points=4"] * (name == "grid")
+    rate_alone = ["~space.model", "~space.batch_size", "~space.optimizer.weight_decay", "+space.optimizer.lr.points=4"]
+    words = [f"search={name}", *rate_alone * (name == "grid")]
     config = load([lenient(word) for word in words])
     before = {d.key: d for _, own in config.space.leaves() for d in own.dimensions.values()}["optimizer.lr"].ends
     space = around(config.space, tmp_path)
