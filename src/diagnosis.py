@@ -18,21 +18,23 @@ KINDS = (
 )
 TINY = 1e-12  # a loss of 0 has relative changes too
 EXPLOSION = 50.0  # a training loss so many times the lowest validation loss was an explosion
-GUESS = 1.0  # a tenth of a cross-entropy that is worse than a guess among thousands of classes
+GUESS = 10.0  # a cross-entropy that is worse than a guess among thousands of classes
 JUMPS, UPS = (
     0.025,
     0.25,
 )  # relative jumps of the loss from epoch to epoch, and rises as a share of falls: a rate too high
+TURNS = 0.3  # of the points, at least: a curve that turns once jumps nowhere
 RESTLESS = 0.05  # an epoch that moves the weights by this share of their length is no noise of batches
 CRAWL = 0.005  # by so little an epoch moves them where the rate is far too low
 DEAD = 0.5  # share of the units
 VANISHED = 3e-3  # gradient of the first layer over that of the last
-RISE = 0.05  # of the validation loss above its minimum, relative
+RISE = 0.03  # of the validation loss above its minimum, relative
 PACE = 0.02  # of the loss an epoch, or a fifth of it in the run: slower is flat
 SOON = 25  # epochs; less is not long
 POOR = 1.35  # a loss this often the lowest that is known is poor
 UNLEARNT, LITTLE = 0.4, 0.6  # unless it is below this share of the first one; without a known loss above this is poor
-EARLY = 0.6  # share of a run after which a healthy one still gains
+GAIN = 0.005  # of the loss: less is none
+EARLY = 0.5  # share of a run after which a healthy one still gains
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ class Run:
         return len(self.loss)
 
     def early(self, name: str) -> float:
-        """The median of a statistic over the first half; NaN where it was not recorded."""
+        """The median of a statistic over the first half; NaN where it was not recorded from the beginning."""
         values = self.statistics.get(name, np.empty(0))
-        return _median(values[: (len(values) + 1) // 2])
+        return _median(values[: (len(values) + 1) // 2] if len(values) == self.epochs else np.empty(0))
 
     def late(self, name: str) -> float:
-        """The same over the second half."""
+        """The same over the second half, of which one point is enough."""
         values = self.statistics.get(name, np.empty(0))
         return _median(values[len(values) // 2 :])
 
@@ -114,9 +116,8 @@ def diverged(run: Run) -> Diagnosis | None:
             return Diagnosis("diverged", f"{what} loss was {loss[peak]:.3g} in epoch {peak + 1}", advice)
         if loss.size > 1 and loss[-1] > 2 * loss[0] and not _falls(run.train):
             return Diagnosis("diverged", f"{what} loss ends at {loss[-1]:.3g}, after {loss[0]:.3g} in epoch 1", advice)
-    scale = min(known for known in (run.reference, GUESS if "val/accuracy" in run.statistics else np.inf) if known)
-    if run.epochs > 1 and run.loss.min() > 10 * scale:
-        return Diagnosis("diverged", f"the loss never came below {run.loss.min():.3g}", advice)
+    if run.epochs > 1 and "val/accuracy" in run.statistics and run.loss.min() > GUESS:
+        return Diagnosis("diverged", f"the loss never came below {run.loss.min():.3g}, worse than a guess", advice)
     return None
 
 
@@ -127,7 +128,7 @@ def unstable(run: Run) -> Diagnosis | None:
     if len(loss) < 4 or moved < RESTLESS:
         return None
     jumps, ups, falls = _jumps(loss), *_ups_and_falls(loss)
-    if jumps < JUMPS or ups < UPS * falls:
+    if jumps < JUMPS or ups < UPS * falls or _turns(loss) < TURNS:
         return None
     evidence = f"the loss jumps by {jumps:.0%} from epoch to epoch"
     if np.isfinite(moved):
@@ -163,7 +164,7 @@ def overfitting(run: Run) -> Diagnosis | None:
         return None
     best = int(run.val.argmin())
     rise = float(np.median(run.val[-3:]) - run.val[best]) / max(abs(run.val[best]), TINY)
-    if best + 1 >= run.epochs or rise < RISE or not run.train[-1] < run.train[best]:
+    if best + 1 >= run.epochs or rise < RISE or not run.train[-1] < min(run.train[best], run.val[best]):
         return None
     return Diagnosis(
         "overfitting",
@@ -265,6 +266,12 @@ def _ups_and_falls(loss: Curve) -> tuple[float, float]:
     return float(steps[steps > 0].sum()), float(-steps[steps < 0].sum())
 
 
+def _turns(loss: Curve) -> float:
+    """In which share of the points a curve turns from rising to falling, or from falling to rising."""
+    turns = np.diff(np.sign(np.diff(loss))) != 0
+    return float(turns.mean()) if turns.sum() > 1 else 0.0
+
+
 def _falls(loss: Curve) -> bool:
     return bool(loss.size and loss[-1] < loss[0])
 
@@ -291,9 +298,9 @@ def _is_flat(run: Run) -> bool:
 
 
 def _last_gain(loss: Curve) -> int:
-    """The epoch after which the lowest loss falls by less than a hundredth."""
+    """The epoch after which the lowest loss falls by less than `GAIN`."""
     low = np.minimum.accumulate(loss)
-    return int(np.flatnonzero(low <= low[-1] + 0.01 * abs(low[-1]))[0]) + 1
+    return int(np.flatnonzero(low <= low[-1] + GAIN * abs(low[-1]))[0]) + 1
 
 
 def _at_rest_early(run: Run) -> bool:

@@ -32,12 +32,12 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
     write_json(out / "summary.json", summary(study, space, search) | ({"stopped": stopped} if stopped else {}))
     if study.history.best is None:
         return
-    *before, _ = parts = lineage.schedule(study.history)
-    earlier = [{"until": until, "config": space.config(params)} for until, params in before]
-    best = space.config(study.history.best.params) | ({"earlier": earlier} if earlier else {})
-    write_text(out / "best.yaml", yaml.safe_dump(best))
-    if earlier and not _grown(study):
-        write_text(out / "schedule.json", lineage.text(parts))
+    line = [(until, own_config(space, trial)) for trial, until in study.history.lineage(study.history.best)]
+    *before, (_, best) = line
+    earlier = {"earlier": [{"until": until, "config": config} for until, config in before]} if before else {}
+    write_text(out / "best.yaml", yaml.safe_dump(best | earlier))
+    if before and not _grown(study):
+        write_text(out / "schedule.json", lineage.text(lineage.schedule(study.history)))
     write_json(out / "ranking.json", ranking(study, space))
     predictions: dict[str, np.ndarray[Any, Any]] = {}
     for trial in study.history.of("complete"):
@@ -52,7 +52,12 @@ def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
     """The feasible complete trials, the best first, with their configs and the files of their weights."""
     ranked = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
     known = [{"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)} for t in ranked]
-    return [line | {"config": space.config(t.params)} for line, t in zip(known, ranked, strict=True)]
+    return [line | {"config": own_config(space, t)} for line, t in zip(known, ranked, strict=True)]
+
+
+def own_config(space: Space, trial: Trial) -> dict[str, Any]:
+    """The config that a trial was trained by, with the epochs of its own."""
+    return {**space.config(trial.params), "epochs": trial.full}
 
 
 def trials_csv(study: Study) -> str:

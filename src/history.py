@@ -39,6 +39,7 @@ class Proposal:
     start_from: tuple[int, int] | None = None  # a new trial goes on with the weights of (trial, epoch), its parent
     reason: str = ""  # why it ends its trial
     anew: bool = False  # of its parent it has the weights alone: its epochs and its curves begin anew
+    full: int | None = None  # epochs of a complete run, where a new trial has others than its config says
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Trial:
     reason: str = ""  # of a failure, or of an end that its own curve gave reason for
     measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
     anew: bool = False  # whether it has only its weights from its parent, and no epochs
+    curves: dict[str, list[float]] = field(default_factory=dict)  # all that it has recorded, a point an epoch
 
     @property
     def epochs(self) -> int:
@@ -134,6 +136,11 @@ class History:
         trial.measures |= measures or {}
         trial.state, trial.reason = state, reason
         self.events.append(Reported(number, trial.epochs, state))
+
+    @property
+    def founders(self) -> int:
+        """How many trials have begun anew."""
+        return sum(not trial.start_from for trial in self.trials)
 
     def of(self, *states: TrialState) -> Iterator[Trial]:
         """The trials in one of these states, by number."""

@@ -122,7 +122,8 @@ class Loop:
                     continue
                 config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
                 known = known_measures(config, self.meta, self.objectives)
-                self.study.start(proposal, distributions, config["epochs"], self._cost(config), known)
+                full = proposal.full or config["epochs"]
+                self.study.start(proposal, distributions, full, self._cost(config), known)
             self.timetable.sync()
 
     def _cost(self, config: Mapping[str, Any]) -> float:
@@ -180,7 +181,7 @@ class Loop:
         rows, held = self.folds[fold]
         seed = derived_seed(self.seed, trial.number, *[0, fold] * (held is not None))
         checkpoint = self._checkpoints(trial, stop)[fold]
-        member = Member(self.space.config(trial.params), seed, rows, held=held)
+        member = Member(self.space.config(trial.params) | {"epochs": trial.full}, seed, rows, held=held)
         return Task(checkpoint.stem, member, stop, None, checkpoint)
 
     def _checkpoints(self, trial: Trial, epoch: int) -> list[Path]:

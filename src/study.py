@@ -32,7 +32,7 @@ from src.history import Direction, Goals, History, Proposal, Trial, TrialState
 from src.journal import Journal
 
 CODE = (
-    *("components.py", "config.py", "data.py", "history.py", "loop.py", "objectives.py"),
+    *("components.py", "config.py", "data.py", "diagnosis.py", "history.py", "loop.py", "objectives.py"),
     *("schema.py", "space.py", "timetable.py"),
     *("models", "optim", "population", "search"),
 )
@@ -249,6 +249,7 @@ class Study:
         if proposal.trial is None:
             before = self.curves[trial.start_from[0]] if trial.start_from else {}
             self.curves.append({n: c[: trial.inherited] for n, c in before.items()} if trial.inherited else {})
+            trial.curves = self.curves[-1]
             self.seconds.append(0.0)
         return trial
 

@@ -4,16 +4,18 @@ import math
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution
 from running import Place, end_all
 from test_sweep import check_tracking, prepared  # noqa: F401
 from virtual import BASE, EPOCHS, Sweep, flat, objective
 
 from src.components import make
+from src.diagnosis import KINDS
 from src.history import History, Proposal
 from src.search import Spec
 from src.search.diagnosed import Diagnosed, divergence
 from src.search.fidelity import fidelity
-from src.space import Leaf, Space
+from src.space import Dimension, Leaf, Space
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,74 @@ def test_ends_carry_their_reason_and_the_others_go_on() -> None:
     assert [(p.trial, p.epochs) for p in rule.promotions(history)] == [(0, 4), (2, 4)]
 
 
+SEARCHED = Space(Leaf(BASE, {"optimizer.lr": Dimension("optimizer.lr", FloatDistribution(1e-3, 1.0, log=True), ())}))
+SLOW = [2.3 - 0.005 * epoch for epoch in range(20)]
+JUMPING = [1.0 + 0.3 * (-1) ** epoch for epoch in range(20)]
+FALLING = [2.0 - 0.05 * epoch for epoch in range(20)]
+GOOD = [2.0 * 0.7**epoch + 0.2 for epoch in range(20)]
+
+
+def seen(rule: Diagnosed, losses: list[list[float]], rates: list[float] | None = None, lr: float = 0.1) -> History:
+    """A history in which a first trial is complete and each of the others is paused after so many epochs."""
+    history = History("minimize")
+    for number, curve in enumerate([GOOD, *losses]):
+        trial = history.start(Proposal({"optimizer.lr": lr}, rule.first(number)), 20, 1.0)
+        trial.curves |= {"val/loss": curve, "train/loss": curve, "lr": (rates or [lr] * 20)[: len(curve)]}
+        history.report(number, curve, "complete" if curve is GOOD else "paused")
+    return history
+
+
+def follow(rule: Diagnosed, history: History) -> list[Proposal]:
+    """End what ends, as the loop does, and what is proposed then."""
+    for end in rule.ends(history):
+        history.report(end.trial or 0, [], "pruned", end.reason)
+    return rule.promotions(history)
+
+
+def test_who_is_too_slow_ends_but_not_while_its_rate_still_rises() -> None:
+    rule = Diagnosed(Spec(SEARCHED, "minimize", 9, 20, 0))
+    (end,) = rule.ends(seen(rule, [SLOW[:6], GOOD[:6]]))
+    assert (end.trial, end.epochs) == (1, 6)
+    assert end.reason.startswith("too slow: the loss has fallen from 2.3 to 2.27")
+    rising = [0.1 * (epoch + 1) / 20 for epoch in range(20)]
+    assert rule.ends(seen(Diagnosed(rule.spec), [SLOW[:6]], rising)) == []
+
+
+def test_who_is_unstable_goes_on_once_with_a_lower_rate() -> None:
+    rule = Diagnosed(Spec(SEARCHED, "minimize", 9, 20, 0))
+    history = seen(rule, [JUMPING[:8]])
+    (child,) = follow(rule, history)
+    assert history.trials[1].reason.startswith("unstable: the loss jumps by")
+    assert history.trials[1].reason.endswith("goes on as another trial with optimizer.lr 0.03")
+    assert (child.trial, child.start_from, child.epochs, child.full) == (None, (1, 8), 10, None)
+    assert child.params == {"optimizer.lr": pytest.approx(0.03)}
+    trial = history.start(child, 20, 1.0)
+    trial.curves |= {"val/loss": JUMPING[:10], "train/loss": JUMPING[:10]}
+    history.report(trial.number, JUMPING[8:10], "paused")
+    assert rule.ends(history) == []
+    assert [(p.trial, p.epochs) for p in rule.promotions(history)] == [(trial.number, 12)]
+
+
+@pytest.mark.parametrize(("space", "lr"), [(Space(Leaf(BASE, {})), 0.1), (SEARCHED, 1e-3)])
+def test_a_fixed_rate_and_one_at_its_end_stay(space: Space, lr: float) -> None:
+    rule = Diagnosed(Spec(space, "minimize", 9, 20, 0))
+    assert rule.ends(seen(rule, [JUMPING[:8]], lr=lr)) == []
+
+
+def test_who_may_still_pass_the_best_gets_half_as_many_epochs_again() -> None:
+    rule = Diagnosed(Spec(SEARCHED, "minimize", 9, 20, 0))
+    fast = [2.0 - 0.09 * epoch for epoch in range(18)]
+    slow = [2.0 - 0.04 * epoch for epoch in range(18)]
+    history = seen(rule, [fast, slow, fast[:16]])
+    child, *others = follow(rule, history)
+    assert history.trials[1].reason.endswith("goes on as another trial to 30 epochs")
+    assert (child.start_from, child.epochs, child.full) == ((1, 18), 30, 30)
+    assert [p.trial for p in others] == [2, 3]
+    history.start(child, 30, 1.0)
+    assert history.trials[-1].target == 30
+    assert all(proposal.trial is not None for proposal in rule.promotions(history)), "nobody is followed twice"
+
+
 def test_who_rises_ends_at_the_first_look_and_nobody_else(monkeypatch: Any) -> None:
     """Half of the curves rise from the second epoch on."""
 
@@ -74,13 +144,46 @@ def test_the_reason_stands_in_the_table_and_in_mlflow(tmp_path: Any, prepared: A
     try:
         place.run(*words, "search=random", "search.pruner=diagnosis", "n_trials=12", "epochs=6", "model.norm=none")
         check_tracking(place)
-        reasons = {row["number"]: row["diagnosis"] for row in place.rows() if row["state"] == "pruned"}
-        assert reasons
-        assert all(reason.startswith("diverged: ") for reason in reasons.values())
+        said = {row["number"]: row["diagnosis"] for row in place.rows()}
+        assert any(text.startswith("diverged: ") for text in said.values())
+        assert all(text.partition(": ")[0] in KINDS for text in said.values())
         shown = place.query(
             "SELECT a.value, b.value FROM tags a JOIN tags b USING (run_uuid) "
-            "WHERE a.key = 'lockstep.trial' AND b.key = 'lockstep.diagnosis' AND b.value LIKE 'diverged: %'"
+            "WHERE a.key = 'lockstep.trial' AND b.key = 'lockstep.diagnosis'"
         )
-        assert dict(shown) == reasons
+        assert dict(shown) == said
+    finally:
+        end_all()
+
+
+@pytest.mark.slow
+def test_what_goes_on_in_place_of_another_is_the_same_for_any_number_of_workers(tmp_path: Any, prepared: Any) -> None:  # noqa: F811
+    """Rates from far too low to far too high; a trial that goes on has the weights, the values and the epochs before it."""
+    words = ("optimizer=adamw", "schedule=constant", "space.optimizer.lr.low=1e-5", "space.optimizer.lr.high=1.0")
+    words = (
+        *words,
+        "search=random",
+        "search.pruner=diagnosis",
+        "n_trials=16",
+        "epochs=10",
+        "model.norm=layer",
+        "slots=4",
+    )
+    one, two = (Place(tmp_path / str(workers), prepared) for workers in (1, 2))
+    try:
+        one.run(*words, "workers=1")
+        two.run(*words, "workers=2")
+        assert one.trials == two.trials
+        rows = one.rows()
+        kinds = {row["diagnosis"].partition(": ")[0] for row in rows if row["state"] == "pruned"}
+        assert {"too slow", "unstable"} <= kinds
+        children = [row for row in rows if row["parent"]]
+        assert children
+        assert sum(not row["parent"] for row in rows) == 16
+        for row in children:
+            parent, _ = row["parent"].split("@")
+            assert rows[int(parent)]["state"] == "pruned"
+            assert "goes on as another trial" in rows[int(parent)]["diagnosis"]
+        check_tracking(one)
     finally:
         end_all()

@@ -31,10 +31,10 @@ class Listed:
     def propose(self, history: History, n: int) -> list[Proposal]:
         if ends := self.fidelity.ends(history):
             return ends[:n]
-        begun = len(history.trials)
+        begun = history.founders
         new = enumerate(self.points[begun : begun + n], start=begun)
         fresh = [Proposal(params, self.fidelity.first(number)) for number, params in new]
         return [*self.fidelity.promotions(history), *fresh][:n]
 
     def done(self, history: History) -> bool:
-        return len(history.trials) >= len(self.points) and not any(history.of("running", "paused"))
+        return history.founders >= len(self.points) and not any(history.of("running", "paused"))

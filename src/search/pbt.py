@@ -7,17 +7,18 @@ epochs as what it replaces, and a population stays together, which is how it tra
 import math
 import re
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 from pydantic import Field
 
 from src.errors import UserError
 from src.history import History, Proposal, Trial
 from src.search import Search, Spec, equal_epochs, one_objective
+from src.search.neighbour import neighbour
 from src.search.random import random
 from src.space import Leaf
 
@@ -104,24 +105,6 @@ def pbt(
 ) -> Search:
     """Train `n_trials` members, which learn from each other every `interval` epochs."""
     return PopulationBased(spec, interval or max(1, spec.epochs // 10), quantile, factor, resample)
-
-
-def neighbour(distribution: BaseDistribution, value: Any, factor: float, up: bool) -> Any:
-    """A value next to this one, within bounds: `factor` times as much or as little, or where there are steps, a step off."""
-    step = 1 if up else -1
-    if isinstance(distribution, CategoricalDistribution):
-        place = int(distribution.to_internal_repr(value)) + step
-        return distribution.choices[min(max(place, 0), len(distribution.choices) - 1)]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
-    if isinstance(distribution, IntDistribution) and distribution.log:
-        further = round(value * factor**step)
-        changed = further if further != value else value + step
-    elif distribution.step:
-        changed = low + (round((value - low) / distribution.step) + step) * distribution.step
-    else:
-        changed = value * factor**step
-    return min(max(changed, low), high)
 
 
 def _free(leaf: Leaf) -> dict[str, BaseDistribution]:

@@ -36,15 +36,16 @@ class Sampled:
         if ends := self.fidelity.ends(history):
             return ends[:n]
         proposals = self.fidelity.promotions(history)
-        count = min(n - len(proposals), self.spec.n_trials - len(history.trials))
+        count = min(n - len(proposals), self.spec.n_trials - history.founders)
         if count > 0:
             study = self._view(history)
-            for number in range(len(history.trials), len(history.trials) + count):
-                proposals.append(Proposal(self._point(study, number), self.fidelity.first(number)))
+            first = len(history.trials) + sum(proposal.trial is None for proposal in proposals)
+            for number, founder in enumerate(range(history.founders, history.founders + count), start=first):
+                proposals.append(Proposal(self._point(study, number, founder), self.fidelity.first(number)))
         return proposals[:n]
 
     def done(self, history: History) -> bool:
-        return len(history.trials) >= self.spec.n_trials and not any(history.of("running", "paused"))
+        return history.founders >= self.spec.n_trials and not any(history.of("running", "paused"))
 
     def _fixed(self, study: optuna.Study, number: int) -> dict[str, Any]:
         """What the sampler is not asked: the points of an earlier study first, then what a prior decides."""
@@ -55,7 +56,7 @@ class Sampled:
         best = sorted((t for t in known if t.values), key=lambda t: (sign * t.values[0], t.number))
         return self.priors.fixed(number - len(self.spec.first), self.spec.seed, [t.params for t in best])
 
-    def _point(self, study: optuna.Study, number: int) -> dict[str, Any]:
+    def _point(self, study: optuna.Study, number: int, founder: int) -> dict[str, Any]:
         """What the sampler draws; while that is not feasible, it is asked again with another seed, in the end at random.
 
         Raises:
@@ -65,7 +66,7 @@ class Sampled:
         for place in ((number,), *((number, retry) for retry in range(1, TRIES))):
             seed = _seed(self.spec.seed, *place)
             study.sampler = self.sampler(seed) if len(drawn) < GUIDED else RandomSampler(seed=seed)
-            if not drawn and (fixed := self._fixed(study, number)):
+            if not drawn and (fixed := self._fixed(study, founder)):
                 study.enqueue_trial(fixed)
             trial = study.ask()
             params = self.spec.space.walk(_suggest(trial))

@@ -1,0 +1,58 @@
+"""What the curves of a run say: of any run in MLflow, or of a CSV file with a column a curve.
+
+python -m src.diagnose 3f2b... [--uri sqlite:///mlflow.db]
+python -m src.diagnose log.csv
+python -m src.diagnose outputs/sweep/mlp/curves.csv --trial 12
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from src.errors import UserError
+
+
+def main() -> None:
+    """Print the diagnosis, the evidence and what to change next."""
+    parser = argparse.ArgumentParser("python -m src.diagnose", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("run", help="the id of a run in MLflow, or the path of a CSV file")
+    parser.add_argument(
+        "--uri", default=os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db", help="of MLflow"
+    )
+    parser.add_argument("--trial", type=int, help="of a sweep's curves.csv")
+    parser.add_argument("--reference", type=float, help="the lowest validation loss that another run has reached")
+    arguments = parser.parse_args()
+    try:
+        print(described(arguments.run, arguments.uri, arguments.trial, arguments.reference))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def described(run: str, uri: str, trial: int | None, reference: float | None) -> str:
+    """Which curves were used, and what they say.
+
+    Raises:
+        UserError: there is no such run or file, or no loss in it.
+    """
+    from src import foreign
+    from src.diagnosis import diagnose
+
+    if run.endswith(".csv") or Path(run).is_file():
+        curves, theirs = foreign.from_csv(Path(run), trial)
+    else:
+        from src.tracking import check
+
+        check(uri)
+        from src.tracking.curves import read
+
+        points, theirs = read(uri, run, foreign.needed)
+        curves = foreign.aligned(points)
+    found = diagnose(curves, reference)
+    epochs = len(curves.get("val/loss") or curves["train/loss"])
+    used = ", ".join(ours if name == ours else f"{ours} from {name}" for ours, name in sorted(theirs.items()))
+    return f"{epochs} epochs of {used}\n\n{found.kind}\n  why:  {found.evidence}\n  next: {found.advice}"
+
+
+if __name__ == "__main__":
+    main()

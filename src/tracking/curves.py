@@ -1,0 +1,29 @@
+"""The curves of any run in MLflow, read back."""
+
+from collections.abc import Callable, Iterable
+
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from src.errors import UserError, masked
+from src.tracking import absolute, sqlite_file
+
+
+def read(
+    uri: str, run: str, needed: Callable[[Iterable[str], str], dict[str, str]]
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, str]]:
+    """Steps and values of the metrics that `needed(names, where)` picks, by the names that it gives them, and theirs.
+
+    Raises:
+        UserError: there is no such run, or MLflow does not answer.
+    """
+    if (path := sqlite_file(uri)) and not path.exists():
+        raise UserError(f"run {run} cannot be read: {path} is not there; name the database with --uri")
+    client = MlflowClient(absolute(uri))
+    try:
+        found = needed(client.get_run(run).data.metrics, f"run {run}")
+        history = {ours: client.get_metric_history(run, theirs) for ours, theirs in found.items()}
+    except MlflowException as error:
+        raise UserError(f"run {run} cannot be read from {masked(uri)} ({str(error).splitlines()[0]})") from error
+    points = {ours: sorted((m.step, m.timestamp, m.value) for m in metrics) for ours, metrics in history.items()}
+    return {ours: [(float(step), value) for step, _, value in found] for ours, found in points.items()}, found
