@@ -17,7 +17,7 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src import comparison, ensemble_plots, pareto, plots, range_plots
+from src import comparison, ensemble_plots, pareto, plots, range_plots, remedies
 from src.results import Ensemble, Report, Sweep
 
 TOP = 20
@@ -98,6 +98,8 @@ def sweep_figures(sweep: Sweep) -> dict[str, go.Figure]:
         found |= {f"effect{index}": plots.effect(sweep.compared, name) for index, name in enumerate(list(shares)[:4])}
     if order := [*shares, *(name for trial in plots.trials(sweep.compared, "COMPLETE") for name in trial.params)]:
         found["parallel"] = plots.parallel_coordinates(sweep.compared, order)
+    if strip := remedies.figure(sweep.judged):
+        found["diagnosis"] = strip
     if sweep.lr_range.get("curve"):
         found["lr_range"] = range_plots.lr_range(sweep.lr_range)
     return found

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from src import plots
+from src import plots, remedies
 from src.diagnosis import KINDS
 from src.errors import UserError
 
@@ -56,6 +56,14 @@ class Sweep:
     def diagnoses(self) -> list[tuple[str, int]]:
         found = Counter(kind_of(trial) for trial in self.trials)
         return sorted(((name, n) for name, n in found.items() if name), key=lambda item: (-item[1], item[0]))
+
+    @cached_property
+    def judged(self) -> list[remedies.Judged]:
+        return [remedies.Judged(kind_of(t), t.params, t.distributions, t.value) for t in self.trials]
+
+    @property
+    def advice(self) -> list[str]:
+        return remedies.advice(self.judged, plots.sign(self.study) > 0)
 
     def seconds(self, trial: FrozenTrial) -> Any:
         return self.timing.get("trials", {}).get(str(trial.number), {}).get("seconds")
