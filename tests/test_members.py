@@ -140,6 +140,12 @@ def test_members_follow_the_lineage_of_the_best_trial(making: Any) -> None:
 # --- the stage ---------------------------------------------------------------------------------------------------------
 
 WAYS = ("members=[top,seeds,bagging,folds]", "members.n=3")
+ALL = (
+    "members=[top,bagging,adaboost,snapshot,gradient_boosting,tabm]",
+    "members.n=2",
+    "members.cycles=3",
+    "members.k=4",
+)
 
 
 @pytest.fixture(scope="module")
@@ -190,16 +196,16 @@ def test_several_ways_stand_side_by_side_and_the_top_is_of_the_sweep(swept: Plac
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_leaves_the_same_files(swept: Place, tmp_path: Path) -> None:
-    swept.run(*WAYS, verb="train")
+    swept.run(*ALL, verb="train")
     killed = Place(tmp_path, swept.folder / "data" / "prepared")
     (killed.folder / "outputs").mkdir()
     (killed.folder / "outputs" / "sweep").symlink_to(swept.folder / "outputs" / "sweep")
     kept = killed.folder / ".lockstep" / "members"
-    for count in (1, 4):
-        process = killed.start(*WAYS, "workers=1", verb="train")
+    for count in (1, 9):
+        process = killed.start(*ALL, "workers=1", verb="train")
         assert wait_until(lambda count=count: len(list(kept.glob("*/[a-z]*.safetensors"))) >= count, process)
         kill(process)
-    killed.run(*WAYS, "workers=1", verb="train")
+    killed.run(*ALL, "workers=1", verb="train")
     assert files(killed) == files(swept)
 
 

@@ -9,7 +9,14 @@ from torch import Tensor
 
 
 def losses(output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None = None) -> Tensor:
-    """Loss of every row [K, B]: cross-entropy where targets are whole numbers, else the square of the standardised error."""
+    """Loss of every row [K, B]: cross-entropy where targets are whole numbers, else the square of the standardised error.
+
+    Of a model that has several heads in training [K, B, heads, C], the mean of their losses.
+    """
+    if output_KBC.ndim == 4:
+        heads = output_KBC.shape[2]
+        loss_KBh = losses(output_KBC.flatten(1, 2), y_KB.repeat_interleave(heads, 1), smoothing_K1)
+        return loss_KBh.view(len(loss_KBh), -1, heads).mean(2)
     if y_KB.is_floating_point():
         return (output_KBC.squeeze(2) - y_KB).square()
     log_KCB = log_probabilities(output_KBC)

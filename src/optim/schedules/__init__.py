@@ -51,6 +51,15 @@ class Cyclic(Protocol):
         ...
 
 
+@runtime_checkable
+class Repeating(Protocol):
+    """A schedule in cycles, at whose ends the rate is low."""
+
+    def ends(self, epochs: int) -> list[float]:
+        """The epochs at which its cycles within a run end, as far as they are whole."""
+        ...
+
+
 def anneal(start: float, end: float, share: Steps) -> Steps:
     """Half a cosine from `start` to `end`, of which the share from 0 to 1 has passed."""
     return end + (start - end) * (1 + np.cos(np.pi * share)) / 2

@@ -30,3 +30,10 @@ class SGDR:
             begun = (self.growth**restarts - 1) / (self.growth - 1)
             share = (periods - begun) / self.growth**restarts
         return anneal(1, self.final, np.clip(share, 0, 1))
+
+    def ends(self, epochs: int) -> list[float]:
+        found, length = [self.period], self.period
+        while found[-1] <= epochs + ROUNDING:
+            length *= self.growth
+            found.append(found[-1] + length)
+        return found[:-1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.optim import Above0, Share
-from src.optim.schedules import Position, Steps
+from src.optim.schedules import ROUNDING, Position, Steps
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,6 @@ class Triangular:
     def height(self, at: Position) -> Steps:
         """From 0 to 1 and back within each cycle."""
         return 1 - np.abs(2 * (at.epoch / self.period % 1) - 1)
+
+    def ends(self, epochs: int) -> list[float]:
+        return [self.period * (cycle + 1) for cycle in range(int(epochs / self.period + ROUNDING))]
