@@ -59,17 +59,30 @@ def strategies(choices: Sequence[Sequence[str]]) -> list[str]:
 
 
 def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """A row a strategy, the best median first: best value, epochs spent, seconds."""
+    """A row a strategy, the best median first: best value, epochs to a value, epochs spent, seconds.
+
+    The value is the worst of the median bests, so that every strategy has come to it in half of its runs or more: the
+    fastest to it need not be the best in the end. `epochs_to` is a median, and None where it is not reached so often.
+    """
+    grouped, sign = _grouped(runs), -1 if runs[0].maximize else 1
+    level = max(sign * float(np.median([run.best[-1] for run in own])) for own in grouped.values())
     rows = []
-    for strategy, own in _grouped(runs).items():
+    for strategy, own in grouped.items():
         low, median, high = np.quantile([run.best[-1] for run in own], QUARTILES).tolist()
         spent, seconds, wall = np.median([(r.epochs[-1], r.seconds[-1], r.wall_s) for r in own], axis=0).tolist()
         best = {"best_q1": low, "best_median": median, "best_q3": high}
-        rows.append(
-            {"strategy": strategy, "runs": len(own), **best, "epochs": spent, "train_s": seconds, "wall_s": wall}
-        )
-    sign = -1 if runs[0].maximize else 1
+        to = float(np.median([_epochs_to(run, level) for run in own]))
+        reached = {"value": sign * level, "epochs_to": to if np.isfinite(to) else None}
+        times = {"epochs": spent, "train_s": seconds, "wall_s": wall}
+        rows.append({"strategy": strategy, "runs": len(own), **best, **reached, **times})
     return sorted(rows, key=lambda row: (sign * row["best_median"], row["epochs"]))
+
+
+def _epochs_to(run: Run, level: float) -> float:
+    """The epochs after which a run's best, as a loss, is at most `level`; infinite if never."""
+    losses = (-1 if run.maximize else 1) * run.best
+    reached = np.flatnonzero(losses <= level)
+    return float(run.epochs[reached[0]]) if reached.size else float("inf")
 
 
 def curves(runs: Sequence[Run], over: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -51,7 +51,7 @@ def advice(trials: Sequence[Judged], maximize: bool) -> list[str]:
     for name in dict.fromkeys(name for trial in judged for name in trial.params):
         having = [trial for trial in judged if name in trial.params]
         if isinstance(having[0].distributions[name], FloatDistribution | IntDistribution) and len(having) >= FEW:
-            found += [*_too_wide(name, having), *_at_an_end(name, having, maximize)]
+            found += [*_too_wide(name, having, maximize), *_at_an_end(name, having, maximize)]
     share = {kind: count / len(judged) for kind, count in counts(judged)}
     words = {
         "still improving": "train for more epochs",
@@ -65,8 +65,14 @@ def advice(trials: Sequence[Judged], maximize: bool) -> list[str]:
     ]
 
 
-def _too_wide(name: str, trials: Sequence[Judged]) -> list[str]:
-    """Ends of a range beyond which almost all go wrong, which the rate alone explains."""
+def _best(trials: Sequence[Judged], maximize: bool) -> list[Judged]:
+    """The best tenth of the complete trials, at least three."""
+    complete = sorted((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0, reverse=maximize)
+    return complete[: max(3, len(complete) // 10)]
+
+
+def _too_wide(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]:
+    """Ends of the range of the rate beyond which almost all go wrong, and none is among the best."""
     if plots.leaf(name) != "optimizer.lr":
         return []
     found = []
@@ -74,7 +80,13 @@ def _too_wide(name: str, trials: Sequence[Judged]) -> list[str]:
         (("diverged", "unstable"), "high", "above"),
         (("too slow",), "low", "below"),
     ):
-        bound = _bound([(float(t.params[name]), t.kind in bad) for t in trials], upper=end == "high")
+        kept = [float(t.params[name]) for t in _best(trials, maximize)]
+        outside = [
+            t
+            for t in trials
+            if not kept or (t.params[name] > max(kept) if end == "high" else t.params[name] < min(kept))
+        ]
+        bound = _bound([(float(t.params[name]), t.kind in bad) for t in outside], upper=end == "high")
         if bound is not None:
             value, count = bound
             found.append(
@@ -90,17 +102,15 @@ def _bound(pairs: Sequence[tuple[float, bool]], upper: bool) -> tuple[float, int
     bad, best = 0, None
     for count, (value, is_bad) in enumerate(ordered, start=1):
         bad += is_bad
-        if is_bad and bad >= max(FEW // 2, MOST * count) and count < len(ordered):
+        if is_bad and bad >= max(FEW // 2, MOST * count):
             best = value, bad
     return best
 
 
 def _at_an_end(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]:
     """Ends of a range at which most of the best trials lie."""
-    complete = sorted((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0, reverse=maximize)
-    best = complete[: max(3, len(complete) // 10)]
-    kind = trials[0].distributions[name]
-    if len(complete) < 2 * FEW or kind.low == kind.high:
+    best, kind = _best(trials, maximize), trials[0].distributions[name]
+    if sum(t.value is not None for t in trials) < 2 * FEW or kind.low == kind.high:
         return []
     scale: Callable[[Any], Any] = np.log if kind.log else np.asarray
     places = (scale([t.params[name] for t in best]) - scale(kind.low)) / (scale(kind.high) - scale(kind.low))

@@ -22,13 +22,19 @@ def kind(rate: float) -> str:
 
 
 def test_a_rate_that_is_searched_too_widely_is_cut_where_trials_go_wrong() -> None:
-    said = advice([trial(kind(rate), rate, None if rate > 0.1 else 0.9) for rate in RATES], True)
+    said = advice([trial(kind(rate), rate, 0.9 - abs(np.log(rate / 3e-3))) for rate in RATES], True)
     low, high = (min(r for r in RATES if r > 0.1), max(r for r in RATES if r < 1e-4))
     assert (
         f"6 trials with optimizer.lr above {low:.3g} are diverged or unstable: set space.optimizer.lr.high={low:.3g}."
         in said
     )
     assert any(f"set space.optimizer.lr.low={high:.3g}".replace("e-0", "e-") in sentence for sentence in said)
+
+
+def test_a_bound_never_cuts_off_the_best() -> None:
+    """The higher the rate, the better, though the loss jumps."""
+    said = advice([trial(kind(rate), rate, np.log(rate)) for rate in RATES], True)
+    assert not any("optimizer.lr.high=" in sentence for sentence in said)
 
 
 def test_a_rate_at_which_nothing_goes_wrong_stays() -> None:

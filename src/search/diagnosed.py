@@ -65,9 +65,10 @@ class Diagnosed:
 
     def _reason(self, history: History, trial: Trial, known: float | None) -> str:
         """Why a trial ends here, or ""."""
-        if reason := divergence(trial.values, self.spec.direction):
-            return reason
-        if not trial.curves.get("val/loss"):
+        losses = trial.curves.get("val/loss", [])
+        if not (losses and losses[-1] < losses[0]) and (reason := divergence(trial.values, self.spec.direction)):
+            return reason  # an accuracy may fall by chance while the loss falls too
+        if not losses:
             return ""
         found = diagnose(trial.curves, known)
         rates = trial.curves.get("lr", [])
