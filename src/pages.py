@@ -17,7 +17,7 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src import comparison, ensemble_plots, pareto, plots, range_plots, remedies
+from src import choices, comparison, ensemble_plots, pareto, plots, range_plots, remedies
 from src.results import Ensemble, Report, Sweep
 
 TOP = 20
@@ -50,6 +50,7 @@ def render(report: Report) -> str:
         tables=[trial_tables(sweep) for sweep in report.sweeps],
         plots=plots,
         pareto=pareto,
+        choices=choices,
         picture=ensemble_plots.picture,
         plotly=Markup(get_plotlyjs()),
     )

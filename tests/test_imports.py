@@ -64,9 +64,10 @@ MAY_USE: dict[str, set[str]] = {
     "exports": {"diagnosis", "history", "lineage", "objectives", "population", "space", "study"},
     "records": {"diagnosis", "history", "population", "serving", "space", "study", "tracking"},
     "comparison": {"plots"},
+    "choices": {"plots"},
     "remedies": {"diagnosis", "plots"},
     "results": {"diagnosis", "plots", "remedies"},
-    "pages": {"comparison", "ensemble_plots", "pareto", "plots", "range_plots", "remedies", "results"},
+    "pages": {"choices", "comparison", "ensemble_plots", "pareto", "plots", "range_plots", "remedies", "results"},
     "warm_start": {"history", "space", "stage", "study"},
     "stage": {"compose", "config", "models", "population"},
 }

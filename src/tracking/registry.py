@@ -1,5 +1,6 @@
 """The registered models: the ensemble as a full MLflow model, and which of its versions is the champion."""
 
+import logging
 import math
 import os
 import sys
@@ -28,7 +29,17 @@ from src.tracking.writer import PATIENCE, first_line
 
 VALUE, DATA, ALIAS = "lockstep.val", "lockstep.sha256", "lockstep.alias"
 _SOURCE = Path(__file__).parents[1]
-_PACKAGES = ("torch", "numpy", "pandas", "pydantic", "scikit-learn", "skops", "safetensors", "rtdl-num-embeddings")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "scikit-learn",
+    "skops",
+    "safetensors",
+    "rtdl-num-embeddings",
+    "tabm",
+)
 
 
 def register(
@@ -166,14 +177,18 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 def _mlflow_at(uri: str) -> Iterator[None]:
     """MLflow's global address; it and the search path, which MLflow extends, are afterwards as they were.
 
-    Deprecations inside MLflow and its libraries are not our users' to mend.
+    Deprecations inside MLflow and its libraries are not our users' to mend, and what it tells of its progress is no news.
     """
     path, variable = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI")
+    logger = logging.getLogger("mlflow")
+    level = logger.level
     try:
+        logger.setLevel(logging.WARNING)
         with _use_tracking_uri(uri), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|pydantic|fastapi)\b")
             yield
     finally:
+        logger.setLevel(level)
         sys.path[:] = path
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable
