@@ -73,6 +73,8 @@ def main(config: Config) -> None:
                 tracker.level(_records(model, making, items, found))
         for old in {path.name for path in out.iterdir() if path.is_dir()} - {line["name"] for line in lines}:
             shutil.rmtree(out / old)
+        for torn in out.rglob(".*.tmp"):  # by a kill
+            torn.unlink()
         write_text(out / "config.yaml", yaml.safe_dump(making.best))
         head = {"model": model, "members": [s["name"] for s in config.several["members"]], "task": meta["task"]}
         head |= {"sha256": meta["sha256"], "class_names": meta["class_names"]}

@@ -144,6 +144,7 @@ def test_runs_sort_by_validation_accuracy(project: Path, server: str, browser: w
 
 def test_a_trial_has_its_curves(project: Path, server: str, browser: webdriver.Chrome) -> None:
     run_id = json.loads((project / "outputs/sweep/linear/timing.json").read_text())["trials"]["0"]["run_id"]
+    browser.set_window_size(1400, 4000)  # what is not in sight is not drawn
     browser.get(f"{server}/#/experiments/1/runs/{run_id}/model-metrics")
     text_with(browser, "linear 0 (train/loss)", "linear 0 (val/accuracy)")
     WebDriverWait(browser, 60).until(lambda b: b.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path"))
