@@ -25,22 +25,19 @@ from src.search.pruning import Pruner
 from src.search.ranked import ranked, results
 from src.space import Space
 
+START = {False: 5, True: 10}  # random points first; where there are rungs, most of them cost little
 ENOUGH = 15  # values of a rung that make those of lower rungs superfluous
 MOST = 200  # values that the model is told: the better half of them the best
-CANDIDATES, BEST, ROUNDS, CLIMBERS = (
-    300,
-    10,
-    4,
-    5,
-)  # points from anywhere; of these so many looked around, and climbed from
+CANDIDATES, BEST, ROUNDS, CLIMBERS = 300, 10, 4, 5  # from anywhere; of these so many looked around, and climbed from
 OUTLIER = 3.0  # times as far from the median as the best: as bad as it gets
 SMOOTH = 16  # steps of a whole number from which on it is climbed as if it had none
 
 
-def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)], pruner: Pruner) -> Search:
+def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)] | None, pruner: Pruner) -> Search:
     """Draw where the model expects the largest improvement; the first `n_startup_trials` of each branch are random."""
     one_objective(spec, "gp")
     rule, branches = fidelity(pruner, spec), Branches(spec.space)
+    startup = n_startup_trials or START[len(rule.rungs) > 1]
     spaces = [spec.space.only(chosen) for chosen, _ in branches.leaves]
     tables = [Table(space) for space in spaces]
 
@@ -50,7 +47,7 @@ def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)], pruner: Pru
         leaves = [branches.of(trial.params) for trial in best_first]
         leaf = branches.draw(leaves, rng)
         own = [trial for trial, place in zip(best_first, leaves, strict=True) if place == leaf]
-        if len(own) < n_startup_trials:
+        if len(own) < startup:
             return anywhere(spaces[leaf], rng)
         judged = keys(trial.params for trial in own)
         pending = [p for p in points if branches.of(p) == leaf and frozenset(p.items()) not in judged]
