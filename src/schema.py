@@ -182,6 +182,7 @@ class Root(Section):
     early_stopping: EarlyStopping
     search: dict[str, Any]
     members: dict[str, Any]
+    refit: bool
     combiner: dict[str, Any]
     models: list[Name]
     objective: Objective

@@ -1,10 +1,12 @@
-"""Train the final members from the best config of a sweep, as one population where they can be.
+"""Train the final members from the best config of a sweep, as one population where they can be: for the combiners to
+judge on the validation rows, and then again on these rows too, for use.
 
 python -m src.train [model=mlp members=[seeds,bagging]]
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +15,13 @@ from src.errors import UserError, of_the_machine
 from src.stage import ROOT, alone, prepared, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from src.config import Config
     from src.members.item import Given, Item
     from src.members.making import Making
     from src.population.engine import Engine
+    from src.population.worker import Bench
     from src.tracking import RunRecord
 
 CODE = (
@@ -38,12 +43,9 @@ def main(config: Config) -> None:
 
     import yaml
 
-    from src.data import train_targets, val_targets
     from src.files import write_json, write_text
-    from src.members.item import Given
-    from src.population.engine import Engine
     from src.population.member import one_thread
-    from src.population.worker import Bench, rows
+    from src.population.worker import Bench
     from src.tracking import Tracker, check
 
     model = config["model"]["name"]
@@ -54,34 +56,59 @@ def main(config: Config) -> None:
         raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
     best = yaml.safe_load((sweep / "best.yaml").read_text())
     one_thread()
-    given = Given(rows(Bench(folder, "cpu")), train_targets(folder), val_targets(folder), sweep)
     bench = Bench(folder, config["device"], tuple(config["trusted"]))
+    refit = config["refit"] and not _reads_validation(best)
     lines: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
     with (
         of_the_machine("the same command goes on from here"),
-        Engine(bench, config["workers"]) as engine,
         Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
     ):
-        for section in config.several["members"]:
-            making = _making(config, section, best, given, engine)
-            with alone(making.folder / "lock", f"the training of {model}"):
-                items = making.items(config.make("members", section, making.best, config["seed"], given))
-                lines += [_write(out, making, item) for item in items]
-                found = _held_score(given, items)
-                held |= {making.how: found} if found else {}
-                tracker.level(_records(model, making, items, found))
+        for making, items in _made(config, best, bench, sweep):
+            found = _held_score(making.given, items)
+            held |= {making.how: found} if found else {}
+            tracker.level(_records(model, making, items, found))
+            lines += [_write(out, making, item) for item in items]
+        if refit:
+            for making, items in _made(config, best, replace(bench, whole=True), sweep):
+                _write_refit(out, making, items, [line for line in lines if line["members"] == making.how])
         for old in {path.name for path in out.iterdir() if path.is_dir()} - {line["name"] for line in lines}:
             shutil.rmtree(out / old)
         for torn in out.rglob(".*.tmp"):  # by a kill
             torn.unlink()
-        write_text(out / "config.yaml", yaml.safe_dump(making.best))
+        write_text(out / "config.yaml", yaml.safe_dump({k: v for k, v in best.items() if k != "earlier"}))
         head = {"model": model, "members": [s["name"] for s in config.several["members"]], "task": meta["task"]}
-        head |= {"sha256": meta["sha256"], "class_names": meta["class_names"]}
+        head |= {"sha256": meta["sha256"], "class_names": meta["class_names"], "refit": refit}
         write_json(out / "members.json", {**head, "held": held, "items": lines})
         tracker.close()
     for how, found in held.items():
         print(f"{how}, on training rows not seen: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+
+
+def _reads_validation(best: dict[str, Any]) -> bool:
+    """Whether training by this config looks at the validation rows, which it then cannot learn from."""
+    from src.population.stopping import stops
+
+    return stops(best) or best["schedule"]["name"] == "plateau"
+
+
+def _made(config: Config, best: dict[str, Any], bench: Bench, sweep: Path) -> Iterator[tuple[Making, list[Item]]]:
+    """Every way with its items, from the training rows of `bench`."""
+    import numpy as np
+
+    from src.data import train_targets, val_targets
+    from src.members.item import Given
+    from src.population.engine import Engine
+    from src.population.worker import rows
+
+    y_train, y_val = train_targets(bench.data), val_targets(bench.data)
+    y_train = np.concatenate([y_train, y_val]) if bench.whole else y_train
+    given = Given(rows(replace(bench, device="cpu", trusted=())), y_train, y_val, sweep)
+    with Engine(bench, config["workers"]) as engine:
+        for section in config.several["members"]:
+            making = _making(config, section, best, given, engine)
+            with alone(making.folder / "lock", f"the training of {config['model']['name']}"):
+                yield making, making.items(config.make("members", section, making.best, config["seed"], given))
 
 
 def _making(config: Config, section: dict[str, Any], best: dict[str, Any], given: Given, engine: Engine) -> Making:
@@ -92,7 +119,7 @@ def _making(config: Config, section: dict[str, Any], best: dict[str, Any], given
     from src.study import code_digests, digest, target_modules
 
     code = code_digests(ROOT / "src", CODE, target_modules([best, section]))
-    inputs = [best, section, config["seed"], config["device"], code]
+    inputs = [best, section, config["seed"], config["device"], code, engine.bench.whole]
     fingerprint = digest(given.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     last = {k: v for k, v in best.items() if k != "earlier"}
     earlier = [(part["until"], part["config"]) for part in best.get("earlier", [])]
@@ -126,6 +153,21 @@ def _write(out: Path, making: Making, item: Item) -> dict[str, Any]:
     if item.trained.member.config != making.best:
         line["config"] = item.trained.member.config
     return line
+
+
+def _write_refit(out: Path, making: Making, items: list[Item], lines: list[dict[str, Any]]) -> None:
+    """The weights from all rows in the place of those that are judged, if the way has made the same members of them."""
+    from safetensors.torch import save
+
+    from src.files import write_bytes
+
+    if [item.trained.key for item in items] != [line["name"] for line in lines]:
+        print(f"{making.how}: of all rows {len(items)} members come, {len(lines)} of the training rows: those stay")
+        return
+    for item, line in zip(items, lines, strict=True):
+        write_bytes(out / line["weights"], save(item.trained.state.model_weights))
+        if item.trained.member.config != making.best:
+            line["config"] = item.trained.member.config
 
 
 def _held_score(given: Given, items: list[Item]) -> dict[str, float]:

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from numpy.typing import NDArray
 from running import Place, end_all, kill, wait_until
+from safetensors.torch import load as loads
 from safetensors.torch import load_file
 from test_sweep import prepared  # noqa: F401
 from training import assert_same, bench, config, digits, table, trained
 
-from src.data import train_targets, val_targets
+from src.data import load, train_targets, val_targets
 from src.errors import UserError
 from src.members.bagging import bagging
 from src.members.folds import folds
@@ -207,6 +210,38 @@ def test_killed_and_started_again_it_leaves_the_same_files(swept: Place, tmp_pat
         kill(process)
     killed.run(*ALL, "workers=1", verb="train")
     assert files(killed) == files(swept)
+
+
+@pytest.mark.slow
+def test_once_judged_the_members_learn_from_the_validation_rows_too(swept: Place) -> None:
+    made = []
+    for refit in ("true", "false"):
+        swept.run("members=seeds", "members.n=2", f"refit={refit}", verb="train")
+        made.append(files(swept))
+    again, judged = made
+    assert all(again[f"mlp/seeds-{k}/val.npy"] == judged[f"mlp/seeds-{k}/val.npy"] for k in range(2))
+    data, best = load(swept.folder / "data/prepared/digits"), yaml.safe_load(judged["mlp/config.yaml"])
+    x, y = (np.concatenate(pair) for pair in ((data.x_train, data.x_val), (data.y_train, data.y_val)))
+    whole = Rows(data.meta, *map(torch.from_numpy, (x, y, data.x_val, data.y_val)))
+    part = replace(whole, x_train=torch.from_numpy(data.x_train), y_train=torch.from_numpy(data.y_train))
+    for rows_, weights in ((whole, again), (part, judged)):
+        (member,) = seeds(best, 0, Given(rows_, y, data.y_val, swept.out), n=1)
+        (state,) = trained([member], rows_, best["epochs"])
+        found = loads(weights["mlp/seeds-0/weights.safetensors"])
+        assert all(torch.equal(found[name], value) for name, value in state.model_weights.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["early_stopping.patience=1", "schedule=plateau"])
+def test_members_whose_training_looks_at_the_validation_rows_do_not_learn_from_them(
+    word: str,
+    tmp_path: Path,
+    prepared: Path,  # noqa: F811
+) -> None:
+    place = Place(tmp_path, prepared)
+    place.run("n_trials=2", "epochs=2", "search=random", word)
+    place.run("members.n=2", word, verb="train")
+    assert json.loads((place.folder / "outputs/train/mlp/members.json").read_text())["refit"] is False
 
 
 MINE = """

@@ -80,11 +80,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the worker works: the prepared data, the device, and the packages whose classes a config may name."""
+    """Where the worker works: the prepared data, the device, and the packages whose classes a config may name.
+
+    `whole`: whether the validation rows are among the training rows.
+    """
 
     data: Path
     device: str
     trusted: tuple[str, ...] = ()
+    whole: bool = False
 
 
 def start() -> None:
@@ -242,8 +246,10 @@ def _population(
 def rows(bench: Bench) -> Rows:
     """The prepared data as tensors on the device, read once a worker (on the CPU shared by all, in the page cache)."""
     data = load(bench.data)
-    arrays = (data.x_train, data.y_train, data.x_val, data.y_val)
-    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in arrays))
+    x_train, y_train, *val = (data.x_train, data.y_train, data.x_val, data.y_val)
+    if bench.whole:
+        x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
+    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in (x_train, y_train, *val)))
 
 
 _fusable: dict[tuple[str, Bench], str] = {}
