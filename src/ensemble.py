@@ -55,6 +55,7 @@ def main(config: Config) -> None:
     chosen, ours, theirs = compared[winner], joined[winner], test_MNC[single]
     metrics: dict[str, Any] = {
         "chosen": winner,
+        "refit": any(pool[k].refit for k in chosen.used),
         **ensembles[winner],
         "interval": intervals(task, ours, y_test),
         "gain": intervals(task, ours, y_test, theirs),

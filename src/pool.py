@@ -29,6 +29,7 @@ class Trained:
     parts: tuple[tuple[Path, float], ...]  # the files of the nets whose outputs, times the coefficient, are summed
     val: NDArray[np.float32]  # probabilities [N, C] or values [N] of the validation rows
     weight: float = 1.0  # its own say among its like, as boosting gives it
+    refit: bool = False  # whether its nets have learned from the validation rows too; `val` is from before that
 
     @property
     def title(self) -> str:
@@ -79,22 +80,25 @@ def read_members(folder: Path, model: str, meta: Mapping[str, Any]) -> list[Trai
     if found["sha256"] != meta["sha256"]:
         raise UserError(f"models: {model} was trained on data of another digest than {meta['name']}; train it again")
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    return [_member(folder, model, found["members"], config, item) for item in found["items"]]
+    return [_member(folder, model, found, config, item) for item in found["items"]]
 
 
-def _member(folder: Path, model: str, how: str, config: Mapping[str, Any], item: Mapping[str, Any]) -> Trained:
+def _member(
+    folder: Path, model: str, found: Mapping[str, Any], config: Mapping[str, Any], item: Mapping[str, Any]
+) -> Trained:
     parts = [(part["weights"], part["coefficient"]) for part in item.get("parts", [])] or [(item["weights"], 1.0)]
     for file in (*(file for file, _ in parts), item["predictions"]):
         if not (folder / file).exists():
             raise UserError(f"models: {folder / file} of {model} is missing; train it again")
     return Trained(
         model,
-        item.get("members", how),
+        item.get("members", found["members"]),
         item["name"],
         item.get("config", config),
         tuple((folder / file, coefficient) for file, coefficient in parts),
         np.load(folder / item["predictions"]),
         item.get("weight", 1.0),
+        found.get("refit", False),
     )
 
 
