@@ -13,6 +13,7 @@ from benchmarks import tables
 from benchmarks.peers import PEERS
 
 DEFAULT = "gp"
+OURS = {DEFAULT: "four trials in flight", f"{DEFAULT} slots=1": "one trial after another, as the peers"}
 AT = (25, 50, 100)  # full trainings
 GRID = np.linspace(1, 100, 199)  # full trainings at which curves are read
 RANKED = ("lcbench", "fcnet", "nasbench201")
@@ -31,9 +32,11 @@ def write(records: Sequence[Mapping[str, Any]], stem: Path, budget: int) -> None
     sections = ["# Search quality", _about(runs, budget)]
     ranked = [t for t in bounds if t.startswith(RANKED)]
     everyone = [s for s in curves if all(t in curves[s] for t in ranked)]
-    field = [s for s in everyone if s == DEFAULT or s in PEERS]
+    peers = [s for s in everyone if s in PEERS]
+    for own, how in OURS.items():
+        if own in everyone:
+            sections += [f"## Mean rank, our default with {how}", rank_table(curves, ranked, [own, *peers])]
     if ranked and everyone:
-        sections += [f"## Mean rank, `{DEFAULT}` (our default) and the peers", rank_table(curves, ranked, field)]
         sections += ["## Mean rank, all", rank_table(curves, ranked, everyone)]
     for at in AT:
         sections += [
@@ -56,7 +59,7 @@ def _about(runs: Sequence[Mapping[str, Any]], budget: int) -> str:
         "Regret is 0 at the best value known and 1 at the median of random points fully trained. The budget is "
         f"{budget} full trainings in epochs; the value of a trial is the one at its highest epoch, and the best of those "
         "is reported. Epochs are counted when they report; a promoted trial goes on from its checkpoint, for the peers "
-        "too. Peers run one trial after another, ours with a sweep's number of trials in flight. "
+        "too. Peers run one trial after another, ours with a sweep's number of trials in flight (slots=1: one, too). "
         f"Seeds: {counts}."
     )
 
