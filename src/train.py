@@ -196,7 +196,9 @@ def _records(model: str, making: Making, items: list[Item], held: dict[str, floa
     ready = {item.trained.key: item.trained.member.config for item in items}
     for key, config in (ready | making.configs).items():
         outcome = making.outcomes.get(key)
-        params = {k: v for section in ("model", "optimizer") for k, v in config[section].items()}
+        sections = ("model", "optimizer", "schedule", "training", "regularization", "augment")
+        params = {f"{section}.{k}": v for section in sections for k, v in config.get(section, {}).items()}
+        params |= {key: config[key] for key in ("batch_size", "epochs")}
         records.append(
             RunRecord(
                 key,
@@ -204,7 +206,7 @@ def _records(model: str, making: Making, items: list[Item], held: dict[str, floa
                 f"{model} {key}",
                 "train",
                 "FAILED" if outcome and outcome.error else "FINISHED",
-                params | {"epochs": config["epochs"]},
+                params,
                 outcome.curves if outcome else {},
                 tags=tags | {"lockstep.member": key},
                 dataset=meta,
