@@ -35,12 +35,12 @@ class Table:
                 else:
                     self.numbers[name] = dimension.distribution
 
-    def rows(self, points: Sequence[Point]) -> NDArray[np.float32]:
+    def rows(self, points: Sequence[Point]) -> NDArray[np.float64]:
         """[N, D]"""
         columns = [[cube.place(d, p[n]) if n in p else ABSENT for p in points] for n, d in self.numbers.items()]
         for name, values in self.categories.items():
             columns += [[float(name in p and p[name] == value) for p in points] for value in values]
-        return np.array(columns or [[0.0] * len(points)], dtype=np.float32).T
+        return np.array(columns or [[0.0] * len(points)], dtype=np.float64).T
 
     def groups(self) -> list[list[int]]:
         """The columns of each dimension."""

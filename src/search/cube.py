@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 
@@ -26,6 +28,20 @@ def place(distribution: BaseDistribution, value: float) -> float:
     if low == high:
         return 0.5
     return ((math.log(value) if distribution.log else value) - low) / (high - low)
+
+
+def snapped(distribution: BaseDistribution, u_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The places in [0, 1] of the values at `u_N`."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    d, (low, high) = distribution, _ends(distribution)
+    if low == high:
+        return np.full_like(u_N, 0.5)
+    found_N = low + u_N * (high - low)
+    found_N = np.exp(found_N) if d.log else found_N
+    if d.step:
+        found_N = d.low + d.step * np.rint((found_N - d.low) / d.step)
+    found_N = np.clip(found_N, d.low, d.high)
+    return np.asarray(((np.log(found_N) if d.log else found_N) - low) / (high - low))
 
 
 def _ends(d: FloatDistribution | IntDistribution) -> tuple[float, float]:

@@ -75,10 +75,10 @@ def _most_promising(
     model = ExtraTreesRegressor(TREES, max_features=0.8, bootstrap=True, random_state=int(rng.integers(2**31)))
     told = keys([*known, *pending])
     # What trains is taken for mediocre, so that others nearby are drawn seldom.
-    model.fit(table.rows([*known, *pending]), np.append(scores, np.zeros(len(pending))))
+    model.fit(table.rows([*known, *pending]).astype(np.float32), np.append(scores, np.zeros(len(pending))))
 
     def gain(points: Sequence[Point]) -> NDArray[np.float64]:
-        rows = table.rows(points)
+        rows = table.rows(points).astype(np.float32)
         scores_TN = np.array([tree.tree_.predict(rows)[:, 0] for tree in model.estimators_])
         spread, improvement = scores_TN.std(0) + 1e-6, scores[0] - scores_TN.mean(0)
         z = improvement / spread

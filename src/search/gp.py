@@ -10,27 +10,25 @@ from functools import cache
 from typing import Annotated, Any, cast
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 from threadpoolctl import ThreadpoolController
 
 from src.history import History, Trial
-from src.search import Search, Spec, cube, one_objective
+from src.search import Search, Spec, one_objective
+from src.search.box import Box, fresh
 from src.search.branches import Branches
-from src.search.candidates import Table, anywhere, around, fresh, keys
+from src.search.candidates import keys
 from src.search.drawn import Drawn, Point
 from src.search.fidelity import Fidelity, fidelity
 from src.search.gaussian import Floats, GaussianProcess
 from src.search.pruning import Pruner
 from src.search.ranked import ranked, results
-from src.space import Space
 
 START = {False: 5, True: 10}  # random points first; where there are rungs, most of them cost little
 ENOUGH = 15  # values of a rung that make those of lower rungs superfluous
 MOST = 200  # values that the model is told: the better half of them the best
 CANDIDATES, BEST, ROUNDS, CLIMBERS = 300, 10, 4, 5  # from anywhere; of these so many looked around, and climbed from
 OUTLIER = 3.0  # times as far from the median as the best: as bad as it gets
-SMOOTH = 16  # steps of a whole number from which on it is climbed as if it had none
 
 
 def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)] | None, pruner: Pruner) -> Search:
@@ -38,8 +36,7 @@ def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)] | None, prun
     one_objective(spec, "gp")
     rule, branches = fidelity(pruner, spec), Branches(spec.space)
     startup = n_startup_trials or START[len(rule.rungs) > 1]
-    spaces = [spec.space.only(chosen) for chosen, _ in branches.leaves]
-    tables = [Table(space) for space in spaces]
+    boxes = [Box(spec.space.only(chosen)) for chosen, _ in branches.leaves]
 
     def draw(history: History, points: Sequence[Point], seed: int) -> Point:
         rng = np.random.default_rng(seed)
@@ -48,20 +45,17 @@ def gp(spec: Spec, *, n_startup_trials: Annotated[int, Field(ge=1)] | None, prun
         leaf = branches.draw(leaves, rng)
         own = [trial for trial, place in zip(best_first, leaves, strict=True) if place == leaf]
         if len(own) < startup:
-            return anywhere(spaces[leaf], rng)
+            return boxes[leaf].point(boxes[leaf].anywhere(1, rng)[0])
         judged = keys(trial.params for trial in own)
         pending = [p for p in points if branches.of(p) == leaf and frozenset(p.items()) not in judged]
         with _one_thread():
-            return _most_promising(
-                spaces[leaf], tables[leaf], own, pending, rule, 1 if spec.direction == "minimize" else -1, rng
-            )
+            return _most_promising(boxes[leaf], own, pending, rule, 1 if spec.direction == "minimize" else -1, rng)
 
     return Drawn(spec, draw, rule)
 
 
 def _most_promising(
-    space: Space,
-    table: Table,
+    box: Box,
     known: Sequence[Trial],
     pending: Sequence[Point],
     rule: Fidelity,
@@ -71,37 +65,36 @@ def _most_promising(
     """The point of the largest expected improvement after a full training; `known`: all results, the best first."""
     several = len(rule.rungs) > 1
 
-    def rows(points: Sequence[Point], scale: float | Floats = 1.0) -> Floats:
-        x_ND = table.rows(points).astype(np.float64)
+    def rows(x_ND: Floats, scale: float | Floats = 1.0) -> Floats:
         return np.column_stack([x_ND, np.broadcast_to(scale, len(x_ND))]) if several else x_ND
 
+    x_ND = box.rows([trial.params for trial in known])
     value_NR = shifted(at_rungs(known, rule.rungs, sign))
     trial_V, rung_V = np.nonzero(np.isfinite(value_NR))
     y_V = standardised(value_NR[trial_V, rung_V])
     told_V = _told(y_V)
     scale_R = np.log(rule.rungs) / np.log(rule.rungs[-1]) if several else np.ones(1)
-    x_VD = rows([known[k].params for k in trial_V[told_V]], scale_R[rung_V[told_V]])
-    model = GaussianProcess(x_VD, y_V[told_V], [*table.groups(), *[[x_VD.shape[1] - 1]] * several])
-    best = float(model.predict(rows([trial.params for trial in known]))[0].min())
-    model = model.given(rows(pending)) if pending else model
+    x_VD = rows(x_ND[trial_V[told_V]], scale_R[rung_V[told_V]])
+    model = GaussianProcess(x_VD, y_V[told_V], [*box.groups(), *[[x_VD.shape[1] - 1]] * several])
+    best = float(model.predict(rows(x_ND))[0].min())
+    model = model.given(rows(box.rows(pending))) if pending else model
 
-    tried = keys([*(trial.params for trial in known), *pending])
-    candidates = fresh((anywhere(space, rng) for _ in range(CANDIDATES)), tried)
-    candidates += around(space, [trial.params for trial in known[:BEST]], tried, rng)
-    if not candidates:
-        return anywhere(space, rng)
-    promises = model.promise(rows(candidates), best)
-    free = [column for column, d in enumerate(table.numbers.values()) if _smooth(d)]
+    tried = box.keys([*(trial.params for trial in known), *pending])
+    x_CD = fresh(np.concatenate([box.anywhere(CANDIDATES, rng), box.around(x_ND[:BEST], rng)]), tried)
+    if not len(x_CD):
+        return box.point(box.anywhere(1, rng)[0])
+    promise_C = model.promise(rows(x_CD), best)
     for turn in range(ROUNDS + 1):
-        order = np.argsort(-promises, kind="stable")
+        order = np.argsort(-promise_C, kind="stable")
         if turn < ROUNDS:
-            more = around(space, [candidates[k] for k in order[:BEST]], tried, rng)
+            more_MD = box.around(x_CD[order[:BEST]], rng)
         else:
-            starts = [candidates[k] for k in order[:CLIMBERS]] if free else []
-            more = fresh((_climbed(model, p, rows([p])[0], table, free, best) for p in starts), tried)
-        if more:
-            candidates, promises = [*candidates, *more], np.append(promises, model.promise(rows(more), best))
-    return candidates[int(np.argmax(promises))]
+            tops = [model.climb(x_D, box.smooth, best) for x_D in rows(x_CD[order[: CLIMBERS * bool(box.smooth)]])]
+            more_MD = box.valid(np.array(tops)[:, : box.width]) if tops else x_CD[:0]
+        more_MD = fresh(more_MD, tried)
+        if len(more_MD):
+            x_CD, promise_C = np.concatenate([x_CD, more_MD]), np.append(promise_C, model.promise(rows(more_MD), best))
+    return box.point(x_CD[int(np.argmax(promise_C))])
 
 
 def at_rungs(trials: Sequence[Trial], rungs: Sequence[int], sign: int) -> Floats:
@@ -157,18 +150,3 @@ def _one_thread() -> AbstractContextManager[Any]:
 @cache
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()  # looks for them: a millisecond
-
-
-def _smooth(d: BaseDistribution) -> bool:
-    if isinstance(d, IntDistribution):
-        return (d.high - d.low) // d.step >= SMOOTH
-    return isinstance(d, FloatDistribution) and not d.step
-
-
-def _climbed(
-    model: GaussianProcess, point: Point, x_D: Floats, table: Table, free: Sequence[int], best: float
-) -> Point:
-    top_D = model.climb(x_D, free, best)
-    names = list(table.numbers)
-    moved = {names[k]: cube.value(table.numbers[names[k]], float(top_D[k])) for k in free}
-    return {**point, **moved}
