@@ -70,7 +70,9 @@ def _prepare_workers() -> None:
     """Start the process from which the engine's workers fork: it imports what they need while this one reads its config."""
     from multiprocessing import forkserver
 
-    multiprocessing.set_forkserver_preload(["src.population.worker"])
+    from src.population import PRELOAD
+
+    multiprocessing.set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()
 
 

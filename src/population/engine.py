@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
+from src.population import PRELOAD
 from src.population.worker import Bench, Outcome, Task, start, train
 
 MOST = 32  # members of a population; more are no faster
@@ -70,7 +71,7 @@ class Engine:
 
     def _pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["src.population.worker"])
+        context.set_forkserver_preload(PRELOAD)
         return ProcessPoolExecutor(self.workers, context, start)
 
     def _dispatch(self) -> None:
@@ -89,12 +90,15 @@ class Engine:
                 self._revive()
 
     def _pack(self) -> list[Task]:
-        """The first waiting task, with others of its signature: at most a worker's share of all that waits."""
+        """The first waiting task, with others of its signature: at most a worker's share of all that waits.
+
+        A careful one goes alone: a life that may be short is not spent on trying whether members can be fused.
+        """
         first = next(iter(self._waiting.values()))
-        if self._suspect(first):
+        if first.careful:
             return [first]
         signature = first.member.signature()
-        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not self._suspect(t)]
+        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not t.careful]
         return alike[: min(MOST, -(-len(self._waiting) // self.workers))]
 
     def _suspect(self, task: Task) -> bool:
