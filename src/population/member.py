@@ -85,8 +85,8 @@ class State:
             with safe_open(path, "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 metadata = file.metadata()
-        except SafetensorError as error:
-            raise OSError(f"{path} is torn: {error}") from error
+        except (SafetensorError, RuntimeError) as error:  # the second: it was there, and another process has removed it
+            raise OSError(f"{path} is torn or gone: {error}") from error
         weights, optimizer, kept = (
             {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
             for part in ("weights/", "optimizer/", "kept/")
