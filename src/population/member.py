@@ -104,6 +104,6 @@ def one_thread() -> None:
     """What a worker is: one thread, deterministic, and no denormals to slow a dying net down."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms(True), which imports a compiler for a second
+    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports a compiler: 1 s
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # no operation here reads what it has not written
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
