@@ -158,7 +158,7 @@ def test_stopped_and_killed_and_resumed_it_comes_to_the_same_end(undisturbed: Pl
         began = time.monotonic()
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=30)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15, "it stops soon, on a busy machine too"
         assert process.returncode == 128 + number, err
         assert err.splitlines()[-1] == f"stopped by {number.name}; the same command goes on from here"
         assert "Traceback" not in err
