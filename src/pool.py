@@ -98,7 +98,7 @@ def _member(
         tuple((folder / file, coefficient) for file, coefficient in parts),
         np.load(folder / item["predictions"]),
         item.get("weight", 1.0),
-        found.get("refit", False),
+        item.get("refit", False),
     )
 
 

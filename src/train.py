@@ -78,7 +78,7 @@ def main(config: Config) -> None:
             torn.unlink()
         write_text(out / "config.yaml", yaml.safe_dump({k: v for k, v in best.items() if k != "earlier"}))
         head = {"model": model, "members": [s["name"] for s in config.several["members"]], "task": meta["task"]}
-        head |= {"sha256": meta["sha256"], "class_names": meta["class_names"], "refit": refit}
+        head |= {"sha256": meta["sha256"], "class_names": meta["class_names"]}
         write_json(out / "members.json", {**head, "held": held, "items": lines})
         tracker.close()
     for how, found in held.items():
@@ -161,11 +161,14 @@ def _write_refit(out: Path, making: Making, items: list[Item], lines: list[dict[
 
     from src.files import write_bytes
 
+    if not making.outcomes:  # they come from the sweep as they are
+        return
     if [item.trained.key for item in items] != [line["name"] for line in lines]:
         print(f"{making.how}: of all rows {len(items)} members come, {len(lines)} of the training rows: those stay")
         return
     for item, line in zip(items, lines, strict=True):
         write_bytes(out / line["weights"], save(item.trained.state.model_weights))
+        line["refit"] = True
         if item.trained.member.config != making.best:
             line["config"] = item.trained.member.config
 
