@@ -132,7 +132,7 @@ def test_an_exception_leaves_killed_runs_within_seconds(uri: str) -> None:
         wait_for(lambda: len(runs(uri)) == 3)
         began = time.monotonic()
         raise KeyboardInterrupt
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 10
     states = {key: run.info.status for key, run in by_key(uri).items()}
     assert states == {"sweep": "KILLED", "trial-0": "FINISHED", "trial-1": "KILLED"}
 
@@ -181,7 +181,7 @@ def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) ->
                 for n in range(6):
                     tracker.project(record(f"trial-{n}", epoch, "RUNNING" if epoch < 20 else "FINISHED"))
             tracker.project(record("sweep"))
-            assert time.monotonic() - began < 1.0
+            assert time.monotonic() - began < 3, "it does not wait for the lock"
             time.sleep(4.0)
     assert_whole(uri)
 
