@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -25,6 +26,13 @@ class Layout:
     def starts(self) -> list[int]:
         """First column of each parameter, and the row's length at the end."""
         return list(accumulate((-(-s.numel() // ALIGN) * ALIGN for s in self.shapes.values()), initial=0))
+
+    @cached_property
+    def ends(self) -> tuple[slice, slice]:
+        """The columns of the first and of the last layer's weights."""
+        places = zip(self.starts, self.shapes.values(), strict=False)
+        weights = [slice(start, start + shape.numel()) for start, shape in places if len(shape) > 1]
+        return (weights[0], weights[-1]) if weights else (slice(None), slice(None))
 
     def stacked(self, flat_KP: Tensor) -> list[Tensor]:
         """A view [K, ...] of each parameter."""

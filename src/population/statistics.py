@@ -41,7 +41,7 @@ class Statistics:
     def __init__(self, population: Population, steps: int) -> None:
         """`steps` are those of the epoch."""
         self.population, self.left = population, steps // 2
-        every = max(1, LOOK // steps)
+        every = -(-LOOK // steps)
         self.due_K = [epoch % every == 0 for epoch in population.epochs]
         self.before_KP = population.p_KP.clone()
         self.norms: dict[str, Tensor] = {}
@@ -49,7 +49,7 @@ class Statistics:
     def see(self, g_KP: Tensor) -> None:
         """The gradients of the next step."""
         if self.left == 0:
-            first, last = self._ends()
+            first, last = self.population.layout.ends
             ratio_K = _norm(g_KP[:, first]) / _norm(g_KP[:, last]).clamp(min=TINY)  # 0 where nothing has a gradient
             self.norms = {"grad/norm": _norm(g_KP), "grad/ratio": ratio_K}
         self.left -= 1
@@ -63,13 +63,6 @@ class Statistics:
         for point, look, due, curves in zip(points, looks, self.due_K, of.curves, strict=True):
             point |= look if due else {name: curves[name][-1] for name in LOOKED if name in curves}
         return points
-
-    def _ends(self) -> tuple[slice, slice]:
-        """The columns of the first and of the last layer's weights."""
-        layout = self.population.layout
-        ends = zip(layout.starts, layout.shapes.values(), strict=False)
-        weights = [slice(start, start + shape.numel()) for start, shape in ends if len(shape) > 1]
-        return (weights[0], weights[-1]) if weights else (slice(None), slice(None))
 
     def _looked(self) -> dict[str, Tensor]:
         """What a forward of a few rows shows [K]."""
