@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 TrialState = Literal["running", "paused", "complete", "pruned", "fail"]
 Direction = Literal["minimize", "maximize"]
@@ -105,6 +105,12 @@ class History:
     events: list[Started | Reported] = field(default_factory=list)
     goals: Goals = field(default_factory=Goals)
 
+    def __post_init__(self) -> None:
+        self.founders = sum(not trial.start_from for trial in self.trials)  # how many trials have begun anew
+        self._in: dict[TrialState, set[int]] = {state: set() for state in get_args(TrialState)}  # places in `trials`
+        for place, trial in enumerate(self.trials):
+            self._in[trial.state].add(place)
+
     def start(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None = None) -> Trial:
         """A new trial begins, with the measures known before it trains, or a paused one goes on."""
         if proposal.trial is None:
@@ -115,10 +121,12 @@ class History:
             if trial.start_from:
                 trial.values = self.trials[trial.start_from[0]].values[: trial.inherited]
             self.trials.append(trial)
+            self.founders += not trial.start_from
         else:
             trial = self.trials[proposal.trial]
             assert trial.state == "paused", f"trial {trial.number} is {trial.state}"
-            trial.target, trial.state = min(proposal.epochs, trial.full), "running"
+            trial.target = min(proposal.epochs, trial.full)
+        self._move(trial, "running")
         self.events.append(Started(trial.number, trial.target, trial.epochs))
         return trial
 
@@ -134,17 +142,18 @@ class History:
         trial = self.trials[number]
         trial.values.extend(values)
         trial.measures |= measures or {}
-        trial.state, trial.reason = state, reason
+        trial.reason = reason
+        self._move(trial, state)
         self.events.append(Reported(number, trial.epochs, state))
 
-    @property
-    def founders(self) -> int:
-        """How many trials have begun anew."""
-        return sum(not trial.start_from for trial in self.trials)
+    def _move(self, trial: Trial, state: TrialState) -> None:
+        self._in[trial.state].discard(trial.number)
+        self._in[state].add(trial.number)
+        trial.state = state
 
     def of(self, *states: TrialState) -> Iterator[Trial]:
         """The trials in one of these states, by number."""
-        return (trial for trial in self.trials if trial.state in states)
+        return (self.trials[place] for place in sorted(set[int]().union(*(self._in[state] for state in states))))
 
     def lineage(self, trial: Trial) -> list[tuple[Trial, int]]:
         """The trials that made a trial's weights, the oldest first, each with the epoch until which it did."""

@@ -63,8 +63,8 @@ class Sampled:
             UserError: no feasible point was found.
         """
         drawn: list[dict[str, Any]] = []
-        for place in ((number,), *((number, retry) for retry in range(1, TRIES))):
-            seed = _seed(self.spec.seed, *place)
+        for retry in range(TRIES):
+            seed = _seed(self.spec.seed, number, *[retry] * (retry > 0))
             study.sampler = self.sampler(seed) if len(drawn) < GUIDED else RandomSampler(seed=seed)
             if not drawn and (fixed := self._fixed(study, founder)):
                 study.enqueue_trial(fixed)
