@@ -1,9 +1,10 @@
 """The whole pipeline on a data set: what the chosen ensemble and the best single model are worth, and the minutes.
 
-    python benchmarks/pipeline.py [--data digits] [--split data.seed] [--values 0 1 2 3 4] [--models mlp cnn] [key=value ...]
+    python benchmarks/pipeline.py [--data digits] [--split data.seed] [--values 0 1 2 3 4] [--models mlp cnn]
+        [--params n_trials=30 epochs=10 ...] [key=value ...]
 
 Every value of the key `--split` (for protein, data.split) is a run in a folder of its own, by the commands of dvc.yaml with
-the values of params.yaml; words after the options go to `src.train` and `src.ensemble`, such as `members=[seeds,bagging]`,
+the values of params.yaml, but for `--params`; words after the options go to `src.train` and `src.ensemble`, such as `members=[seeds,bagging]`,
 those with a + before them to `src.prepare`, such as +data.rows=5000. What is finished is not run again, and a sweep that was
 killed goes on.
 """
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--split", default="data.seed", help="the key whose values are runs")
     parser.add_argument("--values", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--models", nargs="+", default=["mlp", "cnn"])
+    parser.add_argument("--params", nargs="+", default=[], help="key=value in params.yaml")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench" / "pipeline")
     args, words = parser.parse_known_args()
     found = {value: run(args.folder / f"{args.data}-{value}", value, args, words) for value in args.values}
@@ -49,6 +51,7 @@ def run(folder: Path, value: int, args: argparse.Namespace, words: list[str]) ->
     if not (folder / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"data": args.data, "models": args.models}
+        params |= {key: yaml.safe_load(text) for key, _, text in (word.partition("=") for word in args.params)}
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         began = time.monotonic()
         for stage, command in commands(params):
@@ -90,9 +93,9 @@ def report(found: dict[int, dict[str, Any]], args: argparse.Namespace, words: li
     columns = [name for score in scores for name in (f"test {score}", f"single {score}")]
     head = [args.split, *columns, "chosen", "best single model", "minutes"]
     body = "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *lines])
-    command = (
-        f"python benchmarks/pipeline.py --data {args.data} --models {' '.join(args.models)} {' '.join(words)}".strip()
-    )
+    changed = f"--params {' '.join(args.params)}" if args.params else ""
+    words = ["python benchmarks/pipeline.py", f"--data {args.data} --models {' '.join(args.models)}", changed, *words]
+    command = " ".join(filter(None, words))
     return f"# The pipeline on {args.data}\n\n`{command}`\n\n{body}\n"
 
 
