@@ -3,10 +3,10 @@
     python benchmarks/pipeline.py [--data digits] [--split data.seed] [--values 0 1 2 3 4] [--models mlp cnn]
         [--params n_trials=30 epochs=10 ...] [key=value ...]
 
-Every value of the key `--split` (for protein, data.split) is a run in a folder of its own, by the commands of dvc.yaml with
-the values of params.yaml, but for `--params`; words after the options go to `src.train` and `src.ensemble`, such as `members=[seeds,bagging]`,
-those with a + before them to `src.prepare`, such as +data.rows=5000. What is finished is not run again, and a sweep that was
-killed goes on.
+Every value of the key `--split` (for protein, data.split) is a run in a folder of its own, by the commands of dvc.yaml
+with the values of params.yaml, but for `--params`; words after the options go to `src.train` and `src.ensemble`, such as
+`members=[seeds,bagging]`, those with a + before them to `src.prepare`, such as +data.rows=5000. What is finished is not
+run again, and a sweep that was killed goes on.
 """
 
 from __future__ import annotations
