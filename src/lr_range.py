@@ -29,7 +29,7 @@ def main(config: Config) -> None:
 
     folder, meta = prepared(config)
     one_thread()
-    bench = Bench(folder, config["device"], tuple(config["trusted"]))
+    bench = Bench(folder, config["device"], tuple(config["trusted"]), most=config["lr_range"]["rows"])
     name, keys, trial, seed = config["model"]["name"], config["lr_range"], config.trial, config["seed"]
 
     up = partial(ramp.ramp, trial, bench, seed, seeds=keys["seeds"])

@@ -125,6 +125,7 @@ class LrRange(Section):
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
     steps: Annotated[int, Field(ge=10)]
+    rows: Count
     seeds: Count
     rule: Literal["valley", "steepest", "parallel"]
     linear: LinearRamp

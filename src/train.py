@@ -57,7 +57,7 @@ def main(config: Config) -> None:
     best = yaml.safe_load((sweep / "best.yaml").read_text())
     one_thread()
     bench = Bench(folder, config["device"], tuple(config["trusted"]))
-    refit = config["refit"] and not _reads_validation(best)
+    refit = config["refit"] and not _reads_validation(config, best)
     lines: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
     with (
@@ -85,11 +85,12 @@ def main(config: Config) -> None:
         print(f"{how}, on training rows not seen: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
 
 
-def _reads_validation(best: dict[str, Any]) -> bool:
+def _reads_validation(config: Config, best: dict[str, Any]) -> bool:
     """Whether training by this config looks at the validation rows, which it then cannot learn from."""
+    from src.optim.schedules import watched
     from src.population.stopping import stops
 
-    return stops(best) or best["schedule"]["name"] == "plateau"
+    return stops(best) or any(name.startswith("val/") for name in watched(config.make("schedule", best["schedule"])))
 
 
 def _made(config: Config, best: dict[str, Any], bench: Bench, sweep: Path) -> Iterator[tuple[Making, list[Item]]]:

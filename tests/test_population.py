@@ -32,6 +32,7 @@ from training import (
 )
 
 from src.models import build
+from src.optim.schedules import Position, Steps
 from src.population.batches import batch_starts
 from src.population.member import Member, State, derived_seed
 from src.population.population import Rows
@@ -260,6 +261,25 @@ def test_the_plateau_follows_each_member_s_own_validation_loss() -> None:
     stuck, going = (np.array(s.curves["lr"]) for s in trained([still, learning], digits(), 6))
     np.testing.assert_allclose(stuck / 1e-9, [1, 1, 0.5, 0.5, 0.25, 0.25], rtol=1e-6)
     np.testing.assert_allclose(going / 0.01, np.ones(6), rtol=1e-6)
+
+
+def test_a_schedule_sees_the_curves_that_it_watches_and_no_other() -> None:
+    seen: list[dict[str, tuple[float, ...]]] = []
+
+    class Constant:
+        def factor(self, at: Position) -> Steps:
+            seen.append({name: tuple(curve) for name, curve in at.curves.items()})
+            return np.ones_like(at.step)
+
+    class Watchful(Constant):
+        watches = ("train/loss",)
+
+    group = population([sgd(0), sgd(1)], digits())
+    group.columns.schedules = [Constant(), Watchful()]
+    group.epoch()
+    group.epoch()
+    assert seen[:2] == [{}, {"train/loss": ()}]
+    assert seen[2:] == [{}, {"train/loss": (group.curves[1]["train/loss"][0],)}]
 
 
 def test_the_rate_scales_with_the_batch() -> None:

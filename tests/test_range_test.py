@@ -1,5 +1,6 @@
 """The range test finds the limit of problems whose limit is known, and says nothing of a divergence that is not there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from training import OPTIMIZERS, bench, config, digits, images, rows, table
 
 from src.population.population import Rows
 from src.population.ramp import ramp, side_by_side
+from src.population.worker import rows as worker_rows
 from src.range_test import best, bounds, over, read, smooth, trend
 
 Curves = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -201,6 +203,22 @@ def test_rates_side_by_side_differ_in_the_rate_alone(tmp_path: Path) -> None:
     falling = side_by_side(config(schedule="cosine"), place, 0, [1e-3, 1e-3, 1e-2], 2)
     assert falling.loss_KS[0][0] != twice.loss_KS[0][0], "under the schedule that is set"
     assert best(twice.rate_S, np.array([np.nan, 0.3, 0.2])) == 1e-2
+
+
+def test_of_many_rows_a_part_is_enough(tmp_path: Path) -> None:
+    data, place = digits(), bench(digits(), tmp_path)
+    part = worker_rows(replace(place, most=100))
+    for x, y, whole_x, whole_y in (
+        (part.x_train, part.y_train, data.x_train, data.y_train),
+        (part.x_val, part.y_val, data.x_val, data.y_val),
+    ):
+        places = [int((whole_x == row).flatten(1).all(1).nonzero()[0]) for row in x]
+        assert len(set(places)) == 100
+        assert places == sorted(places)
+        assert torch.equal(whole_y[places], y)
+    assert len(worker_rows(replace(place, most=10_000)).x_train) == len(data.x_train)
+    rise = ramp(config(batch_size=32), replace(place, most=100), 0, seeds=2, low=1e-6, high=10.0, steps=40)
+    assert rise.loss_KS.shape == (2, 40)
 
 
 def test_the_best_of_those_side_by_side_is_borne_out_by_its_neighbours() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.optim import Optimizer, rate_scale, warmup
-from src.optim.schedules import Cyclic, Position, Schedule
+from src.optim.schedules import Cyclic, Position, Schedule, watched
 from src.population.batches import steps_before
 from src.population.member import Member
 
@@ -67,8 +67,13 @@ class Columns:
     ) -> dict[str, Tensor]:
         """The rates of these steps, and the momenta where a schedule cycles them [S, K, 1]."""
         places = [
-            Position(step_SK[:, k].astype(np.float64), per_epoch, member.config["epochs"], curves[k])
-            for k, member in enumerate(self.members)
+            Position(
+                step_SK[:, k].astype(np.float64),
+                per_epoch,
+                member.config["epochs"],
+                {name: curves[k].get(name, ()) for name in watched(schedule)},
+            )
+            for k, (member, schedule) in enumerate(zip(self.members, self.schedules, strict=True))
         ]
         pairs = list(zip(self.schedules, places, strict=True))
         factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}

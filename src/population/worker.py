@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from src.components import make
 from src.data import load
@@ -82,13 +83,14 @@ class Outcome:
 class Bench:
     """Where the worker works: the prepared data, the device, and the packages whose classes a config may name.
 
-    `whole`: whether the validation rows are among the training rows.
+    `whole`: whether the validation rows are among the training rows. `most`: at most so many of either, drawn at random.
     """
 
     data: Path
     device: str
     trusted: tuple[str, ...] = ()
     whole: bool = False
+    most: int | None = None
 
 
 def start() -> None:
@@ -249,7 +251,16 @@ def rows(bench: Bench) -> Rows:
     x_train, y_train, *val = (data.x_train, data.y_train, data.x_val, data.y_val)
     if bench.whole:
         x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
-    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in (x_train, y_train, *val)))
+    arrays = [*_drawn(bench.most, x_train, y_train), *_drawn(bench.most, *val)]
+    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in arrays))
+
+
+def _drawn(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """The same rows of all arrays, in their order."""
+    if most is None or len(arrays[0]) <= most:
+        return list(arrays)
+    places = np.sort(np.random.default_rng(0).permutation(len(arrays[0]))[:most])
+    return [array[places] for array in arrays]
 
 
 _fusable: dict[tuple[str, Bench], str] = {}

@@ -5,7 +5,7 @@ To add one: a dataclass in `src/optim/schedules/<name>.py` and `conf/schedule/<n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ ROUNDING = 1e-9  # of a position, so that the third period of 0.1 epochs begins 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a member stands: steps [S] counted from 0 over its whole run of `epochs`, and its curves until now."""
+    """Where a member stands: steps [S] counted from 0 over its whole run of `epochs`, and curves that are watched."""
 
     step: Steps
     per_epoch: int
@@ -58,6 +58,21 @@ class Repeating(Protocol):
     def ends(self, epochs: int) -> list[float]:
         """The epochs at which its cycles within a run end, as far as they are whole."""
         ...
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A schedule that follows curves of the member: it sees those, and others see none.
+
+    Under one that watches the validation rows no member can learn from these too (`refit`).
+    """
+
+    watches: ClassVar[tuple[str, ...]]  # their names, such as val/loss
+
+
+def watched(schedule: Schedule) -> tuple[str, ...]:
+    """The names of the curves that a schedule follows."""
+    return schedule.watches if isinstance(schedule, Watching) else ()
 
 
 def anneal(start: float, end: float, share: Steps) -> Steps:

@@ -1,7 +1,7 @@
 """A fall whenever the validation loss has stopped falling."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,8 @@ class Plateau:
     Lower is by the share `threshold`. In the `cooldown` epochs after a fall none is counted. Never below `final`.
     What it knows is the curve alone, so that a checkpoint needs nothing more.
     """
+
+    watches: ClassVar[tuple[str, ...]] = ("val/loss",)
 
     gamma: Below1 = 0.1
     patience: Count = 10
