@@ -15,7 +15,7 @@ EVERY = 10.0  # seconds between plain lines, where there is no terminal
 
 
 class Progress:
-    """A live line on a terminal; elsewhere a plain one now and then."""
+    """A live line on a terminal; elsewhere a plain one now and then, where there is news."""
 
     def __init__(self, name: str, total: int, history: History) -> None:
         self.name, self.total, self.history = name, total, history
@@ -23,7 +23,7 @@ class Progress:
         self._began = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=8) if sys.stderr.isatty() else None
-        self._last = 0.0
+        self._last, self._said = 0.0, ""
 
     def __enter__(self) -> Self:
         if self._live:
@@ -39,9 +39,9 @@ class Progress:
         """Bring the line up to date."""
         if self._live:
             self._live.update(self.line())
-        elif final or time.monotonic() - self._last > EVERY:
-            self._last = time.monotonic()
-            print(self.line(), file=sys.stderr, flush=True)
+        elif (final or time.monotonic() - self._last > EVERY) and (line := self.line()) != self._said:
+            self._last, self._said = time.monotonic(), line
+            print(line, file=sys.stderr, flush=True)
 
     def line(self) -> str:
         """Trials done of all, running, paused, pruned, failed, the best and its number, the rate and the time left."""

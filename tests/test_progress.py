@@ -85,6 +85,23 @@ def test_without_a_terminal_it_is_a_line_now_and_then_and_one_at_the_end(capsys:
     assert len(lines) == 2
 
 
+def test_without_a_terminal_it_says_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made = history("running")
+    progress = Progress("digits", 2, made)
+    for _ in range(3):
+        now[0] += 60
+        progress.show()
+    add(made, "running")
+    now[0] += 60
+    progress.show()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"digits: 0/2 trials, {n} running, 0 pruned" for n in (1, 2)]
+
+
 def test_on_a_terminal_it_is_one_live_line() -> None:
     """A real pseudo-terminal: the line is drawn in place, and its last state stays."""
     code = (
