@@ -126,7 +126,7 @@ PEERS: dict[str, Run] = {
     "syne-tune asha": _syne_tune("ASHA"),
     "syne-tune bohb": _syne_tune("BOHB"),
 }
-SLOW = {"smac hyperband"}  # half the seeds
+SLOW = {"optuna gp", "smac bo", "smac hyperband"}  # half the seeds
 
 
 # --- their spaces ------------------------------------------------------------------------------------------------------
