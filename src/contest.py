@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from src.combiners.folds import Fit, cross_validated
 from src.combiners.joint import Joint
@@ -40,10 +41,11 @@ class Joined:
 def contest(pool: Sequence[Trained], fits: Iterable[tuple[str, Fit]], y_N: NDArray[Any]) -> dict[str, Joined]:
     """By `<model>:<members>+<combiner>`."""
     found, fits = {}, list(fits)
-    for group, places in candidates(pool).items():
-        members = [pool[k] for k in places]
-        p_MNC, weight_M = np.stack([member.val for member in members]), says(members)
-        for name, fit in fits:
-            val = cross_validated(fit, p_MNC, y_N, weight_M)
-            found[f"{group}+{name}"] = Joined(places, fit(p_MNC, y_N, weight_M), val)
+    with threadpool_limits(limits=1):  # more threads make small fits ten times slower, and sum in another order
+        for group, places in candidates(pool).items():
+            members = [pool[k] for k in places]
+            p_MNC, weight_M = np.stack([member.val for member in members]), says(members)
+            for name, fit in fits:
+                val = cross_validated(fit, p_MNC, y_N, weight_M)
+                found[f"{group}+{name}"] = Joined(places, fit(p_MNC, y_N, weight_M), val)
     return found
