@@ -19,6 +19,7 @@ from src.population.folds import Fold
 from src.population.growth import refusal
 from src.population.joined import joined
 from src.population.member import Member, State, derived_seed
+from src.population.stopping import earliest
 from src.population.worker import Outcome, Task
 from src.search import Search
 from src.space import Space
@@ -55,7 +56,7 @@ class Loop:
         self.study, self.search, self.space, self.meta = study, search, space, meta
         self.seed, self.objectives, self.folds = seed, objectives, folds
         self.history = study.history
-        self.timetable = Timetable(study.history, study.attributes["slots"])
+        self.timetable = Timetable(study.history, study.attributes["slots"], self._may_stop)
         self.notes: set[str] = set()
         self._arrived: dict[str, Outcome] = {}  # of members whose trial waits for another
         self._tidied = 0
@@ -132,6 +133,9 @@ class Loop:
             return seconds_per_epoch(config, self.meta) * len(self.folds)
         except Exception:  # a model that cannot be made: its worker says why, and the trial fails
             return 1.0
+
+    def _may_stop(self, trial: Trial, epochs: int) -> float:
+        return earliest(self.space.config(trial.params), trial.curves.get("val/loss", ())[:epochs])
 
     def _outcome(self, engine: Engine, trial: Trial, stop: int) -> Outcome | None:
         """What became of a trial, once the last of its members is there; None if that takes longer than a moment."""

@@ -5,11 +5,14 @@ taken in the order of their virtual ends, whatever order they arrive in; a freed
 virtual moment. So every decision depends on the history alone, and all running segments may be computed in any order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
-from src.history import History, Started
+from src.history import History, Started, Trial
 
 SEGMENT_SECONDS = 60.0  # virtual; longer trainings report in between
+SOON = 1.0  # virtual; shorter segments would cost more than a slot that waits so long
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,13 @@ class Segment:
 class Timetable:
     """The segments in flight, a plain function of the history's events and the number of slots."""
 
-    def __init__(self, history: History, slots: int) -> None:
-        self.history, self.slots = history, slots
+    def __init__(
+        self, history: History, slots: int, ends: Callable[[Trial, int], float] = lambda trial, epochs: inf
+    ) -> None:
+        """`ends`: after how many epochs a trial that has come so far may end by itself, at the earliest. There its segment
+        is over, if that is not too soon: so a slot is free once its trial has stopped.
+        """
+        self.history, self.slots, self.ends = history, slots, ends
         self.clock = 0.0
         self.running: dict[int, Segment] = {}
         self._read = 0
@@ -57,6 +65,7 @@ class Timetable:
         return min(self.running.values(), key=lambda s: (s.end, s.trial), default=None)
 
     def _begin(self, number: int, start: int) -> None:
-        cost = self.history.trials[number].cost
-        stop = min(self._targets[number], start + max(1, int(SEGMENT_SECONDS / cost)))
-        self.running[number] = Segment(number, start, stop, self.clock + (stop - start) * cost)
+        trial = self.history.trials[number]
+        longest, shortest = (start + max(1, int(seconds / trial.cost)) for seconds in (SEGMENT_SECONDS, SOON))
+        stop = int(min(self._targets[number], longest, max(self.ends(trial, start), shortest)))
+        self.running[number] = Segment(number, start, stop, self.clock + (stop - start) * trial.cost)

@@ -16,7 +16,7 @@ from src.errors import UserError
 from src.population.folds import folds
 from src.population.joined import joined
 from src.population.member import Member, State
-from src.population.stopping import best_epochs, kept_epochs, reason, stopped
+from src.population.stopping import best_epochs, earliest, kept_epochs, reason, stopped
 from src.population.worker import Outcome, Task, train
 from src.search import Spec, equal_epochs
 from src.space import Leaf, Space
@@ -53,6 +53,8 @@ def test_it_is_the_rule_of_keras(min_delta: float) -> None:
             settings = {"early_stopping": {"patience": patience, "min_delta": min_delta}}
             ends = [n for n in range(1, 21) if stopped(settings, {"val/loss": losses[:n]})]
             best, end = keras(losses, patience, min_delta)
+            worse = [*losses[:4], *[9.0] * 20]
+            assert keras(worse, patience, min_delta)[1] == earliest(settings, losses[: min(4, end or 4)])
             assert (ends[0] if ends else None) == end
             assert kept_epochs(settings, {"val/loss": losses[:end]})[-1] == best
 

@@ -9,9 +9,10 @@ import pytest
 from virtual import EPOCHS, Sweep, fails, flat
 
 from src.history import History, Proposal, Started
+from src.population.stopping import earliest, stopped
 from src.search import Spec
 from src.search.random import random as random_search
-from src.timetable import SEGMENT_SECONDS, Timetable
+from src.timetable import SEGMENT_SECONDS, SOON, Timetable
 
 
 def sweep(seed: int, pruner: str = "asha", n_trials: int = 25, **more: Any) -> Sweep:
@@ -111,6 +112,36 @@ def test_a_trial_that_fails_frees_its_slot_at_its_virtual_end() -> None:
     live = sweep(0, "none", 3, slots=1, cost=lambda params: 2.0, fails=never).run()
     assert [t.state for t in live.history.trials] == ["fail"] * 3
     assert live.timetable.clock == 3 * 2.0 * EPOCHS
+
+
+@pytest.mark.parametrize("cost", [0.3, 0.7, 2.0, 45.0, 90.0])
+def test_the_slot_of_a_trial_that_stops_early_is_free_when_it_stops(cost: float) -> None:
+    """To the epoch; where epochs are shorter than a segment is worth, within that."""
+    config = {"early_stopping": {"patience": 3, "min_delta": 0.05}}
+    early = 0
+    for seed in range(20):
+        draw = random.Random(seed)
+        floor = draw.randrange(40)
+        losses = [abs(epoch - floor) / 40 + draw.gauss(0, 0.05) for epoch in range(40)]
+        history = History("minimize")
+        timetable = Timetable(history, 1, lambda trial, epochs: earliest(config, losses[:epochs]))  # noqa: B023
+        history.start(Proposal({}, 40), 40, cost)
+        timetable.sync()
+        over = False
+        while not over:
+            segment = timetable.next
+            assert segment
+            assert (segment.stop - segment.start) * cost <= max(SEGMENT_SECONDS, cost)
+            reached = range(segment.start + 1, segment.stop + 1)
+            ended = next((n for n in reached if stopped(config, {"val/loss": losses[:n]})), segment.stop)
+            over = ended < segment.stop or stopped(config, {"val/loss": losses[:ended]}) or ended == 40
+            history.report(0, losses[segment.start : ended], "complete" if over else "running")
+            timetable.sync()
+        trained = history.trials[0].epochs
+        early += trained < 40
+        assert trained * cost <= timetable.clock + 1e-9
+        assert timetable.clock <= trained * cost + (SOON - cost if cost < SOON / 2 else 1e-9)
+    assert early > 10
 
 
 # --- history -----------------------------------------------------------------------------------------------------------

@@ -42,6 +42,12 @@ def stopped(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) ->
     return patience is not None and bool(kept) and len(kept) - kept[-1] >= patience
 
 
+def earliest(config: Mapping[str, Any], losses: Sequence[float]) -> float:
+    """The first epoch after which a member with these validation losses may stop: it does if none to come is a gain."""
+    patience, min_delta = rule(config)
+    return inf if patience is None else (best_epochs(losses, min_delta) or [1])[-1] + patience
+
+
 def reason(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> str:
     """Why a member has stopped, or ""."""
     if not stopped(config, curves):
