@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.optimize import check_grad
-from scipy.stats import norm
+from scipy.stats import lognorm, norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
@@ -43,6 +43,21 @@ def test_columns_of_a_group_share_a_length_scale() -> None:
 def test_the_gradient_that_fits_it_is_that_of_its_loss(theta: np.ndarray) -> None:
     model = process()
     assert check_grad(lambda t: model._loss(t)[0], lambda t: model._loss(t)[1], theta) < 1e-4
+
+
+def test_it_is_fitted_to_the_marginal_likelihood_and_the_priors_of_hvarfner() -> None:
+    """Their densities are those of the scales and of the noise themselves, as in BoTorch."""
+    model = process()
+    theirs = GaussianProcessRegressor(Matern(np.ones(3), nu=2.5) + WhiteKernel(1.0), alpha=JITTER, optimizer=None)
+    theirs.fit(model.x_ND, model.y_N)
+    scale, noise = lognorm(3**0.5, scale=np.exp(2**0.5 + np.log(3) / 2)), lognorm(1.0, scale=np.exp(-4.0))
+
+    def rest(theta: np.ndarray) -> float:
+        prior = scale.logpdf(np.exp(theta[:3])).sum() + noise.logpdf(np.exp(theta[3]))
+        return model._loss(theta)[0] + theirs.log_marginal_likelihood(theta) + prior
+
+    constants = [rest(THETA + shift) for shift in (-1.0, 0.0, 0.4, np.array([0.3, -0.5, 1.0, 2.0]))]
+    np.testing.assert_allclose(constants, constants[0], atol=1e-8)
 
 
 def test_it_finds_which_dimensions_matter() -> None:

@@ -14,22 +14,23 @@ ROOT5 = 5**0.5
 JITTER = 1e-6  # on the diagonal
 FIT, CLIMB = 15, 30  # iterations of L-BFGS: for the parameters, for a point
 SHORT, LONG = -3.5, 5.0  # bounds of a log length scale
-SPREAD = 3**0.5  # of its prior
-NOISE = -4.0  # mean of the log noise's prior, whose spread is one
+VARIANCE = 3.0  # of its prior
+SPREAD = VARIANCE**0.5
+NOISE = -5.0  # log of the noise's mode, for LogNormal(-4, 1)
 FAR = 8.0  # standard deviations below the best, from where on the improvement has its asymptotic form
 
 
 class GaussianProcess:
     """The posterior, given standardised values `y_N` at `x_ND`: Matérn 5/2, unit variance, a length scale a dimension.
 
-    `groups` are the columns that share one (those of a category). Length scales and noise are the mode of their posterior;
-    the prior of the scales grows with the number of dimensions (Hvarfner et al. 2024).
+    `groups` are the columns that share one (those of a category). Length scales and noise are the mode of their posterior
+    (theirs, not their logarithms'); the prior of the scales grows with the number of dimensions (Hvarfner et al. 2024).
     """
 
     def __init__(self, x_ND: Floats, y_N: Floats, groups: Sequence[Sequence[int]], theta: Floats | None = None) -> None:
         """`theta`: the logarithms of the scales and of the noise; None fits them."""
         self.x_ND, self.y_N, self.groups = x_ND, y_N, groups
-        self.centre = 2**0.5 + np.log(len(groups)) / 2
+        self.centre = 2**0.5 + np.log(len(groups)) / 2 - VARIANCE  # log of the mode of LogNormal(√2 + log(D) / 2, √3)
         self.square_GNN = self._squares(x_ND)
         self.theta = self._fitted() if theta is None else theta
         self.factor_NN = cholesky(self._noisy(_matern(self._distance(self.square_GNN))[0]), lower=True)
@@ -84,7 +85,7 @@ class GaussianProcess:
 
     def _fitted(self) -> Floats:
         scales = len(self.groups)
-        start = np.append(np.full(scales, self.centre - SPREAD), NOISE)
+        start = np.append(np.full(scales, self.centre), NOISE)
         bounds = [(SHORT, LONG)] * scales + [(-10.0, 0.0)]
         return np.asarray(
             minimize(self._loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": FIT}).x
