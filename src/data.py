@@ -98,7 +98,13 @@ def split(raw: Raw, cfg: DataConfig) -> dict[str, NDArray[np.intp]]:
     _check_pool(raw, pool, draws)
     for part, size in draws.items():
         classes = raw.y[rows["train"]] if raw.class_names else None
-        train, drawn = train_test_split(rows["train"], test_size=size, random_state=cfg.seed, stratify=classes)
+        try:
+            train, drawn = train_test_split(rows["train"], test_size=size, random_state=cfg.seed, stratify=classes)
+        except ValueError as error:  # too few of a class, or of all
+            why = str(error).split(".")[0]
+            raise UserError(
+                f"data.{part}_fraction: {size} rows cannot be drawn, classes in proportion ({why})"
+            ) from None
         rows |= {"train": np.sort(train), part: np.sort(drawn)}
     if cfg.rows is not None:
         if cfg.rows > len(rows["train"]):

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics import BINS, score
+from src.metrics import score, surprise
 
 Array = NDArray[np.float64]
 DRAWS = 1000  # of the bootstrap
-LEAST = 1e-12
 
 
 # --- one prediction ----------------------------------------------------------------------------------------------------
@@ -30,7 +29,7 @@ def rows(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, A
     truth_NC = np.eye(p_NC.shape[1])[y_N]
     return {
         "accuracy": (p_NC.argmax(1) == y_N).astype(float),
-        "nll": -np.log(np.maximum((p_NC * truth_NC).sum(1), LEAST)),
+        "nll": surprise(p_NC, y_N),
         "brier": ((p_NC - truth_NC) ** 2).sum(1),
     }
 
@@ -54,18 +53,6 @@ def crps(values_MN: NDArray[Any], y_N: NDArray[Any], shares: Array) -> float:
     below_MN = w_MN.cumsum(0)  # ½ ΣΣ w w'|x − x'| = Σ gaps · below · above
     spread = (np.diff(x_MN, axis=0) * below_MN[:-1] * (1 - below_MN[:-1])).sum(0)
     return float((shares @ abs(np.asarray(values_MN, np.float64) - y_N) - spread).mean())
-
-
-def reliability(p_NC: NDArray[Any], y_N: NDArray[Any]) -> list[dict[str, float]]:
-    """Confidence and accuracy of the rows in each of 15 bins of confidence, as the ECE takes them."""
-    p_NC = np.asarray(p_NC, np.float64)
-    confidence, hit = p_NC.max(1), p_NC.argmax(1) == y_N
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    inside = [bins == b for b in np.unique(bins)]
-    return [
-        {"confidence": float(confidence[i].mean()), "accuracy": float(hit[i].mean()), "rows": int(i.sum())}
-        for i in inside
-    ]
 
 
 # --- chance ------------------------------------------------------------------------------------------------------------

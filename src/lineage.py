@@ -55,7 +55,9 @@ def _of_study(shelf: Shelf, name: str) -> Schedule:
     if not shelf.attributes(name).get("finished"):
         raise UserError(f"replay.study: {name} is not finished; let its sweep come to its end first")
     storage = shelf.storage(name)
-    (found,) = storage.get_study_directions(storage.get_study_id_from_name(name))
+    found, *further = storage.get_study_directions(storage.get_study_id_from_name(name))
+    if further:
+        raise UserError(f"replay.study: {name} has several objectives, so none of its trials is the best")
     direction: Direction = "minimize" if found.name == "MINIMIZE" else "maximize"
     history = Study(storage, name, shelf.root / "studies" / name, direction).history
     if any(trial.anew for trial in history.trials):

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss, mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 BINS = 15
+LEAST = 1e-12  # a probability below costs as much as this one
 
 
 def score(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, float]:
@@ -21,17 +22,32 @@ def score(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, 
     p_NC = p_NC / p_NC.sum(1, keepdims=True)
     return {
         "accuracy": float((p_NC.argmax(1) == y_N).mean()),
-        "nll": float(log_loss(y_N, p_NC, labels=np.arange(p_NC.shape[1]))),
+        "nll": float(surprise(p_NC, y_N).mean()),
         "ece": calibration_error(p_NC, y_N),
     }
 
 
-def calibration_error(p_NC: NDArray[np.float64], y_N: NDArray[np.int64]) -> float:
-    """Expected calibration error over 15 bins of equal width (Guo et al. 2017): the mean gap of confidence and accuracy."""
+def surprise(p_NC: NDArray[np.float64], y_N: NDArray[Any]) -> NDArray[np.float64]:
+    """−log of the probability of each row's class [N]: the NLL is its mean."""
+    return np.asarray(-np.log(np.maximum(p_NC[np.arange(len(y_N)), y_N], LEAST)))
+
+
+def reliability(p_NC: NDArray[Any], y_N: NDArray[Any]) -> list[dict[str, float]]:
+    """Confidence and accuracy of the rows in each of 15 bins of confidence of equal width."""
+    p_NC = np.asarray(p_NC, np.float64)
     confidence, hit = p_NC.max(1), p_NC.argmax(1) == y_N
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(hit[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
-    return float(sum(gaps))
+    inside = [bins == b for b in np.unique(bins)]
+    return [
+        {"confidence": float(confidence[i].mean()), "accuracy": float(hit[i].mean()), "rows": int(i.sum())}
+        for i in inside
+    ]
+
+
+def calibration_error(p_NC: NDArray[np.float64], y_N: NDArray[np.int64]) -> float:
+    """Expected calibration error (Guo et al. 2017): the mean gap of confidence and accuracy."""
+    bins = reliability(p_NC, y_N)
+    return float(sum(abs(b["accuracy"] - b["confidence"]) * b["rows"] for b in bins) / len(y_N))
 
 
 def selection(task: str) -> str:

@@ -147,7 +147,11 @@ def trend(x_S: NDArray[np.float64], fade: float = FADE) -> NDArray[np.float64]:
 
 
 def _valley(loss_S: NDArray[np.float64]) -> tuple[int, int]:
-    """The longest stretch in which the loss falls (fastai's valley rule takes the rate at two thirds of it)."""
+    """The longest stretch in which the loss falls without a break.
+
+    At two thirds of it is the rate of the valley rule, as fastai tells it; its code takes the middle of the longest falling
+    subsequence, a rate about ten times lower.
+    """
     best, start = (0, 0), 0
     for step in range(1, len(loss_S)):
         if not loss_S[step] < loss_S[step - 1]:

@@ -169,11 +169,14 @@ def numbers(cells: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def texts(cells: pd.Series[Any]) -> pd.Series[Any]:
-    if pd.api.types.is_float_dtype(cells):
-        cells = cells.convert_dtypes()  # a code 5 that became 5.0 beside a missing one is "5" again
     codes, distinct = pd.factorize(cells)  # code -1: missing
-    words = np.array([*(str(word).strip() for word in distinct), MISSING], dtype=object)
+    words = np.array([*(_word(value) for value in distinct), MISSING], dtype=object)
     return pd.Series(words[codes], index=cells.index, dtype=object)
+
+
+def _word(value: Any) -> str:
+    """A code 5 that became 5.0 beside a missing one, in memory or in a file, is "5" again."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
 
 
 # The target
@@ -189,7 +192,7 @@ def check_target(labels: pd.Series[Any]) -> None:
 def class_names(labels: pd.Series[Any]) -> list[str]:
     """In numeric order when all labels are numbers, else in that of their letters."""
     found = sorted(set(labels))
-    return found if _mostly_text(pd.Series(found)) else sorted(found, key=float)
+    return found if pd.to_numeric(pd.Series(found), errors="coerce").isna().any() else sorted(found, key=float)
 
 
 def class_indices(labels: pd.Series[Any], names: Sequence[str]) -> NDArray[np.int64]:

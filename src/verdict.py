@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from src import judging
 from src.combiners import forward
 from src.contest import Joined
+from src.metrics import reliability
 from src.pool import Trained, parameters, says
 
 DISPUTED = 12  # rows shown
@@ -102,7 +103,7 @@ def on_test(
         for line, r in zip(found["disputed"], rows, strict=True):
             line["image"] = _image(x[r])
     if task == "classification":
-        found["reliability"] = {"chosen": judging.reliability(joined, y), "single": judging.reliability(single, y)}
+        found["reliability"] = {"chosen": reliability(joined, y), "single": reliability(single, y)}
     return found
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ class Earlier:
 
 
 def earlier(root: Path, url: str | None, name: str, space: Space, metric: str, direction: Direction) -> Earlier:
-    """Read the study `name` for a sweep of `space`. Its best points are those that came farthest, the best of these first.
+    """Read the study `name` for a sweep of `space`. Its best points are those that came to their
+    end, then those that came farthest, the best of these first.
 
     Raises:
         UserError: there is no such study, it is running, or it searched another objective.
@@ -34,11 +36,13 @@ def earlier(root: Path, url: str | None, name: str, space: Space, metric: str, d
     stem = re.sub(r"[0-9a-f]{8}(-\d+)?$", "", name)
     with alone(root / "locks" / stem, f"warm_start: the study {name}"):
         study = Study(shelf.storage(name), name, root / "studies" / name, direction)
+    if "metric" not in study.attributes:
+        raise UserError(f"warm_start: {name} is no study of Lockstep's; name one that a sweep has made")
     if study.attributes["metric"] != metric:
         raise UserError(f"warm_start: {name} searched {study.attributes['metric']}, this sweep searches {metric}")
     sign = 1 if direction == "minimize" else -1
     tried = [t for t in study.history.of("complete", "pruned") if t.values]
-    best = sorted(tried, key=lambda t: (-t.epochs, sign * t.values[-1], t.number))
+    best = sorted(tried, key=lambda t: (-inf if t.state == "complete" else -t.epochs, sign * t.values[-1], t.number))
     first = [point for trial in best if (point := _fitting(trial.params, space))]
     same = [t for t in study.history.of("complete", "pruned", "fail") if _same(t.params, space)]
     return Earlier(_distinct(first)[:FIRST], [replace(t, number=-1 - k) for k, t in enumerate(same)])

@@ -68,6 +68,25 @@ def test_they_are_torchs(averaging: Mapping[str, Any], norm: str, model: str) ->
         torch.testing.assert_close(state.predictions, wanted.eval()(data.x_val).softmax(1), rtol=1e-3, atol=1e-6)
 
 
+def test_batch_norm_is_measured_on_batches_as_large_as_those_it_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = {"factor": 4.0, "at": [0.5]}
+    one = population([Member(config(norm="batch", averaging=EMA, batch_growth=growth, epochs=2), 0)], digits())
+    measured: list[int] = []
+    outputs = one.outputs
+
+    def watched(rows: Tensor) -> Tensor:
+        measured.append(rows.shape[1])
+        return outputs(rows)
+
+    monkeypatch.setattr(one, "outputs", watched)
+    largest = []
+    for _ in range(2):
+        one.epoch()
+        largest.append(max(measured))
+        measured.clear()
+    assert largest[1] == 4 * largest[0]
+
+
 def test_the_weights_train_on_as_if_there_were_no_average() -> None:
     for averaging in (EMA, SWA):
         changes = {"norm": "batch", "dropout": 0.2, "epochs": EPOCHS}

@@ -250,6 +250,13 @@ def test_numbers_can_be_categories(tmp_path: Path) -> None:
     assert transform(tmp_path / "out", raw)[:, 2].tolist() == [1, 5, 0]
 
 
+def test_codes_beside_a_missing_one_are_the_same_in_a_file_and_in_memory(tmp_path: Path) -> None:
+    table = frame().assign(b=[np.nan if k % 7 == 3 else float(k % 3) for k in range(60)])  # written as 0.0, 1.0, 2.0
+    prepare(csv(tmp_path, table, drop=["z"], categorical=["b"]), tmp_path / "out")
+    again = pd.read_csv(tmp_path / "t.csv")
+    assert transform(tmp_path / "out", again)[:, 2].tolist() == [0 if k % 7 == 3 else 1 + k % 3 for k in range(60)]
+
+
 def test_missing_numbers_are_the_median_of_training(tmp_path: Path) -> None:
     table = frame().assign(part=["train"] * 40 + ["val"] * 10 + ["test"] * 10)
     table.loc[[3, 50], "a"] = np.nan
@@ -349,6 +356,8 @@ def test_seed_moves_the_split(tmp_path: Path) -> None:
 def test_numeric_labels_are_in_numeric_order(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, frame().assign(y=np.arange(60) % 3 * 5)), tmp_path / "out")
     assert meta["class_names"] == ["0", "5", "10"]
+    some = frame().assign(y=[("1", "10", "3+", "2")[k % 4] for k in range(60)])
+    assert prepare(csv(tmp_path, some), tmp_path / "some")["class_names"] == ["1", "10", "2", "3+"]
 
 
 def test_arrays_are_memory_mapped(tmp_path: Path) -> None:
@@ -465,6 +474,12 @@ REGRESSION = {"target": "z", "task": "regression"}
         pytest.param(TEXT, {"rows": 37}, ["data.rows=37", "only 36"], id="more rows than there are"),
         pytest.param(TEXT, {"rows": 1}, ["no train row of class", "data.rows"], id="rows lose a class"),
         pytest.param("".join(LINES[:4]), {}, ["data.test_fraction gives 1 rows", "2 classes"], id="three rows"),
+        pytest.param(
+            frame().assign(y=["rare" if k < 3 else "often" for k in range(60)]),
+            {"test_fraction": 0.6},
+            ["data.val_fraction: 12 rows cannot be drawn", "least populated class"],
+            id="a class used up by the test rows",
+        ),
         pytest.param("".join(LINES[:3]), REGRESSION, ["2 rows are too few"], id="two rows"),
         pytest.param(TEXT, {"val_fraction": 0.01}, ["data.val_fraction gives 1 rows"], id="fewer rows than classes"),
         pytest.param(TEXT, {"val_fraction": 1.0}, ["data.val_fraction=1.0", "less than 1"], id="fraction of one"),

@@ -11,7 +11,7 @@ from virtual import BASE, EPOCHS, Sweep, flat, objective
 
 from src.components import make
 from src.diagnosis import KINDS
-from src.history import History, Proposal
+from src.history import Goals, History, Proposal
 from src.search import Spec
 from src.search.diagnosed import Diagnosed, divergence
 from src.search.fidelity import fidelity
@@ -134,6 +134,37 @@ def test_who_rises_ends_at_the_first_look_and_nobody_else(monkeypatch: Any) -> N
     live = Sweep(make("search", {"name": "random", "pruner": "diagnosis"}, (), spec)).run()
     assert {(t.state, t.epochs) for t in live.history.trials if rises(t.params)} == {("pruned", 2)}
     assert {(t.state, t.epochs) for t in live.history.trials if not rises(t.params)} == {("complete", EPOCHS)}
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "nsga2"])
+def test_one_that_goes_on_for_another_has_no_measures_yet(name: str) -> None:
+    goals = Goals(("latency_ms",), {}) if name == "nsga2" else Goals((), {"val/loss": 0.5})
+    options = {"tpe": {"n_startup_trials": 2, "random_fraction": 0.0}, "gp": {"n_startup_trials": 2}, "nsga2": {}}
+    section = {"name": name, "pruner": "diagnosis", **({"population_size": 4} if name == "nsga2" else options[name])}
+    search = make("search", section, (), Spec(SEARCHED, "maximize", 30, 20, 0, goals=goals))
+    history = History("maximize", goals=goals)
+    for number in range(12):
+        history.start(Proposal({"optimizer.lr": 0.01 * (number + 1)}, 2), 20, 1.0)
+        history.report(number, [0.5, 0.6], "paused", "", {"val/loss": 0.7, "latency_ms": 1.0})
+    history.report(0, [], "pruned", "unstable: it jumps: goes on as another trial with optimizer.lr 0.003")
+    successor, *_ = search.propose(history, 1)
+    assert successor.start_from == (0, 2)
+    history.start(successor, 20, 1.0)
+    assert all(0.001 <= p.params["optimizer.lr"] <= 1 for p in search.propose(history, 14))
+
+
+@pytest.mark.parametrize("name", ["random", "qmc"])
+def test_a_sweep_is_not_over_while_one_is_to_go_on_for_another(name: str) -> None:
+    spec, history = Spec(SEARCHED, "maximize", 1, 20, 0), History("maximize")
+    search = make("search", {"name": name, "pruner": "diagnosis"}, (), spec)
+    history.start(Proposal({"optimizer.lr": 0.5}, 2), 20, 1.0)
+    history.report(0, [0.5, 0.6], "paused")
+    history.report(0, [], "pruned", "unstable: it jumps: goes on as another trial with optimizer.lr 0.15")
+    assert not search.done(history)
+    (successor,) = search.propose(history, 4)
+    history.start(successor, 20, 1.0)
+    history.report(1, [0.7] * 18, "complete")
+    assert search.done(history)
 
 
 @pytest.mark.slow

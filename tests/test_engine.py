@@ -224,6 +224,7 @@ def test_signatures_tell_tensor_shapes_apart_and_nothing_else() -> None:
         Member(config(activation="gelu"), 0),
         Member(config(optimizer="sgd"), 0),
         Member(config(batch_size=32), 0),
+        Member(config(regularization={"activity": {"l1": 0.0, "l2": 1e-3}}), 0),
         Member(config(), 0, weights=torch.ones(420).numpy()),
         Member(config(), 0, rows=torch.arange(100).numpy()),
         Member(config(), 0, rows=torch.arange(101).numpy()),

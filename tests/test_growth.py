@@ -14,7 +14,7 @@ from training import assert_same, bench, config, digits, images, population, tab
 from virtual import BASE, Sweep
 
 from src.errors import UserError
-from src.history import Trial
+from src.history import Goals, History, Trial
 from src.models import build
 from src.population.growth import inherited, refusal
 from src.population.member import Member, State
@@ -152,6 +152,14 @@ def test_it_stops_at_the_net_beyond_which_nothing_is_gained(
             changed = [key for key in trial.params if trial.params[key] != parent.params[key]]
             assert len(changed) == 1
             assert trial.params[changed[0]] in (2 * parent.params[changed[0]], parent.params[changed[0]] + 1)
+
+
+def test_a_bound_is_for_the_smallest_net_at_first() -> None:
+    wide = Space(Leaf(BASE, {"model.width": Dimension("model.width", IntDistribution(8, 4096))}))
+    goals = Goals((), {"parameters": 100.0})
+    spec = Spec(wide, "minimize", 2, 18, 0, goals=goals, measure=lambda p: {"parameters": 10.0 * p["model.width"]})
+    (first,) = grow(spec, factor=2.0, gain=0.0).propose(History("minimize", goals=goals), 1)
+    assert first.params == {"model.width": 8}
 
 
 def test_a_space_without_sizes_is_refused() -> None:

@@ -14,7 +14,7 @@ from test_combiners import classified, equal, valued
 
 from src import judging
 from src.combiners.forward import judged, order
-from src.metrics import calibration_error
+from src.metrics import calibration_error, reliability
 
 
 @pytest.mark.parametrize("draw", [classified, valued], ids=["classes", "values"])
@@ -93,14 +93,14 @@ def test_brier_is_scikit_learns() -> None:
 
 def test_reliability_adds_up_to_the_calibration_error() -> None:
     p_MNC, y_N = classified(rows=1000)
-    bins = judging.reliability(p_MNC[0], y_N)
+    bins = reliability(p_MNC[0], y_N)
     total = sum(b["rows"] for b in bins)
     assert total == 1000
     gap = sum(abs(b["accuracy"] - b["confidence"]) * b["rows"] for b in bins) / total
     assert gap == pytest.approx(calibration_error(p_MNC[0], y_N))
     two, z_N = classified(rows=1000, classes=2)
     curve = calibration_curve(z_N == two[0].argmax(1), two[0].max(1), n_bins=15)
-    mine = judging.reliability(two[0], z_N)
+    mine = reliability(two[0], z_N)
     np.testing.assert_allclose([b["confidence"] for b in mine], curve[1], atol=1e-12)
 
 

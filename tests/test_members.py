@@ -22,7 +22,7 @@ from src.data import load, train_targets, val_targets
 from src.errors import UserError
 from src.members.bagging import bagging
 from src.members.folds import folds
-from src.members.item import Given, Item, held_mean
+from src.members.item import Generations, Given, Item, held_mean
 from src.members.making import Making
 from src.members.seeds import seeds
 from src.metrics import score
@@ -126,6 +126,22 @@ def test_a_member_that_fails_is_left_out_and_all_that_fail_are_one_sentence(maki
     assert capsys.readouterr().out == "mine-1 is left out: diverged\n"
     with pytest.raises(UserError, match=r"^members: all 2 members of mine failed: diverged$"):
         made.items([wild(k, 1e30) for k in range(2)])
+
+
+def test_what_is_made_one_after_another_ends_where_one_fails(making: Any, capsys: Any) -> None:
+    made = making(digits())
+
+    def two_good_and_a_wild_one() -> Generations:
+        items = []
+        for k, lr in enumerate((1e-3, 1e-3, 1e30, 1e-3)):
+            trained = yield [Member(config(epochs=2, lr=lr), k)]
+            if not trained:
+                break
+            items += map(Item, trained)
+        return items
+
+    assert [item.trained.key for item in made.items(two_good_and_a_wild_one())] == ["mine-0", "mine-1"]
+    assert capsys.readouterr().out == "mine-2 is left out: diverged\n"
 
 
 def test_members_follow_the_lineage_of_the_best_trial(making: Any) -> None:

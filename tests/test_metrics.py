@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
 
+from src.judging import intervals
 from src.metrics import calibration_error, score, selection
 
 
@@ -64,3 +65,9 @@ def test_calibration_error_vanishes_where_classes_are_drawn_from_the_probabiliti
 def test_ensembles_are_chosen_by_a_proper_score() -> None:
     assert selection("classification") in score("classification", *probabilities())
     assert selection("regression") == "rmse"
+
+
+def test_a_confident_mistake_costs_the_same_everywhere() -> None:
+    p_NC, y_N = np.array([[1.0, 0.0], [0.2, 0.8], [0.6, 0.4]]), np.array([1, 1, 0])
+    assert score("classification", p_NC, y_N)["nll"] == intervals("classification", p_NC, y_N)["nll"]["value"]
+    assert score("classification", p_NC, y_N)["nll"] == pytest.approx(-np.log([1e-12, 0.8, 0.6]).mean())

@@ -20,7 +20,7 @@ from virtual import BASE, EPOCHS, Sweep, conditional, fails, flat
 from src.compose import CONF
 from src.config import load
 from src.errors import UserError
-from src.history import History, Trial
+from src.history import Goals, History, Trial
 from src.lineage import read, schedule, text
 from src.loop import slots
 from src.population.member import Member, State
@@ -31,6 +31,7 @@ from src.search.pbt import neighbour, pbt
 from src.search.random import random
 from src.search.replay import replay
 from src.space import Dimension, Leaf, Space
+from src.study import Identity, Study
 from src.timetable import Timetable
 
 INTERVAL = 4  # the last generation of 18 epochs is shorter
@@ -406,6 +407,14 @@ def test_what_is_no_schedule_is_refused(tmp_path: Path, wanted: str, content: st
     with pytest.raises(UserError, match=message) as refused:
         read(tmp_path, None, str(tmp_path / wanted) if wanted.endswith("json") else wanted)
     assert "\n" not in str(refused.value)
+
+
+def test_of_several_objectives_there_is_no_schedule_of_the_best(tmp_path: Path) -> None:
+    identity, goals = Identity("mine", "inputs", {}), Goals(("parameters",), {})
+    study = Study.open(tmp_path, None, identity, "minimize", {"slots": 1, "metric": "loss"}, goals=goals)
+    study.finish(True)
+    with pytest.raises(UserError, match=r"^replay.study: mine-\S+ has several objectives"):
+        read(tmp_path, None, study.name)
 
 
 def test_only_a_replay_names_a_study() -> None:

@@ -56,14 +56,20 @@ def test_it_is_trusted_as_far_as_the_best_points_bear_it_out() -> None:
     assert share(1.0) < 0.01
 
 
+def options(name: str) -> dict[str, Any]:
+    """A section of conf/search."""
+    more = {
+        "tpe": {"n_startup_trials": 10, "random_fraction": 0.33, "pruner": "none"},
+        "asha": {"eta": 3, "min_epochs": 1},
+    }
+    return {"name": name} | more.get(name, {"pruner": "none"})
+
+
 def bowl(center: float, seed: int, name: str = "tpe", n_trials: int = 20) -> float:
     """The best value of a bowl around 0.3 in three dimensions, found with a prior around `center` (nan: none)."""
     prior = None if math.isnan(center) else Prior(center, 0.1)
     found = {n: Dimension(n, FloatDistribution(0.0, 1.0), prior=prior) for n in ("x", "y", "z")}
-    options = {"name": name, "pruner": "none"} | (
-        {"n_startup_trials": 10, "random_fraction": 0.33} if name == "tpe" else {}
-    )
-    made = make("search", options, (), Spec(space(**found), "minimize", n_trials, 1, seed))
+    made = make("search", options(name), (), Spec(space(**found), "minimize", n_trials, 1, seed))
     live = Sweep(made, slots=1)
     live.fill()
     while segment := live.timetable.next:
@@ -83,6 +89,22 @@ def test_a_good_guess_helps_and_a_bad_one_costs_little(name: str) -> None:
 
     assert median(0.35, 20) < 0.5 * median(math.nan, 20)
     assert median(0.95, 40) < 1.5 * median(math.nan, 30)
+
+
+@pytest.mark.parametrize("name", ["random", "asha"])
+def test_a_bad_guess_is_found_out_by_searches_that_draw_at_random_too(name: str) -> None:
+    near = []
+    for seed in range(10):
+        x = Dimension("x", FloatDistribution(0.0, 1.0), prior=Prior(0.95, 0.05))
+        live = Sweep(make("search", options(name), (), Spec(space(x=x), "minimize", 80, EPOCHS, seed)), slots=1)
+        live.fill()
+        while segment := live.timetable.next:
+            trial = live.history.trials[segment.trial]
+            state = "complete" if segment.stop == trial.full else "paused"
+            live.apply(("report", trial.number, [trial.params["x"]] * (segment.stop - segment.start), state))
+            live.fill()
+        near += [trial.params["x"] > 0.85 for trial in live.history.trials[15:]]
+    assert 0.1 < float(np.mean(near)) < 0.19, "chance is 0.15"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST = 1e-12  # a probability below costs as much as this one
+from src.metrics import LEAST
 
 
 def of_truth(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.combiners.joint import Weighted
-from src.combiners.loss import LEAST, losses, of_truth
+from src.combiners.loss import losses, of_truth
+from src.metrics import LEAST
 
 
 def weighted(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Weighted:

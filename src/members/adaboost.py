@@ -29,13 +29,16 @@ def adaboost(
     epochs: Annotated[int, Field(gt=0)] | None,
     model: dict[str, Any],
 ) -> Generations:
-    """Up to `n` weak members; it ends early when one is right about all rows, or no better than chance."""
+    """Up to `n` weak members; it ends early when one is right about all rows, no better than chance, or fails."""
     config, y_N, classes = weak(best, model, epochs), given.y_train, given.rows.meta["n_classes"]
     weights_N = np.full(len(y_N), 1 / len(y_N))
     items: list[Item] = []
     for k in range(n):
         member = Member(config, derived_seed(seed, 3, k, 3), weights=(weights_N * len(y_N)).astype(np.float32))
-        (one,) = yield [member]
+        trained = yield [member]
+        if not trained:
+            break
+        (one,) = trained
         predicted = one.predict(given.rows.x_train)
         if classes:
             say, weights_N = samme(predicted.argmax(1) != y_N, weights_N, classes, learning_rate)

@@ -30,22 +30,26 @@ def gradient_boosting(
     A net descends the gradient of the loss at the sum of those before it, which stand still, and itself. Of the squared
     error that is a fit to the negative gradient, the residual; of the cross-entropy it needs no expansion to the second
     order, as trees do. After each net a corrective step (GrowNet, Badirli et al. 2020) trains all nets of the sum
-    together, at `corrective_rate` times the rate.
+    together, at `corrective_rate` times the rate. A net that fails ends it; a corrective step that does is left out.
     """
     small, weights = weak(best, model, epochs), dict[str, Tensor]()
     slower = {**small["optimizer"], "lr": small["optimizer"]["lr"] * corrective_rate}
     for k in range(n):
         fitted = _sum(small, [shrinkage] * k + [1.0], "last")
         member = Member(fitted, derived_seed(seed, 3, k, 5))
-        (one,) = yield [Segment(member, small["epochs"], _start(member, given, weights) if k else None)]
+        trained = yield [Segment(member, small["epochs"], _start(member, given, weights) if k else None)]
+        if not trained:
+            break
+        (one,) = trained
         settled = _sum(small, [shrinkage] * (k + 1), "all")
         weights = one.state.model_weights
         if corrective_epochs:
             together = Member(
                 {**settled, "optimizer": slower, "epochs": corrective_epochs}, derived_seed(seed, 3, k, 6)
             )
-            (one,) = yield [Segment(together, corrective_epochs, _start(together, given, weights))]
-            weights = one.state.model_weights
+            if trained := (yield [Segment(together, corrective_epochs, _start(together, given, weights))]):
+                (one,) = trained
+                weights = one.state.model_weights
     return [Item(_settled(replace(one, member=replace(one.member, config=settled)), given))]
 
 

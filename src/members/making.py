@@ -36,22 +36,21 @@ class Making:
         """All that is made.
 
         Raises:
-            UserError: all members of a generation failed.
+            UserError: all members of the first generation failed.
         """
         if not isinstance(made, Generator):
             ready = [one for one in made if isinstance(one, Item)]
             members = [one for one in made if isinstance(one, Member)]
             return [*ready, *(map(Item, self.trained(members)) if members else ())]
-        generation = next(made)
+        trained = self.trained(next(made))
         while True:
-            trained = self.trained(generation)
             try:
-                generation = made.send(trained)
+                trained = self.trained(made.send(trained), later=True)
             except StopIteration as end:
                 return list(end.value)
 
-    def trained(self, generation: Generation) -> list[Trained]:
-        """Those of a generation that did not fail, in its order."""
+    def trained(self, generation: Generation, later: bool = False) -> list[Trained]:
+        """Those of a generation that did not fail, in its order: of a `later` one, which leaves the first, maybe none."""
         segments = [one if isinstance(one, Segment) else Segment(one, one.config["epochs"]) for one in generation]
         first = len(self.outcomes)
         lines = [self._line(f"{self.how}-{first + k}", segment) for k, segment in enumerate(segments)]
@@ -63,7 +62,7 @@ class Making:
         ends = [line[-1] for line in lines]
         self.configs |= {task.key: task.member.config for task in ends}
         self.outcomes |= {task.key: outcomes[task.key] for task in ends}
-        self._refuse_if_all_failed([outcomes[task.key] for task in ends])
+        self._say_which_failed([outcomes[task.key] for task in ends], later)
         return [
             Trained(task.key, task.member, State.load(task.checkpoint), self.given.rows)
             for task in ends
@@ -87,9 +86,9 @@ class Making:
         checkpoint = self.folder / f"{key}.safetensors"
         return [*line, Task(key, segment.member, segment.stop, None, checkpoint, tuple(line))]
 
-    def _refuse_if_all_failed(self, outcomes: Sequence[Outcome]) -> None:
+    def _say_which_failed(self, outcomes: Sequence[Outcome], later: bool) -> None:
         failed = [outcome for outcome in outcomes if outcome.error]
-        if len(failed) == len(outcomes):
+        if len(failed) == len(outcomes) and not later:
             (reason, count), *_ = Counter(outcome.error for outcome in failed).most_common()
             which = "the member" if len(failed) == 1 else f"all {len(failed)} members"
             detail = next(outcome.detail for outcome in failed if outcome.error == reason)

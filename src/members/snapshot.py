@@ -13,7 +13,7 @@ from src.population.member import Member, derived_seed
 
 
 def snapshot(best: Config, seed: int, given: Given, *, cycles: Annotated[int, Field(gt=0)] | None) -> Generations:
-    """One member at the end of each cycle of the rate.
+    """One member at the end of each cycle of the rate, until it fails.
 
     `cycles`: so many half cosines of equal length in the place of the best config's schedule; None: those of its own.
     """
@@ -28,7 +28,10 @@ def snapshot(best: Config, seed: int, given: Given, *, cycles: Annotated[int, Fi
     member, state = Member(config, derived_seed(seed, 3, 0, 4)), None
     items: list[Item] = []
     for stop in stops:
-        (one,) = yield [Segment(member, stop, state)]
+        trained = yield [Segment(member, stop, state)]
+        if not trained:
+            break
+        (one,) = trained
         state = one.state
         items.append(Item(one))
     return items

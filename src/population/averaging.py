@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from src.population.batches import batch_at
 from src.population.member import Member
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Averages:
 def _measure(population: "Population") -> None:
     """Set batch norm's statistics to their means over the batches of the epoch that has just ended."""
     with _cumulative(population) as norms, torch.no_grad():
-        order_KN, batch = population.next_order(), population.members[0].config["batch_size"]
+        order_KN, batch = population.next_order(), batch_at(population.members[0].config, population.epochs[0])
         for number, start in enumerate(range(0, order_KN.shape[1] - 1, batch)):  # no last batch of a single row
             for norm in norms:
                 norm.momentum = 1 / (number + 1)

@@ -35,7 +35,7 @@ class Member:
         """Members of equal signature have equal tensor shapes and may train as one population.
 
         Strengths that the engine keeps per member (dropout, and everything of optimizer, schedule and training) differ
-        freely.
+        freely, but for a penalty of activities, which changes the way of gradients where there is one.
         """
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
         rows = [None if own is None else len(own) for own in (self.rows, self.held)]
@@ -43,7 +43,9 @@ class Member:
         batches = [self.config["batch_size"], self.config.get("accumulate", 1)]
         if grows(self.config):
             batches += [self.config["batch_growth"], self.config["epochs"]]
-        return json.dumps([model, batches, rows, self.weights is None, optimizer], sort_keys=True)
+        activity = (self.config.get("regularization") or {}).get("activity") or {}
+        parts = [model, batches, rows, self.weights is None, optimizer, any(activity.values())]
+        return json.dumps(parts, sort_keys=True)
 
 
 @dataclass

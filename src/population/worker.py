@@ -294,6 +294,7 @@ def _refusal(member: Member, bench: Bench) -> str:
     kept = [(alone.p_KP, together.p_KP)]
     kept += [(alone.save(k).predictions, together.save(k).predictions) for k in range(len(probes))]
     kept += [(tensor, together.fixed[name]) for name, tensor in alone.fixed.items()]
+    kept += [(tensor, together.state[name]) for name, tensor in alone.state.items()]
     same = all(torch.equal(a, b) for a, b in kept) and alone.curves == together.curves
     return "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
 

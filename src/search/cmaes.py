@@ -60,6 +60,8 @@ class Strategy:
         self._distributions = [Distribution(leaf, self.population) for _, leaf in self.branches.leaves]
         self._results: list[dict[int, Trial]] = [{} for _ in self.branches.leaves]  # of which no distribution knows yet
         self._told: set[int] = set()
+        for trial in self.spec.earlier:
+            self._report(trial)
 
     def _read_on(self, history: History) -> None:
         if history is not self._history:

@@ -27,7 +27,6 @@ class Grow:
     def __init__(self, spec: Spec, factor: float, gain: float) -> None:
         one_objective(spec, "grow")
         self.spec, self.factor, self.gain = spec, factor, gain
-        self.founding = random(spec, pruner="none")
         self.sizes = {
             name: (d.key, d.distribution)
             for _, leaf in spec.space.leaves()
@@ -38,6 +37,8 @@ class Grow:
             raise UserError(
                 "search: grow has nothing to grow; give space.model.depth, width or channels whole numbers from low to high"
             )
+        smallest = replace(spec, measure=lambda params: spec.measure(self._smallest(params)))
+        self.founding = random(smallest, pruner="none")
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         founders = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]

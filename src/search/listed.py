@@ -37,4 +37,5 @@ class Listed:
         return [*self.fidelity.promotions(history), *fresh][:n]
 
     def done(self, history: History) -> bool:
-        return history.founders >= len(self.points) and not any(history.of("running", "paused"))
+        going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
+        return history.founders >= len(self.points) and not going

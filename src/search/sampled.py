@@ -45,7 +45,8 @@ class Sampled:
         return proposals[:n]
 
     def done(self, history: History) -> bool:
-        return history.founders >= self.spec.n_trials and not any(history.of("running", "paused"))
+        going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
+        return history.founders >= self.spec.n_trials and not going
 
     def _fixed(self, study: optuna.Study, number: int) -> dict[str, Any]:
         """What the sampler is not asked: the points of an earlier study first, then what a prior decides."""
@@ -82,11 +83,13 @@ class Sampled:
         A diverged trial counts as bad as the worst in everything; one that ended below the rung is out of sight.
         """
         study = optuna.create_study(directions=self.spec.directions)
-        if not self.samples_learn:
+        if not (self.samples_learn or self.priors.names):
             return study
         trials = [*self.spec.earlier, *history.trials]
         rung = _rung(self.fidelity.rungs, trials)
-        reached = {t.number: self._figures(t, v) for t in trials if (v := _at(t, rung)) is not None}
+        wanted = set(self.spec.goals.measures)  # one that goes on in another's place has values, but measures later
+        known = [trial for trial in trials if wanted <= trial.measures.keys()]
+        reached = {t.number: self._figures(t, v) for t in known if (v := _at(t, rung)) is not None}
         worst = tuple(
             max(column) if number or history.direction == "minimize" else min(column)
             for number, column in enumerate(zip(*reached.values(), strict=True))
