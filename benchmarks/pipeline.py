@@ -1,10 +1,10 @@
 """The whole pipeline on a data set: what the chosen ensemble and the best single model are worth, and the minutes.
 
-    python benchmarks/pipeline.py [--data digits] [--split data.seed] [--values 0 1 2 3 4] [--models mlp cnn]
-        [--params n_trials=30 epochs=10 ...] [key=value ...]
+    python benchmarks/pipeline.py [key=value ...] [--data digits] [--split data.seed] [--values 0 1 2 3 4]
+        [--models mlp cnn] [--params n_trials=30 epochs=10 ...]
 
 Every value of the key `--split` (for protein, data.split) is a run in a folder of its own, by the commands of dvc.yaml
-with the values of params.yaml, but for `--params`; words after the options go to `src.train` and `src.ensemble`, such as
+with the values of params.yaml, but for `--params`; words before the options go to `src.train` and `src.ensemble`, such as
 `members=[seeds,bagging]`, those with a + before them to `src.prepare`, such as +data.rows=5000. What is finished is not
 run again, and a sweep that was killed goes on.
 """
@@ -94,7 +94,7 @@ def report(found: dict[int, dict[str, Any]], args: argparse.Namespace, words: li
     head = [args.split, *columns, "chosen", "best single model", "minutes"]
     body = "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *lines])
     changed = f"--params {' '.join(args.params)}" if args.params else ""
-    words = ["python benchmarks/pipeline.py", f"--data {args.data} --models {' '.join(args.models)}", changed, *words]
+    words = ["python benchmarks/pipeline.py", *words, f"--data {args.data} --models {' '.join(args.models)}", changed]
     command = " ".join(filter(None, words))
     return f"# The pipeline on {args.data}\n\n`{command}`\n\n{body}\n"
 
