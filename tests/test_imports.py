@@ -55,7 +55,7 @@ MAY_USE: dict[str, set[str]] = {
     "pool": {"models", "population"},
     "judging": {"metrics"},
     "contest": {"combiners", "pool"},
-    "verdict": {"combiners", "contest", "judging", "pool"},
+    "verdict": {"combiners", "contest", "judging", "metrics", "pool"},
     "serving": {"combiners", "data", "fused", "models", "product"},
     "tracking": {"serving"},
     # where they meet
