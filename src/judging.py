@@ -29,7 +29,7 @@ def rows(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, A
     truth_NC = np.eye(p_NC.shape[1])[y_N]
     return {
         "accuracy": (p_NC.argmax(1) == y_N).astype(float),
-        "nll": surprise(p_NC, y_N),
+        "nll": surprise((p_NC * truth_NC).sum(1)),
         "brier": ((p_NC - truth_NC) ** 2).sum(1),
     }
 

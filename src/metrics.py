@@ -22,14 +22,14 @@ def score(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, 
     p_NC = p_NC / p_NC.sum(1, keepdims=True)
     return {
         "accuracy": float((p_NC.argmax(1) == y_N).mean()),
-        "nll": float(surprise(p_NC, y_N).mean()),
+        "nll": float(surprise(p_NC[np.arange(len(y_N)), y_N]).mean()),
         "ece": calibration_error(p_NC, y_N),
     }
 
 
-def surprise(p_NC: NDArray[np.float64], y_N: NDArray[Any]) -> NDArray[np.float64]:
-    """−log of the probability of each row's class [N]: the NLL is its mean."""
-    return np.asarray(-np.log(np.maximum(p_NC[np.arange(len(y_N)), y_N], LEAST)))
+def surprise(of_truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """−log of what is given to the true class, of any shape: the NLL is its mean over rows."""
+    return np.asarray(-np.log(np.maximum(of_truth, LEAST)))
 
 
 def reliability(p_NC: NDArray[Any], y_N: NDArray[Any]) -> list[dict[str, float]]:

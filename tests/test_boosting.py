@@ -182,6 +182,36 @@ def test_the_sum_is_that_of_its_parts_and_its_training_loss_falls(corrective_epo
     assert all(torch.equal(a, tensors(same.trained.state)[name]) for name, a in tensors(item.trained.state).items())
 
 
+def ended(way: Any) -> list[Item]:
+    """What is made where all that follows fails."""
+    while True:
+        try:
+            way.send([])
+        except StopIteration as end:
+            return list(end.value)
+
+
+@pytest.mark.parametrize("how", ["adaboost", "gradient_boosting", "snapshot"])
+def test_what_was_made_before_one_fails_stays(how: str, making: Any) -> None:
+    made, best = making(digits()), config(epochs=4)
+    growing = {"shrinkage": 0.5, "corrective_epochs": 1, "corrective_rate": 0.1}
+    way = {
+        "adaboost": lambda: adaboost(best, 3, made.given, n=5, **WEAK | {"epochs": 5}),
+        "gradient_boosting": lambda: gradient_boosting(
+            best, 3, made.given, n=5, epochs=1, model=WEAK["model"], **growing
+        ),
+        "snapshot": lambda: snapshot(best, 3, made.given, cycles=4),
+    }[how]()
+    generation = next(way)
+    for _ in range(3):  # of boosting a net, its corrective step, a second net
+        generation = way.send(made.trained(generation))
+    items = ended(way)
+    assert len(items) == {"adaboost": 3, "gradient_boosting": 1, "snapshot": 3}[how]
+    if how == "gradient_boosting":
+        assert items[0].trained.member.config["model"]["coefficients"] == [0.5, 0.5]
+    assert all(np.isfinite(item.trained.predict(made.given.rows.x_val)).all() for item in items)
+
+
 # --- snapshots ---------------------------------------------------------------------------------------------------------
 
 

@@ -363,6 +363,7 @@ def test_numbers_that_are_not_finite_do_no_harm(tmp_path: Path) -> None:
     metrics["ensembles"]["seeds+average"]["test"] = {"accuracy": None, "nll": math.nan}
     write_json(tmp_path / "outputs/ensemble/metrics.json", metrics)
     data = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page(tmp_path), re.S)
+    assert data
     for figure in data:
         json.loads(figure, parse_constant=lambda name: pytest.fail(f"{name} is no JSON for a browser"))
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics import LEAST
+from src.metrics import surprise
 
 
 def of_truth(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:
@@ -19,4 +19,4 @@ def of_truth(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:
 
 def losses(of_truth_N: NDArray[np.float64], classes: bool) -> NDArray[np.float64]:
     """The loss of every row: −log p of the true class, or the squared error. Any shape."""
-    return -np.log(np.maximum(of_truth_N, LEAST)) if classes else of_truth_N**2
+    return surprise(of_truth_N) if classes else of_truth_N**2
