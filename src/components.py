@@ -19,7 +19,7 @@ ROOMS = {  # where the components of a group are found by name
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
     "search": ("prior", "terminator"),
     "optimizer": ("scaling", "base_batch", "warmup_epochs"),
-    "combiner": ("temperature",),
+    "combiner": ("temperature", "held"),
 }
 
 

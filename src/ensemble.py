@@ -27,7 +27,7 @@ def main(config: Config) -> None:
 
     from src import verdict
     from src.contest import contest
-    from src.data import load_test, val_targets
+    from src.data import load_test, train_targets, val_targets
     from src.files import write_json, write_npz
     from src.judging import intervals, judge
     from src.metrics import selection
@@ -39,7 +39,7 @@ def main(config: Config) -> None:
     folder, meta = prepared(config)
     outputs, task, by = Path(config["outputs"]), meta["task"], selection(meta["task"])
     pool, y_val = read_pool(outputs, config["models"], meta), val_targets(folder)
-    compared = contest(pool, combiners(config), y_val)
+    compared = contest(pool, combiners(config), y_val, train_targets(folder))
     val_MNC, alone_1 = np.stack([member.val for member in pool]), np.ones(1)
     val = {name: judge(task, c.val, y_val, val_MNC[c.places], c.shares) for name, c in compared.items()}
     winner = min(val, key=lambda name: val[name][by])
@@ -82,16 +82,16 @@ def main(config: Config) -> None:
     print(f"{winner}: " + ", ".join(f"test {name} {value:.4f}" for name, value in metrics["test"].items()))
 
 
-def combiners(config: Config) -> Iterator[tuple[str, Fit]]:
-    """Each combiner of the command line or params.yaml, and where it is asked for, with a temperature."""
+def combiners(config: Config) -> Iterator[tuple[str, Fit, bool]]:
+    """Each combiner of the command line or params.yaml, where asked for with a temperature; and whether `held` is set."""
     from src.combiners.temperature import calibrated
 
     for section in config.several["combiner"]:
         fit = partial(config.make, "combiner", section)
         if section["temperature"] is not True:
-            yield section["name"], fit
+            yield section["name"], fit, section.get("held", False)
         if section["temperature"]:
-            yield f"{section['name']}+temperature", partial(calibrated, fit)
+            yield f"{section['name']}+temperature", partial(calibrated, fit), section.get("held", False)
 
 
 def _register(

@@ -30,6 +30,7 @@ class Trained:
     val: NDArray[np.float32]  # probabilities [N, C] or values [N] of the validation rows
     weight: float = 1.0  # its own say among its like, as boosting gives it
     refit: bool = False  # whether its nets have learned from the validation rows too; `val` is from before that
+    held: NDArray[np.float32] | None = None  # of all training rows, NaN for those that it was trained on
 
     @property
     def title(self) -> str:
@@ -87,7 +88,8 @@ def _member(
     folder: Path, model: str, found: Mapping[str, Any], config: Mapping[str, Any], item: Mapping[str, Any]
 ) -> Trained:
     parts = [(part["weights"], part["coefficient"]) for part in item.get("parts", [])] or [(item["weights"], 1.0)]
-    for file in (*(file for file, _ in parts), item["predictions"]):
+    held = item.get("held")
+    for file in (*(file for file, _ in parts), item["predictions"], *filter(None, [held])):
         if not (folder / file).exists():
             raise UserError(f"models: {folder / file} of {model} is missing; train it again")
     return Trained(
@@ -99,6 +101,7 @@ def _member(
         np.load(folder / item["predictions"]),
         item.get("weight", 1.0),
         item.get("refit", False),
+        np.load(folder / held) if held else None,
     )
 
 

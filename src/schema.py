@@ -164,6 +164,7 @@ class OfEveryCombiner(Section):
     """The keys of `combiner` that every way to join has."""
 
     temperature: bool | Literal["both"]
+    held: bool = False
 
 
 SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}

@@ -181,9 +181,10 @@ def _held_score(given: Given, items: list[Item]) -> dict[str, float]:
     from src.members.item import held_mean
     from src.metrics import score
 
-    mean = held_mean(items)
-    if mean is None:
+    held = [item.held for item in items if item.held is not None]
+    if not held:
         return {}
+    mean = held_mean(held)
     there = np.isfinite(mean.reshape(len(mean), -1)).all(1)
     return score(given.rows.meta["task"], mean[there], given.y_train[there]) | {"rows": float(there.mean())}
 

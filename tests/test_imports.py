@@ -54,7 +54,7 @@ MAY_USE: dict[str, set[str]] = {
     "portable": {"product"},
     "pool": {"models", "population"},
     "judging": {"metrics"},
-    "contest": {"combiners", "pool"},
+    "contest": {"combiners", "members", "pool"},
     "verdict": {"combiners", "contest", "judging", "metrics", "pool"},
     "serving": {"combiners", "data", "fused", "models", "product"},
     "tracking": {"serving"},

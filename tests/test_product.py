@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from src.combiners.joint import Stacking, Temperature, Vote, Weighted
+from src.combiners.joint import Committees, Stacking, Temperature, Vote, Weighted
 from src.data import load, load_test, prepare
 from src.errors import UserError
 from src.fused import WORTH_STACKING, Fused
@@ -228,6 +228,7 @@ VALUED = {"task": "regression", "target_mean": 1e4, "target_std": 1e3} | DIGITS 
 JOINTS = {
     "vote": (CLASSIFIED, Vote([0.25, 0.25, 0.5])),
     "calibrated stacking": (CLASSIFIED, Temperature(Stacking(torch.rand(3, 10, 10), torch.rand(10)), 1.5)),
+    "committees": (CLASSIFIED, Committees(Stacking(torch.rand(2, 10, 10), torch.rand(10)), [[0.5, 0.5, 0], [0, 0, 1]])),
     "ridge": (VALUED, Weighted([1.2, -0.1, 0.3], -40.0)),
     "median": (VALUED, Vote([0.25, 0.25, 0.5])),
 }

@@ -26,7 +26,7 @@ from src.contest import Joined, contest
 from src.files import write_json
 from src.pool import Trained
 
-FITS = [("average", average), ("greedy", partial(greedy, steps=20, bags=5, fraction=0.7))]
+FITS = [("average", average, False), ("greedy", partial(greedy, steps=20, bags=5, fraction=0.7), False)]
 
 
 def pool_of(p_MNC: Any, folder: Path) -> list[Trained]:
@@ -44,7 +44,7 @@ def found(task: str, folder: Path) -> tuple[dict[str, Any], list[Trained], dict[
     p_MNC, y_N = classified(rows=300) if task == "classification" else valued(rows=300)
     by = "nll" if task == "classification" else "rmse"
     pool = pool_of(p_MNC, folder)
-    compared = contest(pool, FITS, y_N)
+    compared = contest(pool, FITS, y_N, y_N)
     judged = verdict.on_validation(task, by, pool, compared, "all:seeds+average", y_N)
     chosen = compared["all:seeds+average"]
     x = np.random.default_rng(0).normal(size=(300, 1, 6, 6))
@@ -57,7 +57,7 @@ def found(task: str, folder: Path) -> tuple[dict[str, Any], list[Trained], dict[
 def test_every_group_meets_every_combiner(tmp_path: Path) -> None:
     _, pool, compared, _ = found("classification", tmp_path)
     groups = ("mlp:seeds", "<b>cnn:seeds", "all:seeds")
-    assert list(compared) == [f"{group}+{name}" for group in groups for name, _ in FITS]
+    assert list(compared) == [f"{group}+{name}" for group in groups for name, *_ in FITS]
     assert compared["<b>cnn:seeds+average"].places == [3, 4, 5]
     for each in compared.values():
         left = each.pruned().predict(np.stack([pool[k].val for k in each.used]))
@@ -101,7 +101,7 @@ def test_a_regression_has_no_reliability_and_one_member_no_pairs(tmp_path: Path)
     assert set(ensemble_plots.figures(judged)) == {"diversity", "members", "growth", "frontier"}
     p_MNC, y_N = classified(members=1)
     pool = [Trained("mlp", "seeds", "seeds-0", {}, ((tmp_path / "0.safetensors", 1.0),), p_MNC[0].astype(np.float32))]
-    compared = contest(pool, FITS, y_N)
+    compared = contest(pool, FITS, y_N, y_N)
     alone = verdict.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N)
     assert set(ensemble_plots.figures(alone)) == {"frontier"}
     assert alone["ensembles"]["mlp:seeds+average"]["squared_ambiguity"] == pytest.approx(0, abs=1e-12)

@@ -146,12 +146,35 @@ class Temperature(Joint):
         return Temperature(self.inner.of(places), self.temperature)
 
 
+class Committees(Joint):
+    """Another joint of G committees, each the mean of some of the members: weights [G, M], the sum of each row 1."""
+
+    weights: Tensor
+    inner: Joint
+
+    def __init__(self, inner: Joint, weights: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("weights", _double(weights))
+
+    def forward(self, p_MNC: Tensor) -> Tensor:
+        joined: Tensor = self.inner(torch.tensordot(self.weights, p_MNC.double(), 1))
+        return joined
+
+    @property
+    def shares(self) -> Tensor:
+        return self.inner.shares @ self.weights
+
+    def of(self, places: NDArray[np.int64]) -> Committees:
+        return Committees(self.inner, self.weights[:, places])
+
+
 def write(joint: Joint, file: Path) -> None:
     """As safetensors, whose metadata name the classes from the outermost in."""
     classes, layer = [], joint
     while True:
         classes.append(f"{type(layer).__module__}.{type(layer).__qualname__}")
-        if not isinstance(layer, Temperature):
+        if not isinstance(layer, Temperature | Committees):
             break
         layer = layer.inner
     write_bytes(

@@ -76,11 +76,8 @@ Generation = Sequence[Member | Segment]
 Generations = Generator[Generation, list[Trained], list[Item]]
 
 
-def held_mean(items: Sequence[Item]) -> NDArray[np.float32] | None:
+def held_mean(held: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """What those members that have not seen a training row predict for it, on average; NaN where all have."""
-    held = [item.held for item in items if item.held is not None]
-    if not held:
-        return None
     held_MN = np.stack(held)
     count_N = np.isfinite(held_MN).sum(0)
     total = np.nansum(held_MN, 0, dtype=np.float64)
