@@ -62,7 +62,7 @@ def dimension(key: str, *words: str) -> Any:
 def test_every_entry_of_conf_passes_its_own_schema(entry: str) -> None:
     group, _, name = entry.partition("=")
     config = made(entry)
-    if group != "experiment":
+    if group not in ("experiment", "data_model"):
         assert config[group].get("name", name) == name
     for _, leaf in config.space.leaves():
         for _, _, trial in leaf.ends():
@@ -76,6 +76,15 @@ def test_a_value_is_set_and_fixes_its_key() -> None:
     assert "optimizer.lr" not in leaf.dimensions
     assert "batch_size" not in leaf.dimensions
     assert "optimizer.weight_decay" in leaf.dimensions
+
+
+def test_what_a_model_needs_on_some_data_is_there_for_the_two_of_them_alone() -> None:
+    turned = {names: "augment.rotation" in leaf.dimensions for names, leaf in leaves("choose={model:[mlp,cnn]}").items()}
+    assert turned == {("mlp",): False, ("cnn",): True}
+    assert "augment.rotation" not in only_leaf(made("model=cnn", "data=fashion_mnist")).dimensions
+    fixed = only_leaf(made("model=cnn", "augment.rotation=5"))
+    assert fixed.config["augment"]["rotation"] == 5
+    assert "augment.rotation" not in fixed.dimensions
 
 
 def test_a_key_that_waits_for_its_value_takes_it() -> None:
