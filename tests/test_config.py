@@ -79,12 +79,12 @@ def test_a_value_is_set_and_fixes_its_key() -> None:
 
 
 def test_what_a_model_needs_on_some_data_is_there_for_the_two_of_them_alone() -> None:
-    turned = {names: "augment.rotation" in leaf.dimensions for names, leaf in leaves("choose={model:[mlp,cnn]}").items()}
-    assert turned == {("mlp",): False, ("cnn",): True}
-    assert "augment.rotation" not in only_leaf(made("model=cnn", "data=fashion_mnist")).dimensions
-    fixed = only_leaf(made("model=cnn", "augment.rotation=5"))
-    assert fixed.config["augment"]["rotation"] == 5
-    assert "augment.rotation" not in fixed.dimensions
+    turned = {names: leaf.config["augment"]["rotation"] for names, leaf in leaves("choose={model:[mlp,cnn]}").items()}
+    assert turned == {("mlp",): 0.0, ("cnn",): 10.0}
+    assert only_leaf(made("model=cnn", "data=fashion_mnist")).config["augment"]["rotation"] == 0.0
+    assert only_leaf(made("model=cnn", "augment.rotation=5")).config["augment"]["rotation"] == 5.0
+    searched = only_leaf(made("model=cnn", "experiment=regularized", "+space.augment.rotation={low:0,high:15}"))
+    assert "augment.rotation" in searched.dimensions
 
 
 def test_a_key_that_waits_for_its_value_takes_it() -> None:
