@@ -279,6 +279,21 @@ def test_headline_is_what_the_predictions_say(digits: Path) -> None:
     assert re.search(r"seeds\+greedy<span[^>]*>chosen", text)
 
 
+@pytest.mark.parametrize(
+    ("regression", "words"), [(False, "Both are right on the same ones."), (True, "Both are as close")]
+)
+def test_headline_where_the_ensemble_and_the_single_model_say_the_same(
+    tmp_path: Path, regression: bool, words: str
+) -> None:
+    write_outputs(tmp_path, regression, ("mlp",), 8)
+    with np.load(tmp_path / "outputs/ensemble/predictions.npz") as saved:
+        same = dict(saved) | {"best_single": saved["test"]}
+    np.savez(tmp_path / "outputs/ensemble/predictions.npz", **same)
+    text = without_scripts(page(tmp_path))
+    assert words in text
+    assert "chance" not in text
+
+
 def test_trials_that_went_wrong_are_listed_with_their_diagnosis(digits: Path) -> None:
     sweep = results.read(digits / "outputs", ["mlp"]).sweeps[0]
     tables = pages.trial_tables(sweep)
