@@ -88,9 +88,8 @@ def rates(args: argparse.Namespace) -> None:
         data, model = case.split("/")
         with prepared(data) as (bench, _):
             for optimizer, grid in GRID.items():
-                trial = load(
-                    [f"data={data}", f"model={model}", f"optimizer={optimizer}", f"epochs={EPOCHS[data]}"]
-                ).trial
+                words = [f"data={data}", f"model={model}", f"optimizer={optimizer}", f"epochs={EPOCHS[data]}"]
+                trial = load([*words, "augment.rotation=0"]).trial
                 found = suggestions(trial, bench)
                 accuracy = trained(trial, bench, [*grid, *found.values()], args.seeds)
                 top = int(np.argmax(accuracy[: len(grid)]))
