@@ -24,6 +24,7 @@ class Progress:
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=8) if sys.stderr.isatty() else None
         self._last, self._said = 0.0, ""
+        self._ended = False
 
     def __enter__(self) -> Self:
         if self._live:
@@ -31,6 +32,7 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._ended = kind is None
         self.show(final=True)
         if self._live:
             self._live.stop()
@@ -44,19 +46,20 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
     def line(self) -> str:
-        """Trials done of all, running, paused, pruned, failed, the best and its number, the rate and the time left."""
+        """Trials done of all, running, paused, pruned, failed, the best and its number, the rate and the time left.
+
+        At the end only what has become of them: a grid, or a terminator, may need fewer trials than there could be.
+        """
         count = Counter(trial.state for trial in self.history.trials)
         over, best = self._over(), self.history.best
         rate = self.done / max(time.monotonic() - self._began, 1e-9)
-        parts = [
-            f"{over}/{self.total} trials",
-            f"{count['running']} running",
-        ]
+        parts = [f"{over} trials"] if self._ended else [f"{over}/{self.total} trials", f"{count['running']} running"]
         parts += [f"{count[state]} {state}" for state in ("paused", "pruned") if count[state] or state == "pruned"]
         parts += [f"{count['fail']} failed"] * bool(count["fail"])
         parts += [f"best {best.value:.4f} (trial {best.number})"] if best else []
         if self.done and not count["paused"]:  # those may go on or be over at once, so no rate says when
-            parts += [f"{60 * rate:.0f} trials/min", f"{max(0, self.total - over) / rate:.0f} s left"]
+            parts += [f"{60 * rate:.0f} trials/min"]
+            parts += [f"{max(0, self.total - over) / rate:.0f} s left"] * (not self._ended)
         return f"{self.name}: {', '.join(parts)}"
 
     @property
