@@ -18,9 +18,10 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src.errors import UserError, nearest
+from src.errors import UserError, known, nearest
 
 CONF = Path(__file__).parent.parent / "conf"
+OPTIONAL = "data_model"  # the group of which Hydra passes over what is not there
 
 
 def register_resolvers(about: str = "") -> None:
@@ -67,7 +68,11 @@ def options_of(group: str) -> list[str]:
 
 
 def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
-    """What Hydra composes by (options of config groups, and its own keys), and what then sets or deletes a key."""
+    """What Hydra composes by (options of config groups, and its own keys), and what then sets or deletes a key.
+
+    Raises:
+        UserError: an optional group has no such option.
+    """
     groups, values = [], []
     overrides = OverridesParser.create().parse_overrides(list(words))
     ConfigLoaderImpl.validate_sweep_overrides_legal(overrides, RunMode.RUN, from_shell=True)
@@ -75,6 +80,8 @@ def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
         chooses = is_group(override.key_or_group) and not override.is_delete()
         if override.is_hydra_override() or (chooses and not isinstance(override.value(), dict)):
             groups.append(str(override.input_line))
+            if override.key_or_group == OPTIONAL:
+                known(OPTIONAL, override.value(), options_of(OPTIONAL))
         else:
             values.append(override)
     return groups, values
