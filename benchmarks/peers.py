@@ -73,7 +73,7 @@ def _smac(hyperband: bool) -> Run:
                 epochs = max(1, round(info.budget)) if multi else task.epochs
                 params = {name: _plain(info.config[name]) for name in _distributions(task)}
                 value = meter.train(tuple(params.values()), params, epochs)[-1]
-                smac.tell(info, TrialValue(cost=task.sign * value))
+                smac.tell(info, TrialValue(cost=task.sign * value), save=False)
 
     return run
 

@@ -27,8 +27,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
     os.environ.setdefault(variable, "1")  # one thread a process, set before any of them is loaded
+os.environ.setdefault("PYTHONHASHSEED", "0")  # for the processes: ConfigSpace orders by the hashes of names
+for variable in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+    os.environ.setdefault(variable, str(2**30))  # keep memory: each tree of SMAC's forest asks for 2 million nodes
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
