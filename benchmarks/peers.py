@@ -126,7 +126,7 @@ PEERS: dict[str, Run] = {
     "syne-tune asha": _syne_tune("ASHA"),
     "syne-tune bohb": _syne_tune("BOHB"),
 }
-SLOW = {"optuna gp", "smac bo", "smac hyperband"}  # half the seeds
+SLOW = {"optuna gp", "smac bo", "smac hyperband"}  # 10 to 40 s a run
 
 
 # --- their spaces ------------------------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def _pictures(curves: Curves, ranked: Sequence[str], everyone: Sequence[str], st
     plt.close(figure)
     if not ranked or not everyone:
         return
-    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
     points = GRID[::6]
     ranks = np.stack([mean_ranks(curves, ranked, everyone, at) for at in points])  # [points, resamples, strategies]
     for i, name in enumerate(everyone):
@@ -230,6 +230,6 @@ def _pictures(curves: Curves, ranked: Sequence[str], everyone: Sequence[str], st
         axis.fill_between(points, low, high, color=colours[name], alpha=0.12)
     axis.set(xlabel="full trainings spent, in epochs", ylabel="mean rank (1 is best), 95 % over seeds", xscale="log")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="small", ncols=2)
+    figure.legend(fontsize="small", loc="outside right center")
     figure.savefig(stem.with_name(f"{stem.name}_rank.png"), dpi=110)
     plt.close(figure)

@@ -71,8 +71,7 @@ def main() -> None:
         for seed in range(args.seeds)
         for strategy in strategies
         for task in chosen
-        if seed < (args.seeds + 1) // (2 if strategy.split()[0] in SLOW or strategy in SLOW else 1)
-        and (strategy, task, seed) not in done
+        if (strategy, task, seed) not in done
     ]
     if not args.report and jobs:
         _run(jobs, args)
@@ -83,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategies", nargs="+", help="names of conf/search, with key=value if you like, and peers")
     parser.add_argument("--tasks", nargs="+", default=[""], help="prefixes of task names")
-    parser.add_argument("--seeds", type=int, default=20, help="half as many for the slow")
+    parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="start nothing after so many")
     parser.add_argument("--results", type=Path, default=RESULTS / "search_quality.jsonl")
