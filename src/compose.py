@@ -7,7 +7,7 @@ Light: `--help` passes here.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -65,6 +65,17 @@ def options_of(group: str) -> list[str]:
     if GlobalHydra.instance().is_initialized():
         return list(GlobalHydra.instance().config_loader().get_group_options(group))
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def elsewhere(key: str) -> str:
+    """The end of a sentence about a key that is not there: the options of its config group that have it, if any."""
+    group, _, rest = key.partition(".")
+    having = []
+    for path in sorted((CONF / group).glob("*.yaml")):
+        tree = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path)))
+        if key in keys(tree) or ("name" in tree and rest in keys(tree)):  # of the whole config, or of its own section
+            having.append(path.stem)
+    return f"; {group}={', '.join(having)} {'have' if len(having) > 1 else 'has'} it" if having else ""
 
 
 def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from src.components import OF_EVERY, ROOMS, arguments, component, make
-from src.compose import composed, fixed_keys, keys, listed, options_of, parse, register_resolvers, sentence
+from src.compose import composed, elsewhere, fixed_keys, keys, listed, options_of, parse, register_resolvers, sentence
 from src.errors import UserError, known, nearest
 from src.schema import SHARED, Root
 from src.space import Choice, Leaf, Space, dimensions, with_value
@@ -117,7 +117,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
 
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
-        raise UserError(f"{missing[0]}: no such key{nearest(missing[0], keys(base))}")
+        raise UserError(f"{missing[0]}: no such key{elsewhere(missing[0]) or nearest(missing[0], keys(base))}")
     return Config(base, space.distinct(), sections)
 
 
