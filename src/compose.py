@@ -52,7 +52,7 @@ def lenient(word: str) -> str:
     if re.fullmatch(r"~space\.[^=]+", word):
         return f"++{word[1:]}=null"
     is_value = equals and re.fullmatch(r"(?!hydra\.)\w[\w-]*(\.[\w/-]+)*", key)
-    return f"++{word}" if is_value and not is_group(key) else word
+    return f"++{word}" if is_value and (not is_group(key) or value.lstrip().startswith("{")) else word
 
 
 def is_group(key: str) -> bool:

@@ -11,9 +11,25 @@ class UserError(Exception):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of a sentence about a name that does not exist: the one of `names` that was probably meant, if any."""
-    close = difflib.get_close_matches(name, list(names), 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    """The end of a sentence about a name that does not exist: the one of `names` that was probably meant, if any.
+
+    A dotted name is compared by its last part and as a whole, since in a section all begin alike; if none is near, its
+    section's are listed.
+    """
+    names, (section, _, last) = list(names), name.rpartition(".")
+
+    def likeness(other: str) -> float:
+        return _ratio(last, other.rpartition(".")[2]) + _ratio(name, other)
+
+    best = max(names, key=likeness, default="")
+    if likeness(best) > 1.2:
+        return f"; did you mean {best}?"
+    there = [other.removeprefix(f"{section}.") for other in names if section and other.rpartition(".")[0] == section]
+    return f"; {section} has {', '.join(there)}" if there else ""
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
 
 
 def known(key: str, name: object, names: Iterable[str]) -> None:
