@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
-RUNS = {"1 worker": (1, False), "2 workers": (2, False), "4 workers": (4, False), "2 workers, killed": (2, True)}
+RUNS = {"1 worker": (1, False), "2 workers": (2, False), "4 workers": (4, False), "2 workers of which one is killed": (2, True)}
 OWN = {  # what a strategy cannot do without
     "grid": ["+space.optimizer.lr.points=5", "optimizer.weight_decay=0.01", "model.dropout=0.1"],
     "nsga2": ["objectives=[val/error,parameters]"],
@@ -58,7 +58,8 @@ def main() -> None:
             lines.append(f"| {search} | {rows} | {kills} | {verdict} | {' '.join(sorted(digests))} |")
             print(lines[-1], flush=True)
     head = ["| search | trials | kills | table | SHA-256 |", "| --- | ---: | ---: | --- | --- |"]
-    about = f"{args.trials} trials of up to {args.epochs} epochs on digits: {', '.join(runs)} ({args.kill_every:g} s)."
+    every = f" every {args.kill_every:g} s" if args.kill_every else ""
+    about = f"{args.trials} trials of up to {args.epochs} epochs on digits: {', '.join(runs)}{every}."
     page = "\n".join(["# The same bits", "", about, "", *head, *lines, ""])
     (ROOT / "benchmarks" / "results" / "same_bits.md").write_text(page)
     sys.exit(not same)
