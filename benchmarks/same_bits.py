@@ -23,7 +23,12 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
-RUNS = {"1 worker": (1, False), "2 workers": (2, False), "4 workers": (4, False), "2 workers of which one is killed": (2, True)}
+RUNS = {
+    "1 worker": (1, False),
+    "2 workers": (2, False),
+    "4 workers": (4, False),
+    "2 workers of which one is killed": (2, True),
+}
 OWN = {  # what a strategy cannot do without
     "grid": ["+space.optimizer.lr.points=5", "optimizer.weight_decay=0.01", "model.dropout=0.1"],
     "nsga2": ["objectives=[val/error,parameters]"],
