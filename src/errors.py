@@ -22,7 +22,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
         return _ratio(last, other.rpartition(".")[2]) + _ratio(name, other)
 
     best = max(names, key=likeness, default="")
-    if likeness(best) > 1.2:
+    if best and likeness(best) > 1.2:
         return f"; did you mean {best}?"
     there = [other.removeprefix(f"{section}.") for other in names if section and other.rpartition(".")[0] == section]
     return f"; {section} has {', '.join(there)}" if there else ""

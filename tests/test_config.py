@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from src import config as schema
 from src.compose import CONF, lenient, options_of
 from src.config import Config, load
-from src.errors import UserError
+from src.errors import UserError, nearest
 from src.space import Leaf
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
@@ -374,6 +374,10 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["device=gpu"], "device", "this machine has cpu"),
     (["device=cuda:99"], "device", "this machine has cpu"),
 ]
+
+
+def test_nothing_is_near_where_there_is_nothing() -> None:
+    assert nearest("", []) == nearest("a.b", []) == nearest("", ["tpe"]) == ""
 
 
 @pytest.mark.parametrize(("words", "key", "says"), WRONG, ids=[" ".join(words) for words, *_ in WRONG])
