@@ -26,13 +26,16 @@ from hydra import initialize_config_dir
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.components import make  # noqa: E402
-from src.compose import CONF  # noqa: E402
-from src.config import load as load_config  # noqa: E402
-from src.data import load, prepare  # noqa: E402
-from src.diagnosis import KINDS, diagnose, least  # noqa: E402
-from src.population.member import Member, State, one_thread  # noqa: E402
-from src.population.population import Population, Rows  # noqa: E402
+from src.config.components import make  # noqa: E402
+from src.config.compose import CONF  # noqa: E402
+from src.config.loading import load as load_config  # noqa: E402
+from src.data.dataset import load  # noqa: E402
+from src.data.preparing import prepare  # noqa: E402
+from src.diagnosis.rules import KINDS, diagnose, least  # noqa: E402
+from src.population.checkpoint import State  # noqa: E402
+from src.population.member import Member, one_thread  # noqa: E402
+from src.population.population import Population  # noqa: E402
+from src.population.rows import Rows  # noqa: E402
 
 PLACES = [("digits", "mlp"), ("digits", "cnn"), ("fashion_mnist", "mlp"), ("fashion_mnist", "cnn"), ("adult", "mlp")]
 ROWS = {"digits": 1077, "fashion_mnist": 1200, "adult": 3000}

@@ -28,18 +28,20 @@ from hydra import initialize_config_dir
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.compose import CONF  # noqa: E402
-from src.config import load  # noqa: E402
-from src.data import load_test, prepare, train_targets, val_targets  # noqa: E402
-from src.members.bagging import bagging  # noqa: E402
-from src.members.item import Given, Item  # noqa: E402
-from src.members.making import Making  # noqa: E402
-from src.members.seeds import seeds  # noqa: E402
-from src.members.snapshot import snapshot  # noqa: E402
-from src.metrics import score  # noqa: E402
-from src.population.engine import Engine  # noqa: E402
+from src.config.compose import CONF  # noqa: E402
+from src.config.loading import load  # noqa: E402
+from src.data.dataset import load_test, train_targets, val_targets  # noqa: E402
+from src.data.preparing import prepare  # noqa: E402
+from src.engine.engine import Engine  # noqa: E402
+from src.engine.fusing import rows  # noqa: E402
+from src.engine.task import Bench  # noqa: E402
+from src.ensembles.final_member import Given, Item  # noqa: E402
+from src.ensembles.member_training import Making  # noqa: E402
+from src.ensembles.members.bagging import bagging  # noqa: E402
+from src.ensembles.members.seeds import seeds  # noqa: E402
+from src.ensembles.members.snapshot import snapshot  # noqa: E402
+from src.ensembles.metrics import score  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
-from src.population.worker import Bench, rows  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "ensembles.json"
 

@@ -2,8 +2,8 @@
 
     python benchmarks/overhead.py [--searches random asha hyperband] [--trials 1000 10000]
 
-Everything of `src/loop.py` but the engine: the search, the timetable and a study in a journal file on disk. Trials of 20
-epochs that take no time. Milliseconds a trial are the mean while the last tenth of the trials begins, so at that many,
+Everything of `src/sweeps/loop.py` but the engine: the search, the timetable and a study in a journal file on disk. Trials
+of 20 epochs that take no time. Milliseconds a trial are the mean while the last tenth of the trials begins, so at that many,
 with all that promotions cost; the memory is the process's largest so far less what it had before, and the same a trial.
 """
 
@@ -26,11 +26,12 @@ sys.path.insert(0, str(ROOT))
 import yaml  # noqa: E402
 from optuna.distributions import FloatDistribution, IntDistribution  # noqa: E402
 
-from src.components import make  # noqa: E402
-from src.search import Spec  # noqa: E402
-from src.space import Dimension, Leaf, Space  # noqa: E402
-from src.study import Identity, Study  # noqa: E402
-from src.timetable import Timetable  # noqa: E402
+from src.config.components import make  # noqa: E402
+from src.config.space import Dimension, Leaf, Space  # noqa: E402
+from src.search.protocol import Spec  # noqa: E402
+from src.study.identity import Identity  # noqa: E402
+from src.study.study import Study  # noqa: E402
+from src.study.timetable import Timetable  # noqa: E402
 
 MODELS = ["tpe", "gp", "forest"]  # which learn from all trials: at most 1,000
 EPOCHS = 20

@@ -73,8 +73,8 @@ def accuracies(folder: Path) -> list[float]:
     import torch
     from safetensors.torch import load_file
 
-    from src.data import load, load_test
-    from src.models import build
+    from src.data.dataset import load, load_test
+    from src.models.building import build
 
     data = folder / "data" / "prepared" / "digits"
     meta, (x_test, y_test), found = load(data).meta, load_test(data), []

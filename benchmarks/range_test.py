@@ -25,23 +25,25 @@ from hydra import initialize_config_dir
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.components import make  # noqa: E402
-from src.compose import CONF  # noqa: E402
-from src.config import Config, load  # noqa: E402
-from src.data import prepare  # noqa: E402
-from src.files import write_json  # noqa: E402
-from src.history import Started  # noqa: E402
-from src.loop import Loop, slots  # noqa: E402
-from src.objectives import objectives  # noqa: E402
-from src.population.engine import Engine  # noqa: E402
+from src.config.components import make  # noqa: E402
+from src.config.compose import CONF  # noqa: E402
+from src.config.loading import Config, load  # noqa: E402
+from src.data.preparing import prepare  # noqa: E402
+from src.diagnosis.rate_range import best, over, read  # noqa: E402
+from src.engine.engine import Engine  # noqa: E402
+from src.engine.fusing import fusable, rows  # noqa: E402
+from src.engine.rate_ramp import ramp, side_by_side  # noqa: E402
+from src.engine.task import Bench  # noqa: E402
 from src.population.member import Member, derived_seed, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
-from src.population.ramp import ramp, side_by_side  # noqa: E402
-from src.population.worker import Bench, fusable, rows  # noqa: E402
-from src.range_test import best, over, read  # noqa: E402
-from src.rate_prior import range_tested  # noqa: E402
-from src.search import Spec  # noqa: E402
-from src.study import Identity, Study  # noqa: E402
+from src.search.protocol import Spec  # noqa: E402
+from src.study.history import Started  # noqa: E402
+from src.study.identity import Identity  # noqa: E402
+from src.study.study import Study  # noqa: E402
+from src.sweeps.loop import Loop, slots  # noqa: E402
+from src.sweeps.objectives import objectives  # noqa: E402
+from src.sweeps.rate_prior import range_tested  # noqa: E402
+from src.system.files import write_json  # noqa: E402
 
 EPOCHS = {"digits": 20, "adult": 10, "fashion_mnist": 5}
 CASES = [f"{data}/{model}" for data in EPOCHS for model in ("mlp", "cnn") if (data, model) != ("adult", "cnn")]

@@ -21,15 +21,16 @@ from hydra import initialize_config_dir
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.components import make  # noqa: E402
-from src.compose import CONF  # noqa: E402
-from src.config import load  # noqa: E402
-from src.data import prepare  # noqa: E402
+from src.config.components import make  # noqa: E402
+from src.config.compose import CONF  # noqa: E402
+from src.config.loading import load  # noqa: E402
+from src.data.preparing import prepare  # noqa: E402
+from src.diagnosis.rate_range import bounds, over, read  # noqa: E402
+from src.engine.fusing import rows  # noqa: E402
+from src.engine.rate_ramp import ramp, steps_per_epoch  # noqa: E402
+from src.engine.task import Bench  # noqa: E402
 from src.population.member import Member, derived_seed, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
-from src.population.ramp import ramp, steps_per_epoch  # noqa: E402
-from src.population.worker import Bench, rows  # noqa: E402
-from src.range_test import bounds, over, read  # noqa: E402
 
 SCHEDULES = {
     "constant": [],

@@ -39,15 +39,15 @@ import yaml  # noqa: E402
 
 from benchmarks import ranking, tables  # noqa: E402
 from benchmarks.peers import PEERS, SLOW  # noqa: E402
-from src.components import make  # noqa: E402
-from src.errors import UserError  # noqa: E402
-from src.history import History  # noqa: E402
-from src.search import Spec  # noqa: E402
-from src.timetable import Timetable  # noqa: E402
+from src.config.components import make  # noqa: E402
+from src.search.protocol import Spec  # noqa: E402
+from src.study.history import History  # noqa: E402
+from src.study.timetable import Timetable  # noqa: E402
+from src.system.errors import UserError  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 FULL_TRAININGS = 100
-FEW_SLOTS, MOST_SLOTS = 4, 1024  # as in src/loop.py
+FEW_SLOTS, MOST_SLOTS = 4, 1024  # as in src/sweeps/loop.py
 MOST_TRIALS = 5000
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 NOT_ON_TABLES = {

@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from src.fused import Fused  # noqa: E402
-from src.models import build, n_operations  # noqa: E402
+from src.models.building import build, n_operations  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
+from src.serving.fused_nets import Fused  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": []}

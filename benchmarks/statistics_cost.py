@@ -1,4 +1,4 @@
-"""What the statistics of an epoch (`src/population/statistics.py`) cost, as a share of training time.
+"""What the statistics of an epoch (`src/population/training_statistics.py`) cost, as a share of training time.
 
     python benchmarks/statistics_cost.py [--epochs 400]
 
@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path += [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 from torch import Tensor  # noqa: E402
-from training import config, digits, images, population  # noqa: E402
 
 from src.population import population as engine  # noqa: E402
 from src.population.member import Member, one_thread  # noqa: E402
-from src.population.statistics import Statistics  # noqa: E402
+from src.population.training_statistics import Statistics  # noqa: E402
+from tests.support.training import config, digits, images, population  # noqa: E402
 
 
 class Timed(Statistics):

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from src.history import Direction
-from src.space import Dimension, Leaf, Space
+from src.config.space import Dimension, Leaf, Space
+from src.study.history import Direction
 
 ROOT = Path(__file__).parents[1]
 LCBENCH_EPOCHS = 52

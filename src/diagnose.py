@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from src.errors import UserError
+from src.system.errors import UserError
 
 
 def main() -> None:
@@ -35,13 +35,13 @@ def described(run: str, uri: str, trial: int | None, reference: float | None) ->
     Raises:
         UserError: there is no such run or file, or no loss in it.
     """
-    from src import foreign
-    from src.diagnosis import diagnose
+    from src.diagnosis import curve_names as foreign
+    from src.diagnosis.rules import diagnose
 
     if run.endswith(".csv") or Path(run).is_file():
         curves, theirs = foreign.from_csv(Path(run), trial)
     else:
-        from src.tracking import check
+        from src.tracking.uri import check
 
         check(uri)
         from src.tracking.curves import read

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.stage import alone, prepared, stage
+from src.config.command_line import stage
+from src.engine.compatibility import prepared
 
 if TYPE_CHECKING:
-    from src.combiners.folds import Fit
-    from src.config import Config
-    from src.contest import Joined
-    from src.pool import Trained
+    from src.config.loading import Config
+    from src.ensembles.row_folds import Fit
+from src.serving.registration import register
 
 
 @partial(stage, several=("combiner",))
@@ -25,15 +25,15 @@ def main(config: Config) -> None:
     import numpy as np
     import torch
 
-    from src import verdict
-    from src.contest import contest
-    from src.data import load_test, train_targets, val_targets
-    from src.files import write_json, write_npz
-    from src.judging import intervals, judge
-    from src.metrics import selection
-    from src.pool import latency, predict, read_pool
-    from src.portable import check, export
-    from src.serving import load_product
+    from src.data.dataset import load_test, train_targets, val_targets
+    from src.ensembles import report_data as verdict
+    from src.ensembles.evaluation import intervals, judge
+    from src.ensembles.metrics import selection
+    from src.ensembles.pool import latency, predict, read_pool
+    from src.ensembles.selection import contest
+    from src.serving.bundle import load_product
+    from src.serving.export import check, export
+    from src.system.files import write_json, write_npz
 
     check(config["export"])
     folder, meta = prepared(config)
@@ -74,7 +74,19 @@ def main(config: Config) -> None:
     write_json(out / "judged.json", judged)
     write_json(out / "timing.json", {"ms_per_row": {m.title: t for m, t in zip(pool, ms, strict=True)} | times})
     write_npz(out / "predictions.npz", {"y_test": y_test, "test": ours, "best_single": theirs})
-    _register(config, folder, meta, pool, chosen, metrics, out)
+    lock = Path(config["study"]["root"]) / "locks" / "register"
+    register(
+        config["tracking"]["uri"],
+        config["data"]["name"],
+        lock,
+        config["models"],
+        folder,
+        meta,
+        pool,
+        chosen,
+        metrics,
+        out,
+    )
     for complaint in export(load_product(out / "model"), torch.from_numpy(x_test[:64]), out, config["export"]):
         print(complaint)
     write_json(out / "metrics.json", metrics)
@@ -84,7 +96,7 @@ def main(config: Config) -> None:
 
 def combiners(config: Config) -> Iterator[tuple[str, Fit, bool]]:
     """Each combiner of the command line or params.yaml, where asked for with a temperature; and whether `held` is set."""
-    from src.combiners.temperature import calibrated
+    from src.ensembles.temperature import calibrated
 
     for section in config.several["combiner"]:
         fit = partial(config.make, "combiner", section)
@@ -92,61 +104,6 @@ def combiners(config: Config) -> Iterator[tuple[str, Fit, bool]]:
             yield section["name"], fit, section.get("held", False)
         if section["temperature"]:
             yield f"{section['name']}+temperature", partial(calibrated, fit), section.get("held", False)
-
-
-def _register(
-    config: Config,
-    folder: Path,
-    meta: dict[str, Any],
-    pool: list[Trained],
-    chosen: Joined,
-    metrics: dict[str, Any],
-    out: Path,
-) -> None:
-    import json
-
-    from src.data import raw_example
-    from src.files import write_json
-    from src.metrics import selection
-    from src.serving import write_bundle
-    from src.study import digest
-    from src.tracking import RunRecord, check
-    from src.tracking.registry import register
-
-    uri, by = config["tracking"]["uri"], selection(meta["task"])
-    check(uri)
-    bundle, members = out / "model", [pool[k] for k in chosen.used]
-    entries = [{"config": member.config, **member.nets} for member in members]
-    write_bundle(bundle, meta, entries, folder, chosen.pruned())
-    figures = {f"{part}/{name}": value for part in ("val", "test") for name, value in metrics[part].items()}
-    record = RunRecord(
-        "ensemble",
-        digest(meta["sha256"], json.dumps(metrics, sort_keys=True))[:16],
-        f"ensemble {metrics['chosen']}",
-        None,
-        "FINISHED",
-        {
-            "combiner": metrics["chosen"].partition("+")[2],
-            "models": ", ".join(config["models"]),
-            "members": len(members),
-        },
-        metrics=figures,
-        tags={"lockstep.stage": "ensemble"},
-        dataset=meta,
-    )
-    with alone(Path(config["study"]["root"]) / "locks" / "register", "the registration of a model"):
-        registered = register(
-            uri,
-            config["data"]["name"],
-            record,
-            bundle,
-            raw_example(folder),
-            config["data"]["name"],
-            metrics["val"][by],
-            higher_is_better=False,
-            sha256=meta["sha256"],
-        )
-    write_json(out / "registered.json", registered)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.stage import prepared, stage
+from src.config.command_line import stage
+from src.engine.compatibility import prepared
 
 if TYPE_CHECKING:
-    from src.config import Config
+    from src.config.loading import Config
 
 
 @stage
@@ -20,12 +21,12 @@ def main(config: Config) -> None:
     """Write `outputs/lr_range/<model>/lr_range.json` and its picture."""
     from dataclasses import asdict, replace
 
-    from src.files import write_json
-    from src.population import ramp
+    from src.diagnosis.rate_range import best, bounds, over, read, smooth
+    from src.engine import rate_ramp as ramp
+    from src.engine.task import Bench
     from src.population.member import one_thread
-    from src.population.worker import Bench
-    from src.range_plots import lr_range_png
-    from src.range_test import best, bounds, over, read, smooth
+    from src.reporting.range_plots import lr_range_png
+    from src.system.files import write_json
 
     folder, meta = prepared(config)
     one_thread()

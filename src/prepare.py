@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.stage import stage
+from src.config.command_line import stage
 
 if TYPE_CHECKING:
-    from src.config import Config
+    from src.config.loading import Config
 
 
 @partial(stage, components=False)
 def main(config: Config) -> None:
     """Prepare the data set of the config."""
-    from src.data import prepare
+    from src.data.preparing import prepare
 
     meta = prepare(config["data"], Path("data/prepared") / config["data"]["name"])
     sizes = ", ".join(f"{meta[f'n_{part}']} {part}" for part in ("train", "val", "test"))

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.stage import prepared, stage
+from src.config.command_line import stage
+from src.engine.compatibility import prepared
 
 if TYPE_CHECKING:
-    from src.config import Config
+    from src.config.loading import Config
 
 
 def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = None) -> None:
     """Write `out`/index.html and `out`/plots/*.csv; `prepared` is the prepared data's folder: its name, rows, classes."""
-    from src import pages, results
-    from src.files import write_text
+    from src.reporting import page as pages
+    from src.reporting import results
+    from src.system.files import write_text
 
     found = results.read(outputs, models, prepared)
     write_text(out / "index.html", pages.render(found))

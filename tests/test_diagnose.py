@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import UserError
-from src.foreign import aligned, from_csv, names
+from src.diagnosis.curve_names import aligned, from_csv, names
+from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 TRAIN = [1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.06]

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import ROOT, Place, end_all
+
+from tests.support.running import ROOT, Place, end_all
 
 pytestmark = pytest.mark.slow
 
 AROUND = """
-import json, mlflow, src.data, torch
+import json, mlflow, src.data.dataset, torch
 from pathlib import Path
-rows = src.data.raw_example(Path("data/prepared/digits"))
+rows = src.data.dataset.raw_example(Path("data/prepared/digits"))
 {blocks}
 served = answer.filter(like="p_").to_numpy()
 print(json.dumps({{"raw": served.tolist(), "prepared": probabilities.tolist()}}))

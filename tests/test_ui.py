@@ -20,7 +20,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,

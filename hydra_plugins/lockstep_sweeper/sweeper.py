@@ -21,8 +21,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf, read_write
 
-from src.compose import is_group, lenient, options_of, sentence
-from src.errors import UserError, known
+from src.config.compose import is_group, lenient, options_of, sentence
+from src.system.errors import UserError, known
 
 READS_OUTPUTS = ("train", "ensemble", "report")  # verbs whose jobs go on from what others have left in `outputs`
 PARAMS = "hydra.sweeper.params"
@@ -190,7 +190,7 @@ def report(folder: Path, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> N
 
 def compare(folder: Path, jobs: Sequence[Job]) -> None:
     """Sweeps that differ in more than their seeds, on the same data: a table, and `comparison.{csv,json,png}`."""
-    from src import comparison  # at the end alone: it brings NumPy
+    from src.reporting import comparison  # at the end alone: it brings NumPy
 
     names = comparison.strategies([job.choices for job in jobs])
     runs = [run for job, name in zip(jobs, names, strict=True) for run in comparison.read(folder / job.name, name)]

@@ -3,19 +3,14 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
-from src.files import write_bytes
-from src.population.batches import grows
+from src.population.batching import grows
 
 
 @dataclass(frozen=True)
@@ -46,55 +41,6 @@ class Member:
         activity = (self.config.get("regularization") or {}).get("activity") or {}
         parts = [model, batches, rows, self.weights is None, optimizer, any(activity.values())]
         return json.dumps(parts, sort_keys=True)
-
-
-@dataclass
-class State:
-    """A member between epochs: `weights` by their `state_dict` names, `optimizer` rows [P], curves, predictions.
-
-    `kept`: the weights that made the predictions, where they are others: averaged ones, or those of the best epoch.
-    """
-
-    epoch: int
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    curves: dict[str, list[float]]
-    predictions: Tensor
-    kept: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def model_weights(self) -> dict[str, Tensor]:
-        """The weights to predict with."""
-        return self.kept or self.weights
-
-    def save(self, path: Path) -> None:
-        """Write one safetensors file, whole or not at all."""
-        tensors = {f"weights/{k}": v for k, v in self.weights.items()}
-        tensors |= {f"optimizer/{k}": v for k, v in self.optimizer.items()}
-        tensors |= {f"kept/{k}": v for k, v in self.kept.items()}
-        tensors["predictions"] = self.predictions
-        metadata = {"epoch": str(self.epoch), "curves": json.dumps(self.curves)}
-        write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
-
-    @classmethod
-    def load(cls, path: Path) -> "State":
-        """Read what `save` wrote.
-
-        Raises:
-            OSError: there is no whole checkpoint at `path`.
-        """
-        try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                metadata = file.metadata()
-        except (SafetensorError, RuntimeError) as error:  # the second: it was there, and another process has removed it
-            raise OSError(f"{path} is torn or gone: {error}") from error
-        weights, optimizer, kept = (
-            {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
-            for part in ("weights/", "optimizer/", "kept/")
-        )
-        curves = json.loads(metadata["curves"])
-        return cls(int(metadata["epoch"]), weights, optimizer, curves, tensors["predictions"], kept)
 
 
 def derived_seed(seed: int, *place: int) -> int:

@@ -2,50 +2,35 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from src.models import build
-from src.optim import Optimizer
-from src.optim.schedules import Schedule
-from src.population.activity import Activity, tapped
-from src.population.averaging import averaged
-from src.population.batches import batch_at, batch_starts, pieces
-from src.population.columns import Columns
-from src.population.inputs import Inputs
-from src.population.kept import Kept
-from src.population.layers import Dropout, exact, scramble
-from src.population.layout import Layout, fixed, saved_names
-from src.population.member import Member, State, derived_seed
-from src.population.penalties import Penalties, clip
-from src.population.possible import refuse_impossible
-from src.population.scoring import loss_of_targets, score
-from src.population.stacked import Stacked
-from src.population.statistics import Statistics
-from src.population.strengths import column
+from src.optim.optimizer import Optimizer
+from src.optim.schedule import Schedule
+from src.population.activity_penalty import Activity, tapped
+from src.population.batching import batch_at, batch_starts, pieces
+from src.population.checkpoint import State
+from src.population.exact_layers import Dropout
+from src.population.hashing import scramble
+from src.population.hyperparameters import column
+from src.population.input_noise import Inputs
+from src.population.losses import loss_of_targets, score
+from src.population.member import Member
+from src.population.parameter_layout import Layout, fixed, saved_names
+from src.population.prediction_weights import Kept
+from src.population.requirements import refuse_impossible
+from src.population.rows import Rows
+from src.population.stack import EVALUATION_ROWS, HELD_ROWS, build_model, stacked_modules
+from src.population.step_columns import Columns
+from src.population.training_statistics import Statistics
+from src.population.vmapped import Stacked
+from src.population.weight_averaging import averaged
+from src.population.weight_penalties import Penalties, clip
 
-EVALUATION_ROWS = 2048  # at once, to bound memory
-HELD_ROWS = 512  # the same where every member has its own
 NEVER = -(2**31)  # the threshold of a dropout that drops nothing
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The data of a task as tensors on one device; for regression `y` is standardised."""
-
-    meta: Mapping[str, Any]
-    x_train: Tensor
-    y_train: Tensor
-    x_val: Tensor
-    y_val: Tensor
-
-    @property
-    def classification(self) -> bool:
-        return bool(self.meta["task"] == "classification")
 
 
 class Population:
@@ -325,13 +310,13 @@ class Population:
             return self.stacked(x, [*self.leaves, *self.fixed.values()], shared=not own)
         if seed_K is None:
             inputs = x.unbind() if own else [x] * self.size
-            return _stack([module(rows) for module, rows in zip(self.modules, inputs, strict=True)])
+            return stacked_modules([module(rows) for module, rows in zip(self.modules, inputs, strict=True)])
         manual_seed = torch.default_generator.manual_seed if x.device.type == "cpu" else torch.manual_seed
         outputs = []
         for module, seed, rows in zip(self.modules, seed_K.tolist(), x.unbind(), strict=True):
             manual_seed(seed)
             outputs.append(module(rows))
-        return _stack(outputs)
+        return stacked_modules(outputs)
 
     def next_order(self, ahead: int = 0) -> Tensor:
         """The rows of each member in the order of its next epoch, or of one further `ahead` [K, N]."""
@@ -344,18 +329,3 @@ class Population:
             for step, column_K in zip(steps, column_SK, strict=True):
                 step[name] = column_K
         return steps
-
-
-def build_model(member: Member, meta: Mapping[str, Any], state: State | None) -> nn.Module:
-    """The member's model with its own initial weights, or those of `state`."""
-    model = member.config["model"]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(member.seed, 0))
-        module = exact(build(model, meta), tight="_target_" in model)
-    if state is not None:
-        module.load_state_dict(state.weights)
-    return module
-
-
-def _stack(outputs: list[Tensor]) -> Tensor:
-    return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, Run
 
-from src.tracking import RunRecord
+from src.tracking.record import RunRecord
 
 Point = tuple[str, int, float]  # metric, step, value
 

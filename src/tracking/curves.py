@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from src.errors import UserError, masked
-from src.tracking import absolute, sqlite_file
+from src.system.errors import UserError, masked
+from src.tracking.uri import absolute, sqlite_file
 
 
 def read(

@@ -21,10 +21,11 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
-from src.errors import UserError, masked
-from src.tracking import RunRecord, absolute, artifacts
+from src.system.errors import UserError, masked
 from src.tracking.change import folder_digest
+from src.tracking.record import RunRecord
 from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
+from src.tracking.uri import absolute, artifacts
 from src.tracking.writer import PATIENCE, first_line
 
 VALUE, DATA, ALIAS = "lockstep.val", "lockstep.sha256", "lockstep.alias"
@@ -48,6 +49,7 @@ def register(
     record: RunRecord,
     bundle: Path,
     example: Any,
+    answer: Any,
     name: str,
     value: float,
     higher_is_better: bool,
@@ -57,7 +59,8 @@ def register(
 
     The version becomes `champion` when there is none, or when `value`, on validation, beats the champion's on the same data
     (`sha256`); else `challenger`. The same bundle under the same fingerprint and key is registered once. `example` are
-    raw rows. No Tracker may be writing the fingerprint meanwhile. Returns name, version, alias, run_id and model_uri.
+    raw rows, `answer` is what the bundle predicts for them. No Tracker may be writing the fingerprint meanwhile. Returns
+    name, version, alias, run_id and model_uri.
 
     Raises:
         UserError: MLflow stayed away for 90 s.
@@ -67,7 +70,7 @@ def register(
         try:
             with _mlflow_at(absolute(uri)):
                 return _register(
-                    absolute(uri), experiment, record, bundle, example, name, value, higher_is_better, sha256
+                    absolute(uri), experiment, record, bundle, example, answer, name, value, higher_is_better, sha256
                 )
         except Exception as error:
             if not curable(error):
@@ -85,6 +88,7 @@ def _register(
     record: RunRecord,
     bundle: Path,
     example: Any,
+    answer: Any,
     name: str,
     value: float,
     higher_is_better: bool,
@@ -97,7 +101,7 @@ def _register(
         known = _find(runs.client, name, identity)
         if known is None:
             run_id = runs.write(replace(record, state="RUNNING", model=None))
-            model_id = _log(runs, run_id, record, bundle, example)
+            model_id = _log(runs, run_id, record, bundle, example, answer)
             with suppress(MlflowException):  # it exists
                 runs.client.create_registered_model(name)
             tags = identity | {VALUE: repr(float(value)), DATA: sha256}
@@ -119,10 +123,8 @@ def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVer
     return next((version for version in versions if identity.items() <= version.tags.items()), None)
 
 
-def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any) -> str:
+def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any, answer: Any) -> str:
     """The id of the bundle as a full MLflow model: with the code that runs it, what that needs, and what it takes."""
-    from src.serving import Ensemble
-
     model = runs.client.create_logged_model(runs.experiment_id, "model", run_id, model_type="ensemble")
     Model.log(
         artifact_path=None,
@@ -133,7 +135,7 @@ def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any)
         loader_module="src.serving",
         data_path=str(bundle),
         code_paths=[str(_SOURCE)],
-        signature=_signature(example, Ensemble(bundle).predict(example)),
+        signature=_signature(example, answer),
         input_example=example,
         pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in _PACKAGES],
     )

@@ -17,10 +17,12 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from src.errors import UserError, masked
-from src.files import atomic_folder, atomic_write
-from src.tracking import RunRecord, database, sqlite_file
+from src.system.errors import UserError, masked
+from src.system.files import atomic_folder, atomic_write
+from src.tracking import sqlite as database
 from src.tracking.change import Change, Shown, content_digest, difference, folder_digest
+from src.tracking.record import RunRecord
+from src.tracking.uri import sqlite_file
 
 FINGERPRINT, KEY, CONTENT, BUNDLE = "lockstep.fingerprint", "lockstep.key", "lockstep.content", "lockstep.bundle"
 _TAG_LENGTH = 8000  # MLflow's

@@ -15,11 +15,12 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from src.errors import UserError, masked
-from src.tracking import RunRecord
+from src.system.errors import UserError, masked
+from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
     from src.tracking.runs import Runs
+
 
 T = TypeVar("T")
 

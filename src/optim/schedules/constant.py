@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.optim.schedules import Position, Steps
+from src.optim.schedule import Position, Steps
 
 
 @dataclass(frozen=True)

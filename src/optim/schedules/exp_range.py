@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from src.optim import Share
-from src.optim.schedules import Position, Steps
+from src.optim.optimizer import Share
+from src.optim.schedule import Position, Steps
 from src.optim.schedules.triangular import Triangular
 
 

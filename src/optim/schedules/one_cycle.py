@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.optim import Share
-from src.optim.schedules import Position, Steps, anneal
+from src.optim.optimizer import Share
+from src.optim.schedule import Position, Steps, anneal
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from src.optim import Below1, Share
-from src.optim.schedules import Position, Steps
+from src.optim.optimizer import Below1, Share
+from src.optim.schedule import Position, Steps
 
 Count = Annotated[int, Field(ge=0)]
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from src.optim import Above0, Share
-from src.optim.schedules import ROUNDING, Position, Steps, anneal
+from src.optim.optimizer import Above0, Share
+from src.optim.schedule import ROUNDING, Position, Steps, anneal
 
 
 @dataclass(frozen=True)

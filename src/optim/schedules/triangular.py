@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.optim import Above0, Share
-from src.optim.schedules import ROUNDING, Position, Steps
+from src.optim.optimizer import Above0, Share
+from src.optim.schedule import ROUNDING, Position, Steps
 
 
 @dataclass(frozen=True)

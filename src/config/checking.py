@@ -1,0 +1,105 @@
+"""NEEDS A DOCSTRING."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from src.config.components import OF_EVERY, ROOMS, arguments, component
+from src.config.schema import SHARED, Root
+from src.system.errors import UserError, nearest
+
+FROM_DATA = {
+    "self",
+    "input_shape",
+    "n_outputs",
+    "categories",
+    "bins",
+}  # given to a model by the engine, not by a config
+
+
+# --- checking ----------------------------------------------------------------------------------------------------------
+
+
+def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[str] = ROOMS) -> None:
+    """Refuse a config with an unknown key, a wrong type or, in `groups`, a component that is not there."""
+    validate(Root, config, "")
+    for group in (*ROOMS, "data"):
+        name = config[group].get("name")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+            raise UserError(f"{group}.name: should be letters, digits, dots and dashes (it names files), not {name!r}")
+    for group in groups if components else ():
+        section = config[group]
+        if group in OF_EVERY:
+            validate(SHARED[group], {key: section[key] for key in OF_EVERY[group] if key in section}, f"{group}.")
+        schema = _schema(component(group, section, config["trusted"]))
+        validate(schema, arguments(group, section), f"{group}.")
+
+
+def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> None:
+    """Check values against a schema, as JSON: a list may stand for a tuple, but no text for a number.
+
+    Raises:
+        UserError: the first key that is wrong, and what would be right.
+    """
+    try:
+        schema.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as invalid:
+        raise UserError(_complaint(schema, values, prefix, invalid)) from None
+
+
+def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, invalid: ValidationError) -> str:
+    errors = invalid.errors(include_url=False)
+    paths = [_path(values, error) for error in errors]
+    path = max((p for p in paths if p[0] == paths[0][0]), key=len)  # of the ways to be right, the nearest to it
+    errors = [error for error, p in zip(errors, paths, strict=True) if p == path]
+    key, value = prefix + ".".join(map(str, path)), errors[0]["input"]
+    if errors[0]["type"] == "extra_forbidden":
+        names = [prefix + ".".join(map(str, (*path[:-1], name))) for name in _fields(schema, path[:-1])]
+        return f"{key}: no such key{nearest(key, names)}"
+    if errors[0]["type"] == "missing":
+        return f"{key}: a value is needed"
+    if errors[0]["type"] == "value_error":
+        return f"{key}: {errors[0]['ctx']['error']}"
+    right = " or ".join(re.sub(r"^\w+ should |, .*got a number.*|, unable to parse.*", "", e["msg"]) for e in errors)
+    hint = nearest(str(value), re.findall("'(.*?)'", right))
+    return f"{key}: should {right}, not {value!r}{hint}"
+
+
+def _path(values: Any, error: Any) -> tuple[str | int, ...]:
+    """The keys of an error, without the words in between that name the types tried."""
+    if error["type"] == "missing":
+        return tuple(error["loc"])
+    path: list[str | int] = []
+    for part in error["loc"]:
+        if part in values if isinstance(values, Mapping) else isinstance(values, list) and isinstance(part, int):
+            path, values = [*path, part], values[part]
+    return tuple(path)
+
+
+def _fields(schema: Any, path: Sequence[Any]) -> list[str]:
+    for part in path:
+        schema = schema.model_fields[part].annotation
+    return list(getattr(schema, "model_fields", {}))
+
+
+@lru_cache
+def _schema(target: Callable[..., Any]) -> type[BaseModel]:
+    """What a component takes from the config: a class its arguments, a function those that are keyword-only."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    free = False
+    for name, parameter in inspect.signature(function).parameters.items():
+        free = free or parameter.kind is inspect.Parameter.VAR_KEYWORD
+        if name in FROM_DATA or parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+            continue
+        if inspect.isclass(target) or parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    config = ConfigDict(extra="allow" if free else "forbid", protected_namespaces=(), arbitrary_types_allowed=True)
+    return create_model(target.__name__, __config__=config, **fields)

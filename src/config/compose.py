@@ -1,0 +1,211 @@
+"""`conf/` and a command line make a config, as Hydra does it, but a value goes only where its key exists.
+
+So a value for a key that one choice has and another has not applies to the one, and a misspelt key comes to our own check.
+Light: `--help` passes here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from src.system.errors import UserError, known, nearest
+
+CONF = Path(__file__).parents[2] / "conf"
+OPTIONAL = "data_model"  # the group of which Hydra passes over what is not there
+
+
+def register_resolvers(about: str = "") -> None:
+    """`${params:key}` in `conf/` is what `params.yaml` chooses, `${about:}` what the running verb does."""
+    OmegaConf.register_new_resolver("params", lambda key: _params()[key], replace=True)
+    OmegaConf.register_new_resolver("about", lambda: about, replace=True)
+
+
+def _params() -> Any:
+    here, shipped = Path("params.yaml"), CONF.parent / "params.yaml"
+    return OmegaConf.load(here if here.exists() else shipped)
+
+
+# --- the command line --------------------------------------------------------------------------------------------------
+
+
+def lenient(word: str) -> str:
+    """A word of the command line as Hydra shall see it: a value may be for a key that only some choices have.
+
+    Raises:
+        UserError: it chooses no option of its group, or a backslash was left at its end.
+    """
+    key, equals, value = word.partition("=")
+    if word.rstrip().endswith("\\"):
+        raise UserError(f"{key.strip()}: a backslash is left at the end; remove it")
+    if equals and is_group(key) and value in ("", "null"):
+        raise UserError(f"{key}: a value is needed, one of {', '.join(options_of(key))}")
+    if re.fullmatch(r"~space\.[^=]+", word):
+        return f"++{word[1:]}=null"
+    is_value = equals and re.fullmatch(r"(?!hydra\.)\w[\w-]*(\.[\w/-]+)*", key)
+    return f"++{word}" if is_value and (not is_group(key) or value.lstrip().startswith("{")) else word
+
+
+def is_group(key: str) -> bool:
+    """Whether a key chooses an option of a config group."""
+    return re.fullmatch(r"\w+", key) is not None and (CONF / key).is_dir()
+
+
+def options_of(group: str) -> list[str]:
+    """The names that a config group offers, those of `--config-dir` too."""
+    if GlobalHydra.instance().is_initialized():
+        return list(GlobalHydra.instance().config_loader().get_group_options(group))
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def elsewhere(key: str) -> str:
+    """The end of a sentence about a key that is not there: the options of its config group that have it, if any."""
+    group, _, rest = key.partition(".")
+    having = []
+    for path in sorted((CONF / group).glob("*.yaml")):
+        tree = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path)))
+        if key in keys(tree) or ("name" in tree and rest in keys(tree)):  # of the whole config, or of its own section
+            having.append(path.stem)
+    return f"; {group}={', '.join(having)} {'have' if len(having) > 1 else 'has'} it" if having else ""
+
+
+def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """What Hydra composes by (options of config groups, and its own keys), and what then sets or deletes a key.
+
+    Raises:
+        UserError: an optional group has no such option.
+    """
+    groups, values = [], []
+    overrides = OverridesParser.create().parse_overrides(list(words))
+    ConfigLoaderImpl.validate_sweep_overrides_legal(overrides, RunMode.RUN, from_shell=True)
+    for override in overrides:
+        chooses = is_group(override.key_or_group) and not override.is_delete()
+        if override.is_hydra_override() or (chooses and not isinstance(override.value(), dict)):
+            groups.append(str(override.input_line))
+            if override.key_or_group == OPTIONAL:
+                known(OPTIONAL, override.value(), options_of(OPTIONAL))
+        else:
+            values.append(override)
+    return groups, values
+
+
+def listed(group: str, groups: Sequence[str]) -> list[str]:
+    """The options of a group that a stage shall use one after another, those of the command line or of params.yaml.
+
+    None: whatever is the default.
+
+    Raises:
+        UserError: none is named, or one twice.
+    """
+    given = [word for word in groups if word.lstrip("+").partition("=")[0] == group]
+    chosen = OmegaConf.from_dotlist([given[-1].lstrip("+")]) if given else _params()
+    if group not in chosen:
+        return []
+    found = OmegaConf.to_object(chosen[group]) if OmegaConf.is_config(chosen[group]) else chosen[group]
+    names = found if isinstance(found, list) else [found]
+    wrong = [name for name in names if not isinstance(name, str) or names.count(name) > 1]
+    if wrong or not names:
+        raise UserError(f"{group}: name one or a list of {', '.join(options_of(group))}, each once, not {found!r}")
+    return [str(name) for name in names]
+
+
+def fixed_keys(values: Sequence[Override]) -> set[str]:
+    """The keys that are set, those inside of a mapping too."""
+    found: set[str] = set()
+    for override in values:
+        if override.is_delete():
+            continue
+        key, value = override.key_or_group, override.value()
+        found |= set(keys(value, f"{key}.")) if isinstance(value, dict) else {key}
+    return found
+
+
+def keys(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Every key of a tree, dotted."""
+    for name, node in tree.items():
+        yield f"{path}{name}"
+        if isinstance(node, Mapping):
+            yield from keys(node, f"{path}{name}.")
+
+
+def sentence(error: Exception) -> str:
+    """What Hydra or OmegaConf says, as one sentence that names the key."""
+    if isinstance(error, MissingConfigException) and is_group(str(error.missing_cfg_file).partition("/")[0]):
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        names = sorted(error.options or options_of(group))
+        return f"{group}: {name!r} is none of {', '.join(names)}{nearest(name, names)}"
+    text = " ".join(re.sub("Error parsing override '.*'|See https.*", "", str(error)).split()).replace("'++", "'")
+    if isinstance(error, OverrideParseException):
+        word = error.override.removeprefix("++")
+        return f"{word.partition('=')[0]}: {word} cannot be read ({text})"
+    if missing := re.search(r"Could not (?:delete from config|override)\W+'?([\w.-]+)'?", text):
+        return f"{missing[1]}: no such key"
+    if several := re.search(r"^(?:Ambiguous value for argument|Sweep parameters) '(.*?)=(.*?)'", text):
+        return f"{several[1]}: {several[2]} asks for several sweeps or a search, which needs -m; a list is [1,2]"
+    return text
+
+
+# --- the config --------------------------------------------------------------------------------------------------------
+
+
+def composed(groups: Sequence[str], values: Sequence[Override], met: set[str]) -> dict[str, Any]:
+    """The config of these groups with the values set where their keys exist; `met` collects the keys that do."""
+    cfg = compose("config", overrides=list(groups))
+    OmegaConf.set_struct(cfg, False)
+    for override in values:
+        key = override.key_or_group
+        if not _applies(cfg, override):
+            continue
+        met.add(key)
+        if override.is_delete():
+            parent, _, last = key.rpartition(".")
+            del (OmegaConf.select(cfg, parent) if parent else cfg)[last]
+        else:
+            value = override.value()
+            merge = not (key.startswith("space.") and _is_another_kind(OmegaConf.select(cfg, key), value))
+            OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _applies(cfg: DictConfig, override: Override) -> bool:
+    key = override.key_or_group
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, DictConfig) and last in node.keys():  # noqa: SIM118 (`in` alone denies a ???)
+        return True
+    if override.is_delete():
+        return False
+    plus = override.is_add() and not override.is_force_add()
+    if parent == "space" or parent.startswith("space."):
+        return (plus or isinstance(override.value(), dict)) and _leads_to_a_value(cfg, key.split(".")[1:])
+    return plus or parent in ("choose", "constraints")
+
+
+def _leads_to_a_value(cfg: DictConfig, path: Sequence[str]) -> bool:
+    node: Any = cfg
+    for part in path:
+        if not isinstance(node, DictConfig):
+            break
+        if part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _is_another_kind(old: Any, new: Any) -> bool:
+    """Whether one dimension of the search space takes the place of another, as choices do of an interval."""
+    if not isinstance(old, DictConfig) or not isinstance(new, dict) or not isinstance(old.get("type"), str):
+        return False
+    kind = new.get("type") or ("categorical" if "choices" in new else None)
+    return old["type"] != kind if kind else old["type"] == "categorical" and "low" in new

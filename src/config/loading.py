@@ -1,0 +1,169 @@
+"""What `conf/` and a command line make: checks and resolves what a stage runs with.
+
+Defaults stand in `conf/` alone. What a component's constructor takes is the schema of its section; the sections that
+are no component have theirs in `src/config/schema.py`. Everything is checked before anything runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.checking import check
+from src.config.components import ROOMS, make
+from src.config.compose import (
+    composed,
+    elsewhere,
+    fixed_keys,
+    keys,
+    listed,
+    options_of,
+    parse,
+    register_resolvers,
+    sentence,
+)
+from src.config.dimensions import dimensions
+from src.config.space import Choice, Leaf, Space, with_value
+from src.system.errors import UserError, known, nearest
+
+GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
+OF_A_TRIAL = (
+    *GROUPS_OF_A_TRIAL,
+    *("regularization", "augment", "averaging", "early_stopping"),
+    *("batch_size", "batch_growth", "accumulate", "epochs"),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked config: `root` as plain values, the space of trial configs, and the sections of groups that list several."""
+
+    root: dict[str, Any]
+    space: Space
+    several: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.root[key]
+
+    @property
+    def trial(self) -> dict[str, Any]:
+        """The config of a trial that takes every default."""
+        return {key: self.root[key] for key in OF_A_TRIAL}
+
+    def make(self, group: str, section: Mapping[str, Any], *context: Any, **more: Any) -> Any:
+        """Call the component that `section` names, with its other keys as arguments."""
+        return make(group, section, self["trusted"], *context, **more)
+
+
+# --- loading -----------------------------------------------------------------------------------------------------------
+
+
+def load(overrides: Sequence[str], components: bool = True, several: Sequence[str] = ()) -> Config:
+    """Compose and check the config for the overrides of a command line; `components`: theirs too, which imports them.
+
+    A plain value fixes its key, which leaves the space. `several` are groups of which the command line or params.yaml may
+    list more than one option: their sections stand in `Config.several`, the first in the root.
+
+    Raises:
+        UserError: naming the key that is wrong and what would be right.
+    """
+    register_resolvers()
+    try:
+        return _load(overrides, components, several)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(sentence(error)) from error
+
+
+def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) -> Config:
+    groups, values = parse(overrides)
+    met: set[str] = set()
+    compose = partial(composed, values=values, met=met)
+    lists = {group: listed(group, groups) for group in several}
+    groups = [word for word in groups if word.lstrip("+").partition("=")[0] not in lists]
+    firsts = {group: names[0] for group, names in lists.items() if names}
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for group, names in lists.items():
+        chosen = [firsts | {group: name} for name in names] or [firsts]
+        configs = [compose([*groups, *(f"{g}={o}" for g, o in each.items())]) for each in chosen]
+        for config in configs:
+            check(config, components, [group])
+        sections[group] = [config[group] for config in configs]
+    groups = [*groups, *(f"{group}={name}" for group, name in firsts.items())]
+    fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
+    base = compose(groups)
+    base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
+    check(base, components)
+    base = _with_listed_depth(base, fixed)
+    _check_device(base["device"])
+
+    def expand(config: dict[str, Any], chosen: dict[str, str]) -> Choice | Leaf:
+        pending = [g for g in config["choose"] or () if g not in chosen and g not in fixed]
+        if not pending:
+            return _leaf(config, chosen, fixed, components)
+        group = pending[0]
+        options = _options(group, config["choose"][group])
+        name = group if group in base["choose"] else "/".join([*list(chosen.values())[-1:], group])
+        return Choice(name, group, {o: expand(option(group, o, chosen), {**chosen, group: o}) for o in options})
+
+    def option(group: str, name: str, chosen: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            words = [*groups, *(f"{g}={o}" for g, o in {**chosen, group: name}.items())]
+            return _with_listed_depth(compose(words), fixed)
+        except MissingConfigException as error:
+            raise UserError(f"choose.{sentence(error)}") from error
+
+    space = Space(expand(base, {}))
+    if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
+        raise UserError(f"{missing[0]}: no such key{elsewhere(missing[0]) or nearest(missing[0], keys(base))}")
+    return Config(base, space.distinct(), sections)
+
+
+def _with_listed_depth(config: dict[str, Any], fixed: set[str]) -> dict[str, Any]:
+    """Where `model.width` lists the layers, the list is the depth too, so that it is not searched, unless it is given."""
+    model, space = config["model"], config["space"]
+    if not isinstance(model.get("width"), list) or "depth" not in model or "model.depth" in fixed:
+        return config
+    space = {**space, "model": {**(space.get("model") or {}), "depth": None}}
+    return {**config, "model": {**model, "depth": len(model["width"])}, "space": space}
+
+
+def _options(group: str, options: Any) -> list[str]:
+    """What `choose` lists for a group, if it can be chosen from."""
+    known("choose", group, GROUPS_OF_A_TRIAL)
+    if not isinstance(options, list) or not options:
+        raise UserError(f"choose.{group}: expected a list of some of {', '.join(options_of(group))}, not {options!r}")
+    if repeated := [option for option in options if options.count(option) > 1]:
+        raise UserError(f"choose.{group}: {repeated[0]!r} stands twice; name each option once")
+    return options
+
+
+def _leaf(config: dict[str, Any], chosen: Mapping[str, str], fixed: set[str], components: bool) -> Leaf:
+    """The trial's config and its dimensions, whose every end has been checked."""
+    check(config, components)
+    trial = {key: config[key] for key in OF_A_TRIAL}
+
+    def refuse(key: str, value: Any) -> None:
+        section = key.split(".")[0]
+        check(with_value(config, key, value), components, [section] if section in ROOMS else [])
+
+    def prefix(key: str) -> str:
+        section = key.split(".")[0]
+        return f"{chosen[section]}/" if section in chosen else ""
+
+    found = dimensions(config["space"], trial, prefix, refuse)
+    return Leaf(trial, {n: d for n, d in found.items() if d.key not in fixed})
+
+
+def _check_device(name: str) -> None:
+    if name == "cpu":
+        return
+    import torch
+
+    here, found = ["cpu"], torch.accelerator.current_accelerator(check_available=True)
+    if found:
+        here += [found.type, *(f"{found.type}:{index}" for index in range(torch.accelerator.device_count()))]
+    if name not in here:
+        raise UserError(f"device: {name!r} is not there; this machine has {', '.join(here)}")

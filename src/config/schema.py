@@ -1,0 +1,212 @@
+"""The sections of the config that are no component, and what each may hold.
+
+A component's constructor is the schema of its own section: see `src/config/loading.py`, which checks both.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(gt=0)]
+From0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]  # of a file
+
+
+class Section(BaseModel):
+    """A section of the config: no other keys."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Training(Section):
+    """How a step is taken, beside the optimizer."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: From0
+    mixup: From0
+    noise: From0
+
+
+class Penalty(Section):
+    """Its strengths: of the sum of absolute values, and of the sum of squares."""
+
+    l1: From0
+    l2: From0
+
+
+class Regularization(Penalty):
+    """Penalties in the loss: of the kernels, the biases, the activities; and the largest norm of a unit's weights."""
+
+    bias: Penalty
+    activity: Penalty
+    max_norm: From0
+
+
+class Augment(Section):
+    """How images are changed, each by chance, before every step."""
+
+    flip: Share
+    shift: Share
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    erasing: Share
+
+
+class BatchGrowth(Section):
+    """The batch is multiplied by `factor` at each of the shares `at` of the epochs."""
+
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    at: list[Annotated[float, Field(gt=0, lt=1)]]
+
+
+class Averaging(Section):
+    """Averages of the weights to predict with: the decay of an EMA, or the share of the epochs after which an SWA begins."""
+
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    swa: Annotated[float, Field(ge=0, lt=1)] | None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.ema and self.swa is not None:
+            raise ValueError("ema and swa exclude each other: set ema=0 or swa=null")
+        return self
+
+
+class EarlyStopping(Section):
+    """After how many epochs without a validation loss lower by more than `min_delta` a member stops; null: never."""
+
+    patience: Count | None
+    min_delta: Annotated[float, Field(ge=0)]
+
+
+class Tracking(Section):
+    """Where MLflow stands; the experiment is named after the data set."""
+
+    uri: str
+
+
+class StudyKeys(Section):
+    """Where live studies stand, and what to do with one that is there."""
+
+    root: str
+    fresh: bool
+    accept_code: bool
+
+
+class Replay(Section):
+    """Whose schedule `search=replay` follows: the name of a study, or the path of a schedule.json."""
+
+    study: str | None
+
+
+class Objective(Section):
+    """How a trial is judged: on the validation rows, or by so many folds of cross-validation."""
+
+    folds: Count
+
+
+class LinearRamp(Section):
+    """The linear ramp of the range test: its length, and how many times it looks at the accuracy."""
+
+    epochs: Count
+    points: Annotated[int, Field(ge=10)]
+
+
+class SideBySide(Section):
+    """The parallel form of the range test: so many rates, each trained so long."""
+
+    members: Annotated[int, Field(ge=2)]
+    epochs: Count
+
+
+class LrRange(Section):
+    """The learning-rate range test: an exponential ramp of so many steps for several seeds at once, and the other forms."""
+
+    low: Annotated[float, Field(gt=0)]
+    high: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=10)]
+    rows: Count
+    seeds: Count
+    rule: Literal["valley", "steepest", "parallel"]
+    linear: LinearRamp
+    parallel: SideBySide
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        return self
+
+
+class Export(Section):
+    """Files of the chosen ensemble that need nothing of this project."""
+
+    pt2: bool
+    onnx: bool
+
+
+class OfEverySearch(Section):
+    """The keys of `search` that every strategy has."""
+
+    prior: Literal["none", "lr_range"]
+    terminator: str | dict[str, Any]
+
+
+class OfEveryOptimizer(Section):
+    """The keys of `optimizer` that every optimizer has."""
+
+    scaling: Literal["none", "linear", "sqrt"]
+    base_batch: Count
+    warmup_epochs: From0
+
+
+class OfEveryCombiner(Section):
+    """The keys of `combiner` that every way to join has."""
+
+    temperature: bool | Literal["both"]
+    held: bool = False
+
+
+SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}
+
+
+class Root(Section):
+    """The whole config; components and data are checked by their own schemas."""
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    training: Training
+    regularization: Regularization
+    augment: Augment
+    averaging: Averaging
+    early_stopping: EarlyStopping
+    search: dict[str, Any]
+    members: dict[str, Any]
+    refit: bool
+    combiner: dict[str, Any]
+    models: list[Name]
+    objective: Objective
+    objectives: list[str] | None
+    constraints: dict[str, float]
+    n_trials: Count
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    batch_growth: BatchGrowth
+    accumulate: Count
+    seed: Annotated[int, Field(ge=0)]
+    workers: Count | Literal["auto"]
+    slots: Count | Literal["auto"]
+    device: str
+    tracking: Tracking
+    storage: str | None
+    study: StudyKeys
+    outputs: str
+    export: Export
+    lr_range: LrRange
+    replay: Replay | None = None
+    trusted: list[str]
+    warm_start: str | None
+    choose: dict[str, Any]
+    space: dict[str, Any]

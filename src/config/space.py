@@ -1,0 +1,201 @@
+"""NEEDS A DOCSTRING."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+Suggest = Callable[[str, BaseDistribution], Any]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Where a good value is believed to be, as Optuna takes it, and how far off that may be.
+
+    `spread`: the standard deviation as a share of the range (of its logarithm where log); of choices, the share of others.
+    """
+
+    center: Any
+    spread: float
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter: the config key that it sets, its distribution, for choices the values themselves, what is believed.
+
+    `points`: how many values a grid tries, from end to end and even on its scale; 0: it is not said.
+    """
+
+    key: str
+    distribution: BaseDistribution
+    choices: Sequence[Any] = ()
+    prior: Prior | None = None
+    points: int = 0
+
+    def value(self, suggested: Any) -> Any:
+        """What the config takes for Optuna's value (a list is a categorical choice too, but not to Optuna)."""
+        if not self.choices:
+            return suggested
+        return next(c for c in self.choices if label(c) == suggested)
+
+    @property
+    def ends(self) -> list[Any]:
+        """The lowest and the highest value, or every choice."""
+        d = self.distribution
+        return [d.low, d.high] if isinstance(d, IntDistribution | FloatDistribution) else list(self.choices)
+
+    def describe(self) -> list[Any]:
+        """The key, the distribution, what is believed of it, and a grid's points."""
+        prior = [] if self.prior is None else [[self.prior.center, self.prior.spread]]
+        return [self.key, _text(self.distribution), *prior, *([self.points] if self.points else [])]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A config that lacks only the values of its dimensions, by parameter name."""
+
+    config: Mapping[str, Any]
+    dimensions: Mapping[str, Dimension]
+
+    def ends(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+        """The config with one dimension at one of its ends, and which: (key, value, config)."""
+        for dimension in self.dimensions.values():
+            for value in dimension.ends:
+                yield dimension.key, value, with_value(self.config, dimension.key, value)
+
+    def describe(self) -> list[Any]:
+        """The dimensions, and the config apart from their keys."""
+        config = dict(self.config)
+        for dimension in self.dimensions.values():
+            config = with_value(config, dimension.key, None)
+        return [config, {n: d.describe() for n, d in self.dimensions.items()}]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One option of a config group is taken; `name` is the parameter."""
+
+    name: str
+    group: str
+    options: Mapping[str, "Choice | Leaf"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """All configs that a sweep can try."""
+
+    root: Choice | Leaf
+
+    def walk(self, suggest: Suggest) -> dict[str, Any]:
+        """The parameters of a point, each asked of `suggest(name, distribution)` in an order that never changes."""
+        params: dict[str, Any] = {}
+        node = self.root
+        while isinstance(node, Choice):
+            params[node.name] = suggest(node.name, CategoricalDistribution(list(node.options)))
+            node = node.options[params[node.name]]
+        for name, dimension in node.dimensions.items():
+            params[name] = suggest(name, dimension.distribution)
+        return params
+
+    def distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """The distributions of the parameters of a point."""
+        found: dict[str, BaseDistribution] = {}
+
+        def look_up(name: str, distribution: BaseDistribution) -> Any:
+            found[name] = distribution
+            return params[name]
+
+        self.walk(look_up)
+        return found
+
+    def leaf(self, params: Mapping[str, Any]) -> Leaf:
+        """Where the choices of a point lead."""
+        node = self.root
+        while isinstance(node, Choice):
+            node = node.options[params[node.name]]
+        return node
+
+    def config(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole config of a point."""
+        leaf = self.leaf(params)
+        config = dict(leaf.config)
+        for name, dimension in leaf.dimensions.items():
+            config = with_value(config, dimension.key, dimension.value(params[name]))
+        return config
+
+    def leaves(self) -> Iterator[tuple[dict[str, str], Leaf]]:
+        """Every leaf with the choices that lead to it."""
+        pending: list[tuple[dict[str, str], Choice | Leaf]] = [({}, self.root)]
+        while pending:
+            chosen, node = pending.pop(0)
+            if isinstance(node, Leaf):
+                yield chosen, node
+            else:
+                pending += [({**chosen, node.name: option}, child) for option, child in node.options.items()]
+
+    def searches(self, key: str) -> bool:
+        """Whether some trials have a value of their own for a key."""
+        return any(d.key == key for _, leaf in self.leaves() for d in leaf.dimensions.values())
+
+    def most_epochs(self) -> int:
+        """The epochs of the longest trial."""
+        found: list[int] = []
+        for _, leaf in self.leaves():
+            found += [end for key, end, _ in leaf.ends() if key == "epochs"] or [leaf.config["epochs"]]
+        return max(found)
+
+    def only(self, chosen: Mapping[str, str]) -> "Space":
+        """The part of the space to which these choices lead."""
+
+        def narrowed(node: Choice | Leaf) -> Choice | Leaf:
+            if isinstance(node, Leaf):
+                return node
+            return replace(node, options={chosen[node.name]: narrowed(node.options[chosen[node.name]])})
+
+        return Space(narrowed(self.root))
+
+    def changed(self, change: Callable[[Leaf], Leaf]) -> "Space":
+        """The space with every leaf changed."""
+
+        def changed(node: Choice | Leaf) -> Choice | Leaf:
+            if isinstance(node, Leaf):
+                return change(node)
+            return replace(node, options={option: changed(child) for option, child in node.options.items()})
+
+        return Space(changed(self.root))
+
+    def distinct(self) -> "Space":
+        """Two branches may share a parameter's name only where they mean the same: else the branch goes before the name."""
+        seen: dict[str, set[str]] = {}
+        for _, leaf in self.leaves():
+            for name, dimension in leaf.dimensions.items():
+                seen.setdefault(name, set()).add(repr((dimension.distribution, dimension.prior)))
+
+        def renamed(node: Choice | Leaf, path: str) -> Choice | Leaf:
+            if isinstance(node, Choice):
+                return Choice(node.name, node.group, {o: renamed(c, f"{path}{o}/") for o, c in node.options.items()})
+            return Leaf(node.config, {path * (len(seen[n]) > 1) + n: d for n, d in node.dimensions.items()})
+
+        return Space(renamed(self.root, ""))
+
+    def describe(self) -> str:
+        """The space as text: equal exactly when the space is."""
+        return json.dumps([[chosen, *leaf.describe()] for chosen, leaf in self.leaves()], sort_keys=True)
+
+
+def with_value(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The config with one dotted key set; the rest is shared."""
+    first, _, rest = key.partition(".")
+    return {**config, first: with_value(config[first], rest, value) if rest else value}
+
+
+def label(choice: Any) -> bool | int | float | str | None:
+    return choice if choice is None or isinstance(choice, bool | int | float | str) else json.dumps(choice)
+
+
+def _text(distribution: BaseDistribution) -> str:
+    from optuna.distributions import distribution_to_json
+
+    return distribution_to_json(distribution)

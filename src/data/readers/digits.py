@@ -1,0 +1,24 @@
+"""scikit-learn's images of digits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from src.data.raw import DataConfig, Fraction, Raw
+
+
+class DigitsConfig(DataConfig):
+    """scikit-learn's 1,797 images of digits, 8×8 pixels, values 0–16; needs no file."""
+
+    reader: Literal["digits"]
+    test_fraction: Fraction
+
+    def read(self) -> Raw:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = digits.images[:, None].astype(np.uint8)
+        part = np.full(len(images), "train")
+        return Raw(images, digits.target.astype(np.int64), part, "classification", [*map(str, range(10))], [])

@@ -1,0 +1,48 @@
+"""Tables of numbers with fixed splits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from src.data.raw import Raw, TableConfig
+from src.system.errors import UserError
+
+
+class SplitsConfig(TableConfig):
+    """A table of numbers with fixed train and test rows, in the files of Gal & Ghahramani (2016)."""
+
+    reader: Literal["splits"]
+    test_fraction: None
+    split: Annotated[int, Field(ge=0)]
+
+    def read(self) -> Raw:
+        import pandas as pd
+
+        from src.data import tables
+
+        path = self.find("data.txt")
+        with path.open() as file:
+            names = [f"f{number}" for number in range(len(file.readline().split()))]
+        cells = tables.read_frame(path, separator=r"\s+", columns=names)
+        features, target = (self._indices(f"index_{name}.txt", len(names)) for name in ("features", "target"))
+        train, test = (self._indices(f"index_{name}_{self.split}.txt", len(cells)) for name in ("train", "test"))
+        both = np.intersect1d(train, test)
+        if len(both):
+            raise UserError(f"{self.folder}: row {both[0]} is both a training and a test row of split {self.split}")
+        frame = pd.concat([cells], keys=[path.name]).iloc[np.concatenate([train, test])]
+        part = np.repeat(["train", "test"], [len(train), len(test)])
+        return tables.table(frame.iloc[:, features], frame.iloc[:, target[0]], part, "regression")
+
+    def _indices(self, file: str, end: int) -> NDArray[np.intp]:
+        path = self.find(file)
+        try:
+            indices = np.array(path.read_text().split(), np.float64).astype(np.intp)
+        except ValueError:
+            indices = np.array([-1])
+        if len(indices) == 0 or indices.min() < 0 or indices.max() >= end:
+            raise UserError(f"{path} must hold numbers from 0 to {end - 1} and no others")
+        return indices

@@ -1,0 +1,113 @@
+"""Curves that others recorded: what Keras, Lightning, fastai and people by hand call them, as the engine does."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from src.system.errors import UserError
+
+Points = Sequence[tuple[float, float]]  # step and value, in order
+TRAIN, VAL = ("train", "training", "trn"), ("val", "valid", "validation", "eval", "dev")
+METRICS = {"loss": "loss", "accuracy": "accuracy", "acc": "accuracy", "rmse": "rmse"}
+ALONE = {"loss": "train/loss", "acc": "train/accuracy", "accuracy": "train/accuracy"}
+OTHERS = {
+    **dict.fromkeys(("lr", "learning_rate"), "lr"),
+    **dict.fromkeys(("grad_norm", "gradient_norm", "grad_2_0_norm_total"), "grad/norm"),
+    **{name.replace("/", "_"): name for name in ("grad/ratio", "update/ratio", "dead/share")},
+}
+KNOWN = (
+    {f"{part}_{metric}": f"train/{ours}" for part in TRAIN for metric, ours in METRICS.items()}
+    | {f"{metric}_{part}": f"train/{ours}" for part in TRAIN for metric, ours in METRICS.items()}
+    | {f"{part}_{metric}": f"val/{ours}" for part in VAL for metric, ours in METRICS.items()}
+    | {f"{metric}_{part}": f"val/{ours}" for part in VAL for metric, ours in METRICS.items()}
+    | OTHERS
+    | ALONE
+)
+
+
+def names(found: Iterable[str]) -> dict[str, str]:
+    """Our name of each curve that is needed, and theirs; of several for one the plainest, an epoch's before a step's."""
+    ours: dict[str, str] = {}
+    found = list(found)
+    for theirs in sorted(found, key=lambda name: ("step" in name, name.endswith("_epoch"), len(name), name)):
+        plain = re.sub(r"[^a-z0-9]+", "_", theirs.lower()).strip("_")
+        plain = re.sub(r"_(epoch|step)$", "", plain)
+        known = KNOWN.get(plain) or ("lr" if re.match(r"lr_", plain) else None)
+        if plain in ("accuracy", "acc") and "valid_loss" in found:  # fastai's metrics are those of the validation rows
+            known = "val/accuracy"
+        if known:
+            ours.setdefault(known, theirs)
+    return ours
+
+
+def aligned(curves: Mapping[str, Points]) -> dict[str, list[float]]:
+    """A point an epoch: where a curve has more points than the validation loss (or else the training loss) has, the mean of
+    those since its last one; a curve of fewer points stays as it is.
+    """
+    epochs = curves.get("val/loss") or curves.get("train/loss") or []
+    ends = [step for step, _ in epochs]
+    return {
+        name: _means(points, ends) if len(points) > len(ends) else [v for _, v in points]
+        for name, points in curves.items()
+    }
+
+
+def _means(points: Points, ends: Sequence[float]) -> list[float]:
+    means: list[float] = []
+    for start, end in zip([float("-inf"), *ends[:-1]], [*ends[:-1], float("inf")], strict=True):
+        values = [value for step, value in points if start < step <= end]
+        means += [sum(values) / len(values)] if values else means[-1:]
+    return means
+
+
+def from_csv(path: Path, trial: int | None = None) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Curves in the columns of a file, by our names, and what they are called there.
+
+    An `epoch` or `step` column orders the rows, empty cells are left out. Of a sweep's `curves.csv` one trial is wanted.
+
+    Raises:
+        UserError: it cannot be read, or has no loss.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV file ({error})") from error
+    columns = list(rows[0]) if rows else []
+    if "number" in columns:
+        there = sorted({int(row["number"]) for row in rows})
+        if trial not in there:
+            raise UserError(
+                f"{path} has the curves of several trials: say which with --trial, of {there[0]} to {there[-1]}"
+            )
+        rows = [row for row in rows if int(row["number"]) == trial]
+    axis = next((name for name in ("epoch", "step") if name in columns), None)
+    found = needed(columns, str(path))
+    curves = {ours: _column(path, rows, theirs, axis) for ours, theirs in found.items()}
+    return aligned(curves), found
+
+
+def needed(columns: Iterable[str], where: str) -> dict[str, str]:
+    """The names that are of use.
+
+    Raises:
+        UserError: there is no loss among them.
+    """
+    columns = list(columns)
+    found = names(columns)
+    if not found.keys() & {"train/loss", "val/loss"}:
+        there = ", ".join(sorted(map(str, columns))) or "nothing"
+        raise UserError(f"{where} has no loss that is known, such as train_loss or val_loss: there is {there[:300]}")
+    return found
+
+
+def _column(path: Path, rows: Sequence[Mapping[str, str]], name: str, axis: str | None) -> Points:
+    points = []
+    for number, row in enumerate(rows):
+        if cell := (row[name] or "").strip():
+            try:
+                points.append((float(row[axis]) if axis else float(number), float(cell)))
+            except (TypeError, ValueError):
+                raise UserError(f"{path}: {cell!r} in column {name}, row {number + 1}, is no number") from None
+    return points

@@ -1,0 +1,46 @@
+"""NEEDS A DOCSTRING."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.system.errors import UserError
+
+
+def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
+    """The folder of the prepared data and its `meta.json`.
+
+    Raises:
+        UserError: the stage `prepare` has not run, or some config of the space cannot be trained on these data.
+    """
+    import json
+
+    name = config["data"]["name"]
+    folder = Path("data/prepared") / name
+    if not (folder / "meta.json").exists():
+        raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
+    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+    count = config["objective"]["folds"]
+    rows = meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0)
+    for _, leaf in config.space.leaves():
+        _refuse_impossible(leaf.config, meta, rows)
+        for key, value, trial in leaf.ends():
+            try:
+                _refuse_impossible(trial, meta, rows, key)
+            except UserError as error:
+                raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
+    return folder, meta
+
+
+def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:
+    from src.models.building import build
+    from src.population.requirements import refuse_impossible
+
+    if trial["batch_size"] > rows:
+        whose = "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
+        raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
+    if changed.startswith(("model.", "augment.", "regularization.")):
+        try:
+            refuse_impossible(trial, build(trial["model"], meta), meta)
+        except ValueError as error:
+            raise UserError(str(error)) from error

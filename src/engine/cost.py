@@ -1,0 +1,36 @@
+"""What an epoch costs by estimate: the unit of virtual time."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from src.models.building import build, n_operations
+from src.population.batching import batch_starts
+
+STEP_SECONDS = 3e-4  # what a step takes however small the net
+OPERATIONS_PER_SECOND = 2e10  # of one thread, in multiply-adds
+PASSES = 3  # forward, and the two products of backward
+
+
+def seconds_per_epoch(config: Mapping[str, Any], meta: Mapping[str, Any]) -> float:
+    """Seconds that a member of this config trains for an epoch: epochs × rows × operations, and an overhead a step.
+
+    A constant of the config, not a measurement: the same on every machine.
+    """
+    steps = len(batch_starts(meta["n_train"], config["batch_size"]))
+    operations, _ = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
+    return float(steps * STEP_SECONDS + meta["n_train"] * operations * PASSES / OPERATIONS_PER_SECOND)
+
+
+def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:
+    """What is known of a config before it trains: `operations` (multiply-adds of a row's way forward) and `parameters`."""
+    operations, parameters = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
+    return {"operations": operations, "parameters": parameters}
+
+
+@lru_cache(maxsize=1024)
+def _size(model: str, meta: str) -> tuple[int, int]:
+    data = json.loads(meta)
+    made = build(json.loads(model), data)
+    return n_operations(made, tuple(data["input_shape"])), sum(tensor.numel() for tensor in made.parameters())

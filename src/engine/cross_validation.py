@@ -1,0 +1,96 @@
+"""Cross-validation: the training rows cut into folds, each of which one member does not train on, but is evaluated on."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.engine.task import Outcome
+from src.population.member import derived_seed
+from src.system.errors import UserError
+
+
+class Fold(NamedTuple):
+    """The rows that a member trains on and those that it is evaluated on; None: all training rows, the validation rows."""
+
+    rows: NDArray[np.int64] | None = None
+    held: NDArray[np.int64] | None = None
+
+
+def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) -> list[Fold]:
+    """`count` folds that hold each row once, drawn by `seed`: of equal sizes, and with equally many of a class, but for one.
+
+    Regression, which has no `class_names`, is not stratified. One fold is no cut.
+
+    Raises:
+        UserError: there are fewer rows than folds, or fewer of a class.
+    """
+    if count == 1:
+        return [Fold()]
+    _refuse_rare(y_N, count, class_names)
+    order_N = np.random.default_rng(derived_seed(seed, 5, 0)).permutation(len(y_N))
+    if class_names:
+        order_N = order_N[np.argsort(y_N[order_N], kind="stable")]  # class by class, dealt out like cards
+    held = [np.sort(order_N[place::count]) for place in range(count)]
+    return [Fold(np.setdiff1d(np.arange(len(y_N)), held_N), held_N) for held_N in held]
+
+
+def _refuse_rare(y_N: NDArray[Any], count: int, class_names: Sequence[str]) -> None:
+    sizes = np.bincount(y_N, minlength=len(class_names)) if class_names else np.array([len(y_N)])
+    rarest = int(sizes.argmin())
+    if sizes[rarest] < count:
+        whose = f" of class {class_names[rarest]!r}" if class_names else ""
+        raise UserError(
+            f"objective.folds: {count} is more than the {sizes[rarest]} training rows{whose}; take fewer folds"
+        )
+
+
+def joined(outcomes: Sequence[Outcome]) -> Outcome:
+    """What became of a trial, from what became of its folds, in their order; of a single one it is that.
+
+    Curves are means, as far as all folds have come, of which one that has stopped early stays at what it has kept;
+    `<name>_std` is the standard deviation of each `val/` curve over the folds (divided by their number, as scikit-learn
+    does). The first error is the trial's; it has stopped once all its folds have.
+    """
+    if len(outcomes) == 1:
+        return outcomes[0]
+    failed = next((outcome for outcome in outcomes if outcome.error), outcomes[0])
+    epochs = (min if failed.error else max)(outcome.epochs for outcome in outcomes)
+    ends = ", ".join(str(outcome.epochs) for outcome in outcomes)
+    stopped = all(outcome.stopped for outcome in outcomes)
+    return replace(
+        outcomes[0],
+        epochs=epochs,
+        curves=_means([_until(outcome, outcome.curves, epochs) for outcome in outcomes]),
+        kept=_means([_until(outcome, outcome.kept, epochs) for outcome in outcomes]),
+        seconds=sum(outcome.seconds for outcome in outcomes),
+        error=failed.error,
+        detail=failed.detail,
+        note=next((outcome.note for outcome in outcomes if outcome.note), ""),
+        stopped=f"stopped early: its folds after {ends} epochs" if stopped else "",
+    )
+
+
+Curves = Mapping[str, Sequence[float]]
+
+
+def _until(outcome: Outcome, curves: Curves, epochs: int) -> Curves:
+    """The curves for so many epochs."""
+    if not outcome.stopped:
+        return curves
+    return {name: [*curve, *[outcome.kept[name][-1]] * (epochs - len(curve))] for name, curve in curves.items()}
+
+
+def _means(folds: Sequence[Curves]) -> dict[str, list[float]]:
+    curves, count = {}, len(folds)
+    for name in sorted(set.intersection(*(set(own) for own in folds))):
+        points = list(zip(*(own[name] for own in folds), strict=False))
+        means = [sum(point) / count for point in points]
+        curves[name] = means
+        if name.startswith("val/"):
+            pairs = zip(points, means, strict=True)
+            curves[f"{name}_std"] = [math.dist(point, [mean] * count) / math.sqrt(count) for point, mean in pairs]
+    return curves

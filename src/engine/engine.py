@@ -1,0 +1,133 @@
+"""Packs waiting segments into populations and trains them on the workers of an executor."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from types import TracebackType
+from typing import Literal, Self
+
+from src.engine import PRELOAD
+from src.engine.task import Bench, Outcome, Task
+from src.engine.worker import start, train
+
+MOST = 32  # members of a population; more are no faster
+SUSPECT = 2  # deaths of its worker within one epoch after which a task is tried alone
+GUILTY = 8  # and after which it has failed: one that is killed from outside gets on in between
+
+
+class Engine:
+    """Trains tasks; results are asked for by key, in any order. Which tasks share a population changes no bit of them."""
+
+    def __init__(self, bench: Bench, workers: int | Literal["auto"] = "auto", executor: Executor | None = None) -> None:
+        self.bench = bench
+        self.workers = len(os.sched_getaffinity(0)) if workers == "auto" else workers
+        self.outcomes: list[Outcome] = []
+        self._made = executor is None
+        self._executor = executor or self._pool()
+        self._waiting: dict[str, Task] = {}
+        self._running: dict[Future[list[Outcome]], list[Task]] = {}
+        self._done: dict[str, Outcome] = {}
+        self._deaths: dict[tuple[str, int], int] = {}  # of a task, at an epoch
+
+    def submit(self, tasks: Iterable[Task]) -> None:
+        """Let tasks wait for a worker; those submitted first are trained first."""
+        self._waiting |= {task.key: task for task in tasks}
+        self._dispatch()
+
+    def result(self, key: str, patience: float | None = None) -> Outcome | None:
+        """The outcome of a task, once there; None if `patience` seconds have passed before."""
+        end = None if patience is None else time.monotonic() + patience
+        while key not in self._done:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            if left == 0.0 or not self._running:
+                return None
+            wait(self._running, timeout=left, return_when=FIRST_COMPLETED)
+            self._collect()
+        return self._done.pop(key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Let the workers go; after an error without letting them finish."""
+        if not self._made:
+            return
+        processes = dict(getattr(self._executor, "_processes", None) or {})
+        self._executor.shutdown(wait=kind is None, cancel_futures=True)
+        for process in processes.values():
+            if kind is not None:
+                process.kill()
+
+    def busy(self) -> float:
+        """Share of the workers' time between the first and the last segment that was spent in training."""
+        spans = {(o.began, o.ended) for o in self.outcomes}
+        if not spans:
+            return 0.0
+        length = max(e for _, e in spans) - min(b for b, _ in spans)
+        return sum(e - b for b, e in spans) / (length * self.workers)
+
+    def _pool(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOAD))
+        return ProcessPoolExecutor(self.workers, context, start)
+
+    def _dispatch(self) -> None:
+        """Keep every worker busy and one job ahead; but let a suspect run alone, so that a death is its own."""
+        while self._waiting and len(self._running) <= self.workers:
+            group = self._pack()
+            suspects = [task for tasks in (group, *self._running.values()) for task in tasks if self._suspect(task)]
+            if suspects and self._running:
+                break
+            for task in group:
+                del self._waiting[task.key]
+            try:
+                self._running[self._executor.submit(train, group, self.bench)] = group
+            except BrokenProcessPool:
+                self._waiting = {task.key: task for task in group} | self._waiting
+                self._revive()
+
+    def _pack(self) -> list[Task]:
+        """The first waiting task, with others of its signature: at most a worker's share of all that waits.
+
+        A careful one goes alone: a life that may be short is not spent on trying whether members can be fused.
+        """
+        first = next(iter(self._waiting.values()))
+        if first.careful:
+            return [first]
+        signature = first.member.signature()
+        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not t.careful]
+        return alike[: min(MOST, -(-len(self._waiting) // self.workers))]
+
+    def _suspect(self, task: Task) -> bool:
+        return task.careful and self._deaths.get((task.key, task.reached()), 0) >= SUSPECT
+
+    def _collect(self) -> None:
+        for future in [f for f in self._running if f.done()]:
+            group = self._running.pop(future)
+            try:
+                outcomes = future.result()
+            except BrokenProcessPool:
+                self._waiting = {task.key: replace(task, careful=True) for task in group} | self._waiting
+                for task in group:
+                    self._bury(task)
+                continue
+            self.outcomes += outcomes
+            self._done |= {outcome.key: outcome for outcome in outcomes}
+        self._dispatch()
+
+    def _bury(self, task: Task) -> None:
+        """The pool died while this task was in flight; every task in flight comes back so, and only one is the cause."""
+        place = task.key, task.reached()
+        self._deaths[place] = self._deaths.get(place, 0) + 1
+        if self._deaths[place] >= GUILTY:
+            del self._waiting[task.key]
+            self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
+
+    def _revive(self) -> None:
+        """A worker died, and its pool with it: all that is in flight comes back as broken."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = self._pool()

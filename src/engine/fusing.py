@@ -1,0 +1,111 @@
+"""NEEDS A DOCSTRING."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from src.config.components import make
+from src.data.dataset import load
+from src.engine.task import Bench
+from src.population.checkpoint import State
+from src.population.member import Member
+from src.population.population import Population
+from src.population.rows import Rows
+
+
+def population_of(
+    members: Sequence[Member], data: Rows, bench: Bench, states: Sequence[State | None] | None, fused: bool
+) -> Population:
+    return Population(
+        members,
+        data,
+        lambda config: make("optimizer", config["optimizer"], bench.trusted),
+        lambda config: make("schedule", config["schedule"], bench.trusted),
+        states,
+        fused,
+    )
+
+
+@lru_cache(maxsize=2)
+def rows(bench: Bench) -> Rows:
+    """The prepared data as tensors on the device, read once a worker (on the CPU shared by all, in the page cache)."""
+    data = load(bench.data)
+    x_train, y_train, *val = (data.x_train, data.y_train, data.x_val, data.y_val)
+    if bench.whole:
+        x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
+    arrays = [*_drawn(bench.most, x_train, y_train), *_drawn(bench.most, *val)]
+    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in arrays))
+
+
+def _drawn(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """The same rows of all arrays, in their order."""
+    if most is None or len(arrays[0]) <= most:
+        return list(arrays)
+    places = np.sort(np.random.default_rng(0).permutation(len(arrays[0]))[:most])
+    return [array[places] for array in arrays]
+
+
+_fusable: dict[tuple[str, Bench], str] = {}
+
+
+def fusable(member: Member, bench: Bench) -> str:
+    """Why members like this one cannot train as one population, or "".
+
+    It is tried: a few batches fused and alone must leave the same bits. (On a GPU it is enough that the fused form runs.)
+    """
+    key = (member.signature(), bench)
+    if key not in _fusable:
+        _fusable[key] = _refusal(member, bench)
+    return _fusable[key]
+
+
+def _refusal(member: Member, bench: Bench) -> str:
+    probes, data = _probes(member), _few(rows(bench), member)
+    if member.held is not None:
+        probes = [replace(probe, held=np.arange(len(data.x_train))) for probe in probes]
+    try:
+        alone = population_of(probes, data, bench, None, fused=False)
+        alone.epoch()
+    except Exception as error:
+        return f"a trial of them fails: {first_line(error)}"
+    try:
+        together = population_of(probes, data, bench, None, fused=True)
+        together.epoch()
+    except Exception as error:
+        return f"torch.func.vmap refuses it: {first_line(error)}"
+    kept = [(alone.p_KP, together.p_KP)]
+    kept += [(alone.save(k).predictions, together.save(k).predictions) for k in range(len(probes))]
+    kept += [(tensor, together.fixed[name]) for name, tensor in alone.fixed.items()]
+    kept += [(tensor, together.state[name]) for name, tensor in alone.state.items()]
+    same = all(torch.equal(a, b) for a, b in kept) and alone.curves == together.curves
+    return "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
+
+
+def _probes(member: Member) -> list[Member]:
+    """Members of the same signature that differ where members may: a model that reads its own `dropout` cannot be fused."""
+    model, probes = member.config["model"], []
+    for k in range(2):
+        dropout = {"dropout": (k + 1) / 4} if isinstance(model.get("dropout"), float) else {}
+        probes.append(
+            replace(member, config={**member.config, "model": model | dropout}, seed=member.seed + k, rows=None)
+        )
+    return probes
+
+
+def _few(data: Rows, member: Member) -> Rows:
+    """Two full batches and what would be left over in the end, so that every shape occurs."""
+    n = len(data.x_train) if member.rows is None else len(member.rows)
+    batch = member.config["batch_size"]
+    few = min(n, 2 * batch + n % batch)
+    return replace(
+        data, x_train=data.x_train[:few], y_train=data.y_train[:few], x_val=data.x_val[:few], y_val=data.y_val[:few]
+    )
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,0 +1,78 @@
+"""Function-preserving growth: a wider or deeper net that computes what the smaller one did.
+
+New units have fresh weights, and those that read them weights of zero, so that they change nothing at first. (Net2Net, Chen
+et al. 2016, copies units instead; copies that began alike stayed nearly alike in our measurements, and were worth less.) New
+layers pass on what they get, as Net2Net's do, which is exact where the activation leaves its own output as it is.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.population.checkpoint import State
+from src.population.member import Member
+from src.population.stack import build_model
+
+Model = Mapping[str, Any]
+SIZES = {"mlp": {"width", "depth"}, "cnn": {"channels", "depth"}}
+
+
+def inherited(state: State, parent: Member, child: Member, meta: Mapping[str, Any]) -> State | None:
+    """What a child begins with: the parent's state, or if the model has grown, its weights in the larger net, at epoch 0.
+
+    None where that net would compute something else: then it begins anew.
+    """
+    before, after = parent.config["model"], child.config["model"]
+    if sizes(before) == sizes(after):
+        return state
+    if refusal(before, after):
+        return None
+    fresh = build_model(child, meta, None).state_dict()
+    old = dict(state.model_weights)
+    for k in range(before["depth"], after["depth"]):
+        width = _widths(before)[-1]
+        old |= {f"hidden.{k}.linear.weight": torch.eye(width), f"hidden.{k}.linear.bias": torch.zeros(width)}
+    return State(0, {name: _embedded(old[name], tensor) for name, tensor in fresh.items()}, {}, {}, torch.empty(0))
+
+
+def sizes(model: Model) -> dict[str, Any]:
+    """What of a net may grow; nothing of a user's own."""
+    return {key: model[key] for key in SIZES.get(model.get("name", ""), ()) if key in model}
+
+
+def refusal(before: Model, after: Model) -> str:
+    """Why the larger net would compute something else than the smaller one, or ""."""
+    name = before.get("name", "")
+    free = {"dropout"} | SIZES.get(name, set())
+    if name not in SIZES or {**before, **dict.fromkeys(free)} != {**after, **dict.fromkeys(free)}:
+        return "it is another kind of net"
+    if after["depth"] != before["depth"] and (
+        name != "mlp" or (before["activation"], before["norm"]) != ("relu", "none")
+    ):
+        return "only an mlp's rectifiers without a norm pass on what they get"
+    pairs = list(zip(_widths(before), _widths(after), strict=False))
+    if after["depth"] < before["depth"] or any(n > m for n, m in pairs):
+        return "it is smaller"
+    if before["norm"] in ("layer", "group") and any(n != m for n, m in pairs):
+        return f"new units change what a {before['norm']} norm does to the others"
+    return ""
+
+
+def _widths(model: Model) -> list[int]:
+    width = model.get("width", model.get("channels"))
+    return list(width) if isinstance(width, list) else [width] * model["depth"]
+
+
+def _embedded(old: Tensor, fresh: Tensor) -> Tensor:
+    """`old` in the place of the first units of `fresh`, which read nothing of the units behind them."""
+    if not old.dim():
+        return old
+    grown = fresh.clone()
+    if old.dim() > 1:
+        grown[: old.shape[0]] = 0
+        grown[: old.shape[0], : old.shape[1]] = old  # a flattened image has one channel's pixels after the other's
+    else:
+        grown[: len(old)] = old
+    return grown

@@ -1,0 +1,148 @@
+"""The rise of a learning-rate range test."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.config.components import make
+from src.engine.fusing import fusable, rows
+from src.engine.task import Bench
+from src.optim.optimizer import rate_scale
+from src.optim.schedule import Position, Schedule, Steps
+from src.population.batching import batch_starts
+from src.population.member import Member, derived_seed
+from src.population.population import Population
+from src.population.rows import Rows
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """From the member's rate to `times` as much: exponentially (fastai), or linearly (Smith 2015)."""
+
+    times: float = 1e8
+    linear: bool = False
+
+    def factor(self, at: Position) -> Steps:
+        share = at.step / max(at.total - 1, 1)
+        return np.asarray(1 + (self.times - 1) * share if self.linear else self.times**share, dtype=np.float64)
+
+
+WATCHED = 512  # validation rows that are looked at on the way
+
+Curve = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ramped:
+    """Rates [S] of `optimizer.lr`, training losses before each step [K, S], and what the watched rows say after it [K, S].
+
+    `score`: `accuracy`, or `r2` for regression, the share of the variance that is explained; NaN where none was looked at.
+    """
+
+    rate_S: Curve
+    loss_KS: Curve
+    score_KS: Curve
+    score: str
+
+    def points(self) -> list[dict[str, float | None]]:
+        """Means over the members, a point a step; what was not looked at is null."""
+        means = zip(self.rate_S.tolist(), self.loss_KS.mean(0).tolist(), self.score_KS.mean(0).tolist(), strict=True)
+        return [{"lr": rate, "loss": loss, "accuracy": None, self.score: score} for rate, loss, score in means]
+
+
+def ramp(
+    config: Mapping[str, Any],
+    bench: Bench,
+    seed: int,
+    *,
+    seeds: int,
+    low: float,
+    high: float,
+    steps: int,
+    linear: bool = False,
+    watch: int = 1,
+    over: Callable[[Curve], bool] = lambda loss_KS: False,
+) -> Ramped:
+    """Raise `optimizer.lr` from `low` to `high` in `steps`, looking at the watched rows after every `watch` of them.
+
+    The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp. It ends early once
+    `over(losses [K, S])`.
+    """
+    config = {**config, "optimizer": {**config["optimizer"], "lr": low, "warmup_epochs": 0}, "epochs": 1}
+    population = _population(
+        [(config, derived_seed(seed, 4, k)) for k in range(seeds)], bench, Ramp(high / low, linear)
+    )
+    batch, data = config["batch_size"], population.data
+    passes = -(-steps * batch // len(data.x_train))
+    order_KN = torch.cat([population.next_order(epoch) for epoch in range(passes)], 1)
+    losses: list[list[float]] = []
+    scores: list[list[float]] = []
+    columns = population.next_steps(steps)
+    for s, column in enumerate(columns):
+        population.train_mode()
+        losses.append(population.step(order_KN[:, s * batch : (s + 1) * batch], column).tolist())
+        looked = (s + 1) % watch == 0
+        scores.append(_scores(population).tolist() if looked else [np.nan] * seeds)
+        if looked and over(np.array(losses).T):
+            break
+    rates = [float(column["lr"][0]) / rate_scale(config) for column in columns[: len(losses)]]
+    return Ramped(np.array(rates), np.array(losses).T, np.array(scores).T, _score(data))
+
+
+def side_by_side(config: Mapping[str, Any], bench: Bench, seed: int, rates: Sequence[float], epochs: int) -> Ramped:
+    """Train a member at each rate for so many epochs: the same weights, rows and order, of which the rate makes another end.
+
+    The schedule is the config's, as if these epochs were the whole run: what falls in the end bears a higher rate than
+    what stays. The losses [1, S] are those of the validation rows.
+    """
+    settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
+    population = _population([(own, derived_seed(seed, 4)) for own in settings], bench)
+    for _ in range(epochs):
+        points = population.epoch()
+    loss_S = np.array([point["val/loss"] for point in points])
+    if population.data.classification:
+        score_S = np.array([point["val/accuracy"] for point in points])
+    else:
+        score_S = 1 - loss_S / float(_variance(population.data.y_val))
+    return Ramped(np.array(rates), loss_S[None], score_S[None], _score(population.data))
+
+
+def steps_per_epoch(bench: Bench, batch_size: int) -> int:
+    """Steps of one pass over the training rows."""
+    return len(batch_starts(len(rows(bench).x_train), batch_size))
+
+
+def _population(
+    members: Sequence[tuple[Mapping[str, Any], int]], bench: Bench, schedule: Schedule | None = None
+) -> Population:
+    together = [Member(config, seed) for config, seed in members]
+    return Population(
+        together,
+        rows(bench),
+        lambda config: make("optimizer", config["optimizer"], bench.trusted),
+        lambda config: schedule or make("schedule", config["schedule"], bench.trusted),
+        fused=len(together) > 1 and not fusable(together[0], bench),
+    )
+
+
+def _score(data: Rows) -> str:
+    return "accuracy" if data.classification else "r2"
+
+
+def _scores(population: Population) -> Tensor:
+    """What the watched rows say of each member [K]."""
+    data: Rows = population.data
+    x, y = data.x_val[:WATCHED], data.y_val[:WATCHED]
+    output_KNC = population.predict(x)
+    if data.classification:
+        return (output_KNC.argmax(2) == y).double().mean(1)
+    return 1 - (output_KNC.squeeze(2) - y).double().square().mean(1) / _variance(y)
+
+
+def _variance(y: Tensor) -> Tensor:
+    return y.double().var(correction=0).clamp_min(1e-12)

@@ -1,0 +1,159 @@
+"""What runs in a worker: segments of members in, checkpoints and curves out. Any worker can run any segment again."""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from src.engine.fusing import first_line, fusable, population_of, rows
+from src.engine.latency import latency_ms
+from src.engine.net_growth import inherited
+from src.engine.task import Bench, Outcome, Task, read_checkpoint
+from src.population.batching import grows
+from src.population.checkpoint import State
+from src.population.early_stopping import kept_epochs, reason, stopped, stops
+from src.population.member import one_thread
+from src.system.errors import UserError
+
+
+def start() -> None:
+    """Make this process a worker: one thread, no signals of the terminal, and gone when the sweep's process is."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    one_thread()
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
+    """Train tasks of one signature, as one population where that keeps every bit, else one after the other."""
+    began = time.monotonic()
+    waiting = []
+    outcomes = []
+    for task in tasks:
+        if done := _finished(task):
+            outcomes.append(done)
+        else:
+            waiting.append(task)
+    note = fusable(waiting[0].member, bench) if len(waiting) > 1 else ""
+    for group in [[task] for task in waiting] if note or not waiting else [waiting]:
+        outcomes += _attempt(group, bench)
+    models = {task.key: task.member.config["model"] for task in tasks if task.timed}
+    for k, outcome in enumerate(outcomes):
+        if outcome.key in models and not outcome.error:
+            outcomes[k] = replace(outcome, latency_ms=latency_ms(models[outcome.key], rows(bench)))
+    ended = time.monotonic()
+    return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
+
+
+def _finished(task: Task) -> Outcome | None:
+    """The outcome of a task whose checkpoint stands already: a crash came between it and the study."""
+    state = read_checkpoint(task.checkpoint)
+    return _outcome(task, state.curves, 0.0) if state else None
+
+
+def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: str = "") -> Outcome:
+    """Of a task whose member has come so far."""
+    config = task.member.config
+    epochs = kept_epochs(config, curves)
+    kept = {name: [curve[epoch - 1] for epoch in epochs] for name, curve in curves.items()} if stops(config) else {}
+    return Outcome(task.key, len(epochs), curves, seconds, error, kept=kept, stopped=reason(config, curves))
+
+
+def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
+    """Train a group; when it fails as a whole, each alone, so that only the culprit fails."""
+    try:
+        return _train(group, bench)
+    except Exception as error:
+        if len(group) > 1:
+            return [outcome for task in group for outcome in _attempt([task], bench)]
+        oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        text = _too_large(group[0].member.config) if oom else first_line(error)
+        detail = "" if oom or isinstance(error, UserError | ValueError) else traceback.format_exc()
+        return [Outcome(group[0].key, 0, {}, 0.0, text, detail)]
+
+
+def _train(group: list[Task], bench: Bench) -> list[Outcome]:
+    began = time.monotonic()
+    states, tasks, outcomes = [], [], []
+    for task in group:
+        state = _source(task, bench)
+        if state and stopped(
+            task.member.config, state.curves
+        ):  # in an earlier segment, which its folds did not all end
+            state.save(task.checkpoint)
+            outcomes.append(_outcome(task, state.curves, 0.0))
+        else:
+            states.append(state)
+            tasks.append(task)
+    if not tasks:
+        return outcomes
+    begins = [state.epoch if state else 0 for state in states]
+    if grows(tasks[0].member.config) and len(set(begins)) > 1:  # a step takes as many rows of each
+        alike = [[task for task, own in zip(tasks, begins, strict=True) if own == epoch] for epoch in set(begins)]
+        return outcomes + [outcome for part in alike for outcome in _train(part, bench)]
+    population = population_of([t.member for t in tasks], rows(bench), bench, states, len(tasks) > 1)
+    while tasks:
+        points = population.epoch()
+        going = []
+        for k, (task, point) in enumerate(zip(tasks, points, strict=True)):
+            diverged = not all(abs(point[name]) < float("inf") for name in ("train/loss", "val/loss"))
+            over = population.epochs[k] >= task.stop or stopped(task.member.config, population.curves[k])
+            if not diverged and not over:
+                going.append(k)
+                if task.careful:
+                    population.save(k).save(task.part)
+                continue
+            if not diverged:
+                population.save(k).save(task.checkpoint)
+            task.part.unlink(missing_ok=True)
+            seconds = (time.monotonic() - began) / len(group)
+            outcomes.append(_outcome(task, population.curves[k], seconds, "diverged" if diverged else ""))
+        if len(going) < len(tasks):
+            tasks = [tasks[k] for k in going]
+            if tasks:
+                population.keep(going)
+    return outcomes
+
+
+def _source(task: Task, bench: Bench) -> State | None:
+    """Where the member goes on. What is torn or gone is trained again from what it came from: the bits are the same."""
+    if state := read_checkpoint(task.part) or read_checkpoint(task.source):
+        return state
+    line = [*task.lineage, task]
+    begun = len(task.lineage)
+    while begun and not (state := read_checkpoint(line[begun - 1].checkpoint)):
+        begun -= 1
+    for place in range(begun, len(line)):
+        if state:
+            state = inherited(state, line[place - 1].member, line[place].member, rows(bench).meta)
+        if place < len(task.lineage):
+            state = _retrained(line[place], state, bench)
+    return state
+
+
+def _retrained(task: Task, state: State | None, bench: Bench) -> State:
+    population = population_of([task.member], rows(bench), bench, [state], fused=False)
+    while population.epochs[0] < task.stop and not stopped(task.member.config, population.curves[0]):
+        population.epoch()
+    return population.save(0)
+
+
+def _too_large(config: Mapping[str, Any]) -> str:
+    pieces = config.get("accumulate", 1)
+    return (
+        f"out of memory: batch_size={config['batch_size']} may be too large; accumulate={2 * pieces} takes less at once"
+    )

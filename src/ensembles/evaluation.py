@@ -1,0 +1,208 @@
+"""How good an ensemble is, how its members differ and what it costs: pure functions on predictions.
+
+Predictions are probabilities [M, N, C] or values [M, N] of M members on N rows; shares [M] of at least zero sum to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.ensembles.metrics import score, surprise
+
+Array = NDArray[np.float64]
+DRAWS = 1000  # of the bootstrap
+
+
+# --- one prediction ----------------------------------------------------------------------------------------------------
+
+
+def rows(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, Array]:
+    """What each row counts for: hit, −log p and Brier score, or squared and absolute error, by the metric's name."""
+    predictions = np.asarray(predictions, np.float64)
+    if task == "regression":
+        return {"rmse": (predictions - y_N) ** 2, "mae": abs(predictions - y_N)}
+    p_NC = predictions / predictions.sum(1, keepdims=True)
+    truth_NC = np.eye(p_NC.shape[1])[y_N]
+    return {
+        "accuracy": (p_NC.argmax(1) == y_N).astype(float),
+        "nll": surprise((p_NC * truth_NC).sum(1)),
+        "brier": ((p_NC - truth_NC) ** 2).sum(1),
+    }
+
+
+def judge(
+    task: str, predictions: NDArray[Any], y_N: NDArray[Any], members: NDArray[Any], shares: Array
+) -> dict[str, float]:
+    """The usual scores, and the Brier score (Brier 1950: summed over classes) or the CRPS of the members' spread."""
+    if task == "regression":
+        return score(task, predictions, y_N) | {"crps": crps(members, y_N, shares)}
+    return score(task, predictions, y_N) | {"brier": float(rows(task, predictions, y_N)["brier"].mean())}
+
+
+def crps(values_MN: NDArray[Any], y_N: NDArray[Any], shares: Array) -> float:
+    """Continuous ranked probability score of the members as a distribution, Σ w|x − y| − ½ ΣΣ w w'|x − x'|.
+
+    Gneiting & Raftery 2007, equation 21. Of one member it is the mean absolute error.
+    """
+    order_MN = np.argsort(values_MN, 0)
+    x_MN, w_MN = np.take_along_axis(np.asarray(values_MN, np.float64), order_MN, 0), shares[order_MN]
+    below_MN = w_MN.cumsum(0)  # ½ ΣΣ w w'|x − x'| = Σ gaps · below · above
+    spread = (np.diff(x_MN, axis=0) * below_MN[:-1] * (1 - below_MN[:-1])).sum(0)
+    return float((shares @ abs(np.asarray(values_MN, np.float64) - y_N) - spread).mean())
+
+
+# --- chance ------------------------------------------------------------------------------------------------------------
+
+
+def _resampled(losses_NK: Array, seed: int) -> Array:
+    """Means over DRAWS samples of as many rows, with replacement."""
+    rng, n = np.random.default_rng(seed), len(losses_NK)
+    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) @ losses_NK / n for _ in range(DRAWS)])
+
+
+def intervals(
+    task: str, predictions: NDArray[Any], y_N: NDArray[Any], other: NDArray[Any] | None = None, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Each metric, less `other`'s on the same rows, with its 95 % interval by the bootstrap over rows (Efron 1979)."""
+    ours = rows(task, predictions, y_N)
+    names, theirs = list(ours), rows(task, other, y_N) if other is not None else {}
+    columns = np.stack([*ours.values(), *theirs.values()], 1)
+    drawn = np.concatenate([columns.mean(0)[None], _resampled(columns, seed)])
+    for k, name in enumerate([*ours, *theirs]):
+        if name == "rmse":
+            drawn[:, k] = np.sqrt(drawn[:, k])
+    values = drawn[:, : len(names)] - (drawn[:, len(names) :] if theirs else 0)
+    low, high = np.quantile(values[1:], (0.025, 0.975), axis=0)
+    return {
+        name: {"value": float(values[0, k]), "low": float(low[k]), "high": float(high[k])}
+        for k, name in enumerate(names)
+    }
+
+
+# --- how members differ ------------------------------------------------------------------------------------------------
+
+
+def diversity(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> dict[str, Array]:
+    """Pairs of members [M, M] (Kuncheva & Whitaker 2003), NaN where a measure is not defined.
+
+    Of classes: `disagreement`, the share of rows that one has right and the other wrong; Yule's `q`; `double_fault`, the
+    share that both have wrong; `correlation` of being right. Of values: the root mean squared difference as
+    `disagreement`, and the `correlation` of the errors.
+    """
+    p_MNC = np.asarray(p_MNC, np.float64)
+    n = len(y_N)
+    if p_MNC.ndim == 2:
+        error_MN = p_MNC - y_N
+        apart = [np.sqrt(((p_MNC - one) ** 2).mean(1)) for one in p_MNC]
+        return {"disagreement": np.stack(apart), "correlation": _correlation(error_MN)}
+    right_MN = (p_MNC.argmax(2) == y_N).astype(float)
+    both, neither = right_MN @ right_MN.T, (1 - right_MN) @ (1 - right_MN).T
+    one = right_MN @ (1 - right_MN).T
+    agree, differ = both * neither, one * one.T
+    q = np.divide(agree - differ, agree + differ, out=np.full_like(agree, np.nan), where=agree + differ > 0)
+    return {
+        "disagreement": (one + one.T) / n,
+        "q": q,
+        "double_fault": neither / n,
+        "correlation": _correlation(right_MN),
+    }
+
+
+def _correlation(x_MN: Array) -> Array:
+    """Pearson's, NaN for members that do not vary."""
+    x_MN = x_MN - x_MN.mean(1, keepdims=True)
+    size_M = np.sqrt((x_MN**2).sum(1))
+    scale = np.outer(size_M, size_M)
+    return np.divide(x_MN @ x_MN.T, scale, out=np.full_like(scale, np.nan), where=scale > 1e-12)
+
+
+def mean_pair(pairs_MM: Array) -> float | None:
+    """The mean over pairs of different members; None where there is none."""
+    found = pairs_MM[np.triu_indices(len(pairs_MM), 1)]
+    return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else None
+
+
+def ambiguity(p_MNC: NDArray[Any], y_N: NDArray[Any], shares: Array) -> dict[str, float]:
+    """Krogh & Vedelsby 1995: the squared error of the mean is that of its members less their ambiguity, exactly.
+
+    The mean is by shares; of probabilities the squared error is the Brier score. Whatever else a combiner does is not in it.
+    """
+    p_MNC = np.asarray(p_MNC, np.float64)
+    truth = np.eye(p_MNC.shape[2])[y_N] if p_MNC.ndim == 3 else np.asarray(y_N, np.float64)
+    mean = np.tensordot(shares, p_MNC, 1)
+    members = [float(((p - truth) ** 2).sum() / len(y_N)) for p in p_MNC]
+    apart = [float(((p - mean) ** 2).sum() / len(y_N)) for p in p_MNC]
+    return {
+        "error": float(((mean - truth) ** 2).sum() / len(y_N)),
+        "members": float(shares @ members),
+        "ambiguity": float(shares @ apart),
+    }
+
+
+def embedding(p_KNC: NDArray[Any]) -> tuple[Array, list[float]]:
+    """Predictions as points of a plane [K, 2] by principal components, and the share of the variance on each axis."""
+    from sklearn.decomposition import PCA
+
+    flat = np.asarray(p_KNC, np.float64).reshape(len(p_KNC), -1)
+    k = min(2, len(flat), flat.shape[1])
+    if np.ptp(flat, 0).max() == 0:
+        return np.zeros((len(flat), 2)), [0.0, 0.0]
+    model = PCA(k, svd_solver="full").fit(flat)
+    points = np.zeros((len(flat), 2))
+    points[:, :k] = model.transform(flat)
+    return points, [*map(float, model.explained_variance_ratio_), 0.0][:2]
+
+
+def disputed(p_MNC: NDArray[Any], shares: Array, n: int) -> NDArray[np.int64]:
+    """The rows on which the members differ most: by the variance of their predictions, summed over classes."""
+    p_MNC = np.asarray(p_MNC, np.float64)
+    apart = np.tensordot(shares, (p_MNC - np.tensordot(shares, p_MNC, 1)) ** 2, 1)
+    return np.argsort(-(apart.sum(1) if apart.ndim == 2 else apart), kind="stable")[:n]
+
+
+# --- how many, and at what cost ----------------------------------------------------------------------------------------
+
+
+def growth(task: str, p_MNC: NDArray[Any], y_N: NDArray[Any], by: str, draws: int = 40) -> list[dict[str, float]]:
+    """The metric `by` of the average of n members: the mean over random choices, their tenth and ninetieth percentile."""
+    rng, m = np.random.default_rng(0), len(p_MNC)
+    orders = [rng.permutation(m) for _ in range(draws)]
+    found = []
+    for n in _sizes(m):
+        values = [_metric(task, np.mean(p_MNC[order[:n]], 0), y_N, by) for order in (orders if n < m else orders[:1])]
+        low, high = np.quantile(values, (0.1, 0.9))
+        found.append({"n": n, "value": float(np.mean(values)), "low": float(low), "high": float(high)})
+    return found
+
+
+def _sizes(m: int) -> Iterator[int]:
+    """1 to m; of many, some 25."""
+    yield from sorted({round(n) for n in np.linspace(1, m, min(m, 25))})
+
+
+def _metric(task: str, predictions: NDArray[Any], y_N: NDArray[Any], by: str) -> float:
+    value = float(rows(task, predictions, y_N)[by].mean())
+    return float(np.sqrt(value)) if by == "rmse" else value
+
+
+def frontier(costs: Sequence[float], values: Sequence[float]) -> list[int]:
+    """The places that nothing beats in both cost and value (lower is better), by cost."""
+    best, found = np.inf, []
+    for place in np.lexsort((values, costs)):
+        if values[place] < best:
+            best = values[place]
+            found.append(int(place))
+    return found
+
+
+def smallest(costs: Sequence[float], losses_PN: Array) -> tuple[int, float]:
+    """The cheapest place whose mean loss is within a standard error of the best's (Breiman et al. 1984), and that limit."""
+    means = losses_PN.mean(1)
+    best = int(means.argmin())
+    limit = float(means[best] + losses_PN[best].std(ddof=1) / np.sqrt(losses_PN.shape[1]))
+    within = [place for place in range(len(costs)) if means[place] <= limit]
+    return min(within, key=lambda place: (costs[place], means[place])), limit

@@ -1,0 +1,72 @@
+"""Gradient boosting with small nets."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from src.ensembles.final_member import Config, Generations, Given, Item, Segment, Trained
+from src.ensembles.weak_learner import weak
+from src.population.checkpoint import State
+from src.population.member import Member, derived_seed
+from src.population.stack import build_model
+
+
+def gradient_boosting(
+    best: Config,
+    seed: int,
+    given: Given,
+    *,
+    n: Annotated[int, Field(gt=0)],
+    shrinkage: Annotated[float, Field(gt=0, le=1)],
+    corrective_epochs: Annotated[int, Field(ge=0)],
+    corrective_rate: Annotated[float, Field(gt=0)],
+    epochs: Annotated[int, Field(gt=0)] | None,
+    model: dict[str, Any],
+) -> Generations:
+    """One item: the sum of `n` weak nets, each fitted to what the sum before it leaves, and added shrunk (Friedman 2001).
+
+    A net descends the gradient of the loss at the sum of those before it, which stand still, and itself. Of the squared
+    error that is a fit to the negative gradient, the residual; of the cross-entropy it needs no expansion to the second
+    order, as trees do. After each net a corrective step (GrowNet, Badirli et al. 2020) trains all nets of the sum
+    together, at `corrective_rate` times the rate. A net that fails ends it; a corrective step that does is left out.
+    """
+    small, weights = weak(best, model, epochs), dict[str, Tensor]()
+    slower = {**small["optimizer"], "lr": small["optimizer"]["lr"] * corrective_rate}
+    for k in range(n):
+        fitted = _sum(small, [shrinkage] * k + [1.0], "last")
+        member = Member(fitted, derived_seed(seed, 3, k, 5))
+        trained = yield [Segment(member, small["epochs"], _start(member, given, weights) if k else None)]
+        if not trained:
+            break
+        (one,) = trained
+        settled = _sum(small, [shrinkage] * (k + 1), "all")
+        weights = one.state.model_weights
+        if corrective_epochs:
+            together = Member(
+                {**settled, "optimizer": slower, "epochs": corrective_epochs}, derived_seed(seed, 3, k, 6)
+            )
+            if trained := (yield [Segment(together, corrective_epochs, _start(together, given, weights))]):
+                (one,) = trained
+                weights = one.state.model_weights
+    return [Item(_settled(replace(one, member=replace(one.member, config=settled)), given))]
+
+
+def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, Any]:
+    """The config of the sum of so many nets."""
+    model = {"name": "additive", "of": config["model"], "coefficients": coefficients, "trains": trains}
+    return {**config, "model": model}
+
+
+def _start(member: Member, given: Given, weights: dict[str, Tensor]) -> State:
+    """Where a sum begins: these weights, and those of a new net from the member's seed."""
+    fresh = build_model(member, given.rows.meta, None).state_dict()
+    return State(0, {**fresh, **weights}, {}, {}, torch.zeros(0))
+
+
+def _settled(one: Trained, given: Given) -> Trained:
+    """With the predictions of its own coefficients: while it trained, its last net had another."""
+    predictions = torch.from_numpy(one.predict(given.rows.x_val))
+    return replace(one, state=replace(one.state, weights=one.state.model_weights, kept={}, predictions=predictions))

@@ -1,0 +1,50 @@
+"""Snapshots of one run (Huang et al. 2017): as many members for the cost of one."""
+
+from math import floor
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from src.config.components import make
+from src.ensembles.final_member import Config, Generations, Given, Item, Segment
+from src.optim.schedule import Repeating
+from src.population.member import Member, derived_seed
+from src.system.errors import UserError
+
+
+def snapshot(best: Config, seed: int, given: Given, *, cycles: Annotated[int, Field(gt=0)] | None) -> Generations:
+    """One member at the end of each cycle of the rate, until it fails.
+
+    `cycles`: so many half cosines of equal length in the place of the best config's schedule; None: those of its own.
+    """
+    config = {**best, "early_stopping": {**best.get("early_stopping", {}), "patience": None}}
+    stops = _own(best) if cycles is None else []
+    if cycles is not None:
+        if cycles > best["epochs"]:
+            raise UserError(f"members.cycles: {cycles} is more than the {best['epochs']} epochs; take fewer")
+        length = best["epochs"] // cycles
+        stops = [length * (cycle + 1) for cycle in range(cycles)]
+        config |= {"schedule": {"name": "sgdr", "period": float(length), "growth": 1.0, "final": 0.0}}
+    member, state = Member(config, derived_seed(seed, 3, 0, 4)), None
+    items: list[Item] = []
+    for stop in stops:
+        trained = yield [Segment(member, stop, state)]
+        if not trained:
+            break
+        (one,) = trained
+        state = one.state
+        items.append(Item(one))
+    return items
+
+
+def _own(best: Config) -> list[int]:
+    """The last whole epoch of each cycle of its schedule."""
+    schedule: Any = make("schedule", best["schedule"], ())
+    found = {floor(end) for end in schedule.ends(best["epochs"])} - {0} if isinstance(schedule, Repeating) else set()
+    if not found:
+        name = best["schedule"]["name"]
+        raise UserError(
+            f"members.cycles: schedule {name} has no whole cycle within {best['epochs']} epochs; say how many, "
+            "or sweep with schedule=sgdr or triangular"
+        )
+    return sorted(found)

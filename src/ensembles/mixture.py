@@ -1,0 +1,214 @@
+"""What a combiner returns: a torch module from the members' predictions to one, the same for judging, serving, exporting.
+
+Probabilities [M, N, C] become [N, C], values [M, N] of a regression [N]. A joint has buffers only, in 64 bits, and is kept
+as one safetensors file that names its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from src.system.errors import UserError
+from src.system.files import write_bytes
+
+LEAST = 1e-6  # a probability below is taken for this one before its logarithm
+TIE = 1e-3  # how much of a vote's outcome is the mean: it breaks ties and leaves no class at zero
+
+
+class Joint(nn.Module):
+    """Predictions of M members joined to one. A subclass takes its buffers as arguments of the same names."""
+
+    @property
+    def shares(self) -> Tensor:
+        """Each member's share [M], none negative, sum 1; one that has none need not be asked."""
+        raise NotImplementedError
+
+    def of(self, places: NDArray[np.int64]) -> Joint:
+        """The same of these members alone, where the others have no share."""
+        raise NotImplementedError
+
+    def predict(self, p_MNC: NDArray[Any]) -> NDArray[np.float64]:
+        """The same on arrays."""
+        with torch.no_grad():
+            return np.asarray(self(torch.from_numpy(np.asarray(p_MNC, np.float64))).numpy())
+
+
+class Weighted(Joint):
+    """The weighted sum of the members, and for a regression a bias."""
+
+    weights: Tensor
+    bias: Tensor
+
+    def __init__(self, weights: Any, bias: Any = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("weights", _double(weights))
+        self.register_buffer("bias", _double(bias))
+
+    def forward(self, p_MNC: Tensor) -> Tensor:
+        joined: Tensor = torch.tensordot(self.weights, p_MNC.double(), 1) + self.bias
+        return joined
+
+    @property
+    def shares(self) -> Tensor:
+        return self.weights / self.weights.sum() if (self.weights >= 0).all() else _equal(self.weights)
+
+    def of(self, places: NDArray[np.int64]) -> Weighted:
+        return Weighted(self.weights[places], self.bias)
+
+
+class Vote(Joint):
+    """The share of the votes that each class gets, ties broken by the mean; of values, their weighted median."""
+
+    weights: Tensor
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__()
+        self.register_buffer("weights", _double(weights))
+
+    def forward(self, p_MNC: Tensor) -> Tensor:
+        p_MNC = p_MNC.double()
+        if p_MNC.ndim == 2:
+            return self._median(p_MNC)
+        votes_MNC = nn.functional.one_hot(p_MNC.argmax(-1), p_MNC.shape[-1]).double()
+        joined: Tensor = torch.tensordot(self.weights, (1 - TIE) * votes_MNC + TIE * p_MNC, 1)
+        return joined
+
+    def _median(self, values_MN: Tensor) -> Tensor:
+        """Where half of the weight is reached; halfway between two members where it is reached between them."""
+        ordered_MN, order_MN = values_MN.sort(0)
+        reached_MN = self.weights[order_MN].cumsum(0)
+        ends = [(reached_MN - 0.5 < shift).sum(0).clamp(max=len(self.weights) - 1) for shift in (-1e-9, 1e-9)]
+        low, high = (ordered_MN.gather(0, end[None])[0] for end in ends)
+        return (low + high) / 2
+
+    @property
+    def shares(self) -> Tensor:
+        return self.weights
+
+    def of(self, places: NDArray[np.int64]) -> Vote:
+        return Vote(self.weights[places])
+
+
+class Stacking(Joint):
+    """A softmax regression on the members' log-probabilities: coefficients [M, C, C] from member and class to class."""
+
+    coefficients: Tensor
+    intercept: Tensor
+
+    def __init__(self, coefficients: Any, intercept: Any) -> None:
+        super().__init__()
+        self.register_buffer("coefficients", _double(coefficients))
+        self.register_buffer("intercept", _double(intercept))
+
+    def forward(self, p_MNC: Tensor) -> Tensor:
+        log_p_MNC = p_MNC.double().clamp_min(LEAST).log()
+        return (torch.einsum("mnc,mck->nk", log_p_MNC, self.coefficients) + self.intercept).softmax(-1)
+
+    @property
+    def shares(self) -> Tensor:
+        return _equal(self.coefficients[:, 0, 0])
+
+    def of(self, places: NDArray[np.int64]) -> Stacking:
+        return Stacking(self.coefficients[places], self.intercept)
+
+
+class Temperature(Joint):
+    """Another joint's probabilities to the power 1 / temperature, normalized (Guo et al. 2017)."""
+
+    temperature: Tensor
+    inner: Joint
+
+    def __init__(self, inner: Joint, temperature: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("temperature", _double(temperature))
+
+    def forward(self, p_MNC: Tensor) -> Tensor:
+        tiny = torch.finfo(torch.float64).tiny
+        p_NC: Tensor = self.inner(p_MNC)
+        return (p_NC.clamp_min(tiny).log() / self.temperature).softmax(-1)
+
+    @property
+    def shares(self) -> Tensor:
+        return self.inner.shares
+
+    def of(self, places: NDArray[np.int64]) -> Temperature:
+        return Temperature(self.inner.of(places), self.temperature)
+
+
+class Committees(Joint):
+    """Another joint of G committees, each the mean of some of the members: weights [G, M], the sum of each row 1."""
+
+    weights: Tensor
+    inner: Joint
+
+    def __init__(self, inner: Joint, weights: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("weights", _double(weights))
+
+    def forward(self, p_MNC: Tensor) -> Tensor:
+        joined: Tensor = self.inner(torch.tensordot(self.weights, p_MNC.double(), 1))
+        return joined
+
+    @property
+    def shares(self) -> Tensor:
+        return self.inner.shares @ self.weights
+
+    def of(self, places: NDArray[np.int64]) -> Committees:
+        return Committees(self.inner, self.weights[:, places])
+
+
+def write(joint: Joint, file: Path) -> None:
+    """As safetensors, whose metadata name the classes from the outermost in."""
+    classes, layer = [], joint
+    while True:
+        classes.append(f"{type(layer).__module__}.{type(layer).__qualname__}")
+        if not isinstance(layer, Temperature | Committees):
+            break
+        layer = layer.inner
+    write_bytes(
+        file,
+        save({name: value.contiguous() for name, value in joint.state_dict().items()}, {"joint": " ".join(classes)}),
+    )
+
+
+def read(file: Path) -> Joint:
+    """What `write` wrote.
+
+    Raises:
+        UserError: it is no joint of this project.
+    """
+    with safe_open(file, "pt") as opened:
+        named = (opened.metadata() or {}).get("joint") or ""
+        buffers = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    classes = named.replace("src.combiners.joint.", "src.ensembles.mixture.").split()  # as files of before name them
+    if not classes or not all(name.startswith("src.ensembles.") for name in classes):
+        raise UserError(f"{file} is no combiner of this project; run python -m src.ensemble again")
+    return _built(classes, buffers)
+
+
+def _built(classes: list[str], buffers: Mapping[str, Tensor]) -> Joint:
+    module, _, name = classes[0].rpartition(".")
+    made: type[Joint] = getattr(import_module(module), name)
+    inside = {key.removeprefix("inner."): value for key, value in buffers.items() if key.startswith("inner.")}
+    own = {key: value for key, value in buffers.items() if not key.startswith("inner.")}
+    return made(_built(classes[1:], inside), **own) if inside else made(**own)
+
+
+def _double(values: Any) -> Tensor:
+    return torch.as_tensor(np.asarray(values, np.float64)).clone()
+
+
+def _equal(like_M: Tensor) -> Tensor:
+    return torch.full((len(like_M),), 1 / len(like_M), dtype=torch.float64)

@@ -1,0 +1,38 @@
+"""Calibration of whatever a combiner gives: one temperature, fitted on rows that it was not fitted on (Guo et al. 2017)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.ensembles.mixture import Joint, Temperature
+from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.row_folds import Fit, cross_validated
+from src.system.errors import UserError
+
+RANGE = (0.05, 20.0)
+
+
+def calibrated(fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Joint:
+    """The combiner with the temperature that its cross-validated probabilities need.
+
+    Raises:
+        UserError: a regression has no probabilities.
+    """
+    if np.ndim(p_MNC) != 3:
+        raise UserError("combiner.temperature: calibrates probabilities, which a regression has not; leave it false")
+    return Temperature(fit(p_MNC, y_N, weight_M), temperature(cross_validated(fit, p_MNC, y_N, weight_M), y_N))
+
+
+def temperature(p_NC: NDArray[np.float64], y_N: NDArray[Any]) -> float:
+    """The power 1 / T of the probabilities that has the least NLL."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import softmax
+
+    log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).tiny))
+
+    def value(log_t: float) -> float:
+        return float(losses(of_truth(softmax(log_p_NC / np.exp(log_t), 1)[None], y_N), True).mean())
+
+    low, high = map(float, np.log(RANGE))
+    return float(np.exp(minimize_scalar(value, bounds=(low, high), method="bounded").x))

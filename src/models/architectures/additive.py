@@ -1,0 +1,48 @@
+"""A sum of nets, as boosting makes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class Additive(nn.Module):
+    """The outputs of several nets of one config, each times its coefficient, summed. x [B, ...] → [B, n_outputs].
+
+    `of`: the config of a net; `trains`: all of them, or the last alone, while the others stand still.
+    """
+
+    coefficients: Tensor
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
+        categories: list[int],
+        bins: list[list[float]],
+        *,
+        of: dict[str, Any],
+        coefficients: list[float],
+        trains: Literal["all", "last"] = "all",
+    ) -> None:
+        super().__init__()
+        from src.models.building import build
+
+        meta = {"input_shape": input_shape, "n_classes": n_outputs, "categories": categories, "bins": bins}
+        self.parts = nn.ModuleList([build(of, meta) for _ in coefficients])
+        self.register_buffer("coefficients", torch.tensor(coefficients), persistent=False)
+        self.still = len(coefficients) - 1 if trains == "last" else 0
+        for part in self.parts[: self.still]:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self.parts[: self.still]:
+            part.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = torch.stack([part(x) for part in self.parts], -1)
+        return (outputs * self.coefficients).sum(-1)

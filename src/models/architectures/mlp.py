@@ -1,0 +1,75 @@
+"""Multi-layer perceptron for tables and (flattened) images."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from src.models.layers import (
+    ACTIVATIONS,
+    Activation,
+    Features,
+    Norm,
+    NumberEmbedding,
+    check_dropout,
+    check_positive,
+    initialise,
+    normalisation,
+)
+
+
+class MLP(nn.Module):
+    """`depth` layers of `width` units (or one layer per entry of `width`), each linear → norm → activation → dropout.
+
+    `categories` and `bins` describe a table's columns (see `Features`). x [B, *input_shape] → [B, n_outputs].
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
+        categories: list[int],
+        bins: list[list[float]],
+        *,
+        width: int | list[int],
+        depth: int,
+        activation: Activation,
+        norm: Norm,
+        dropout: float,
+        embedding: NumberEmbedding,
+        embedding_dim: int,
+    ) -> None:
+        super().__init__()
+        check_positive(depth=depth, embedding_dim=embedding_dim)
+        check_dropout(dropout)
+        widths = layer_widths(width, depth)
+
+        self.features = Features(input_shape, categories, bins, embedding, embedding_dim)
+        fan_ins = [self.features.width, *widths]
+        self.hidden = nn.Sequential(
+            *(layer(n_in, n_out, activation, norm, dropout) for n_in, n_out in zip(fan_ins, widths, strict=False))
+        )
+        self.output = nn.Linear(fan_ins[-1], n_outputs)
+        initialise(self.output, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.output(self.hidden(self.features(x)))
+        return out
+
+
+def layer_widths(width: int | list[int], depth: int) -> list[int]:
+    widths = [width] * depth if isinstance(width, int) else list(width)
+    if len(widths) != depth:
+        raise ValueError(f"model.width lists {len(widths)} layers but model.depth is {depth}: they must agree.")
+    check_positive(width=min(widths))
+    return widths
+
+
+def layer(n_in: int, n_out: int, activation: Activation, norm: Norm, dropout: float) -> nn.Sequential:
+    linear = nn.Linear(n_in, n_out)
+    initialise(linear, activation)
+    parts: OrderedDict[str, nn.Module] = OrderedDict(linear=linear)
+    if norm != "none":
+        parts["norm"] = normalisation(norm, n_out)
+    parts["activation"] = ACTIVATIONS[activation]()
+    parts["dropout"] = nn.Dropout(dropout)
+    return nn.Sequential(parts)

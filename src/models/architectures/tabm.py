@@ -1,0 +1,65 @@
+"""An ensemble of k perceptrons in one model, which share most of their weights."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Literal
+
+from torch import Tensor, nn
+
+from src.models.layers import ACTIVATIONS, Activation, Features, NumberEmbedding, check_dropout, check_positive
+
+Kind = Literal["tabm", "tabm-mini", "tabm-packed", "batch_ensemble"]
+
+
+class TabM(nn.Module):
+    """BatchEnsemble (Wen et al. 2020), TabM (Gorishniy et al. 2025) and its kin, by the package of TabM's authors.
+
+    While it trains, each of the k nets has a loss of its own: x [B, ...] → [B, k, n_outputs]. Then it predicts by their
+    mean, [B, n_outputs]: of their probabilities, as logits, or of their values.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
+        categories: list[int],
+        bins: list[list[float]],
+        *,
+        kind: Kind,
+        k: int,
+        width: int,
+        depth: int,
+        activation: Activation,
+        dropout: float,
+        embedding: NumberEmbedding,
+        embedding_dim: int,
+    ) -> None:
+        super().__init__()
+        import tabm  # it imports scikit-learn: a second of every worker
+
+        check_positive(depth=depth, width=width, k=k, embedding_dim=embedding_dim)
+        check_dropout(dropout)
+        self.k, self.classes = k, n_outputs > 1
+        self.features = Features(input_shape, categories, bins, embedding, embedding_dim)
+        sizes = {"d_in": self.features.width, "n_blocks": depth, "d_block": width, "k": k}
+        common = {**sizes, "dropout": dropout, "activation": ACTIVATIONS[activation].__name__}
+        if kind == "batch_ensemble":
+            own = {"tabm_init": False, "scaling_init": "random-signs", "start_scaling_init_chunks": None}
+            self.backbone = tabm.MLPBackboneBatchEnsemble(**common, **own)
+        else:
+            start = None if kind == "tabm-packed" else "random-signs"
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="start_scaling_init_chunks is not provided")
+                self.backbone = tabm.make_tabm_backbone(
+                    **common, arch_type=kind, start_scaling_init=start, start_scaling_init_chunks=None
+                )
+        self.output = tabm.LinearEnsemble(width, n_outputs, k=k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_BkF = self.features(x).unsqueeze(1).expand(-1, self.k, -1)
+        out_BkC: Tensor = self.output(self.backbone(x_BkF))
+        if self.training:
+            return out_BkC
+        return out_BkC.log_softmax(2).logsumexp(1) - math.log(self.k) if self.classes else out_BkC.mean(1)

@@ -1,0 +1,119 @@
+"""Augmentation of images on the batch as tensors: mirrored, shifted, turned, a rectangle erased; each image by chance.
+
+`augment.flip`: the probability of a mirror image. `.shift`: up to this share of each side, in whole pixels, and `.rotation`:
+up to so many degrees to either side, equally likely; the border's pixels go on outside. `.erasing`: the probability that a
+rectangle of 2 to 33 % of the image, its sides at most as 3 to 10, becomes the mean, which is 0 (Zhong et al. 2020).
+Whatever is off for a member leaves its images as they are, bit for bit.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.population.hashing import random_bits, uniform
+from src.population.hyperparameters import column
+from src.population.member import Member
+
+AREA, RATIO = (0.02, 0.33), (0.3, 10 / 3)
+DRAWS = 9  # random numbers an image
+TURN = 1 << 16  # parts of a whole turn: sine and cosine of each are looked up, so that they have the same bits anywhere
+
+
+class Augment:
+    """Strengths as columns [K, 1]; None where all have it off."""
+
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+        self.flip, self.shift, self.rotation, self.erasing = (
+            column(members, f"augment.{key}", device) for key in ("flip", "shift", "rotation", "erasing")
+        )
+
+    @classmethod
+    def of(cls, members: Sequence[Member], meta: Mapping[str, Any], device: torch.device) -> "Augment | None":
+        """None where nothing is on."""
+        made = cls(members, device)
+        return made if any(strength is not None for strength in vars(made).values()) else None
+
+    def __call__(self, x_KBCHW: Tensor, key_K: Tensor) -> Tensor:
+        """The images, each changed by random numbers of its own."""
+        u_KDB = uniform(random_bits(key_K, DRAWS * x_KBCHW.shape[1])).view(len(key_K), DRAWS, -1)
+        flip, right, down, turn, erase, area, ratio, top, left = u_KDB.unbind(1)
+        if self.flip is not None or self.shift is not None:
+            x_KBCHW = self._moved(x_KBCHW, flip, right, down)
+        if self.rotation is not None:
+            turned = _turned(x_KBCHW, (turn * 2 - 1) * self.rotation)
+            x_KBCHW = torch.where(_per_image(self.rotation > 0), turned, x_KBCHW)
+        if self.erasing is not None:
+            hidden = _rectangles(x_KBCHW.shape[-2:], area, ratio, top, left) & _per_image(erase < self.erasing)
+            x_KBCHW = x_KBCHW * ~hidden
+        return x_KBCHW
+
+    def _moved(self, x_KBCHW: Tensor, flip_KB: Tensor, right_KB: Tensor, down_KB: Tensor) -> Tensor:
+        """Mirrored and shifted, which takes whole pixels as they are."""
+        height, width = x_KBCHW.shape[-2:]
+        column_KBW = _shifted(width, right_KB, self.shift)
+        row_KBH = _shifted(height, down_KB, self.shift)
+        if self.flip is not None:
+            column_KBW = torch.where((flip_KB < self.flip)[..., None], width - 1 - column_KBW, column_KBW)
+        pixel = row_KBH[..., None] * width + column_KBW[..., None, :]
+        index = pixel[:, :, None].expand(x_KBCHW.shape)
+        return x_KBCHW.flatten(3).gather(3, index.flatten(3)).view_as(x_KBCHW)
+
+
+def _per_image(x_KB: Tensor) -> Tensor:
+    return x_KB[..., None, None, None]
+
+
+def _shifted(side: int, u_KB: Tensor, most_K1: Tensor | None) -> Tensor:
+    """From which pixel along a side each comes [K, B, side]."""
+    here = torch.arange(side, device=u_KB.device).expand(*u_KB.shape, side)
+    if most_K1 is None:
+        return here
+    most = (most_K1 * side).round()
+    steps = (u_KB * (2 * most + 1)).floor() - most
+    return (here - steps.long()[..., None]).clamp(0, side - 1)
+
+
+def _turned(x_KBCHW: Tensor, degrees_KB: Tensor) -> Tensor:
+    """Rotated about their middle, between pixels by bilinear interpolation."""
+    height, width = x_KBCHW.shape[-2:]
+    part_KB11 = (degrees_KB * (TURN / 360)).round().long()[..., None, None] % TURN
+    sine, cosine = (values[part_KB11] for values in _circle(x_KBCHW.device))
+    y_H1 = torch.arange(height, device=x_KBCHW.device)[:, None] - (height - 1) / 2
+    x_1W = torch.arange(width, device=x_KBCHW.device) - (width - 1) / 2
+    from_x, from_y = cosine * x_1W + sine * y_H1, cosine * y_H1 - sine * x_1W
+    grid = torch.stack([from_x * (2 / width), from_y * (2 / height)], -1).flatten(0, 1)
+    images = F.grid_sample(x_KBCHW.flatten(0, 1), grid, padding_mode="border", align_corners=False)
+    return images.view_as(x_KBCHW)
+
+
+def _rectangles(sides: Sequence[int], area: Tensor, ratio: Tensor, top: Tensor, left: Tensor) -> Tensor:
+    """Whether a pixel lies in the rectangle that these numbers from 0 to 1 mean [K, B, 1, H, W]."""
+    height, width = sides
+    pixels = (AREA[0] + area * (AREA[1] - AREA[0])) * (height * width)
+    ratio = _ratios(area.device)[(ratio * TURN).long()]
+    inside = []
+    for side, length, start in ((height, pixels * ratio, top), (width, pixels / ratio, left)):
+        length = length.sqrt().round().clamp(1, side)
+        first = (start * (side - length + 1)).floor()[..., None]
+        here = torch.arange(side, device=area.device)
+        inside.append((here >= first) & (here < first + length[..., None]))
+    return (inside[0][..., None] & inside[1][..., None, :])[:, :, None]
+
+
+@lru_cache(maxsize=2)
+def _ratios(device: torch.device) -> Tensor:
+    """Of height to width, equally likely on a logarithmic scale."""
+    low, high = map(math.log, RATIO)
+    return torch.linspace(low, high, TURN, dtype=torch.float64).exp().float().to(device)
+
+
+@lru_cache(maxsize=2)
+def _circle(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sine and cosine of every part of a turn."""
+    angle = torch.arange(TURN, dtype=torch.float64) * (2 * math.pi / TURN)
+    return angle.sin().float().to(device), angle.cos().float().to(device)

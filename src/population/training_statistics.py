@@ -1,0 +1,136 @@
+"""What an epoch tells of a member beside its losses: how it learns, for whoever reads its state off its curves.
+
+They cost a few passes over the parameters an epoch, and a forward of a few rows now and then. No bit of the training
+follows from them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from src.population.member import Member
+from src.population.vmapped import Stacked
+
+if TYPE_CHECKING:
+    from src.population.population import Population
+
+
+ROWS = 128  # at most, and one in `SHARE`: on which the training metric is taken and units may fire
+SHARE = 8
+LOOK = 64  # steps between two such looks; short epochs in between repeat the last
+TINY = torch.finfo(torch.float32).tiny
+LOOKED = ("dead/share", "train/accuracy", "train/rmse")
+NAMES = ("grad/norm", "grad/ratio", "update/ratio", *LOOKED)
+RECTIFIERS = (nn.ReLU, nn.ReLU6)
+
+
+class Statistics:
+    """Of one epoch of a population: made before its first step, shown one step's gradients, asked after its last.
+
+    - `grad/norm`: length of the gradient at a step in the middle of the epoch, before the optimizer sees it
+    - `grad/ratio`: that of the first layer's weights over that of the last layer's
+    - `update/ratio`: how far the epoch has moved the parameters, as a share of their length
+    - `dead/share`: of the units behind a rectifier (channels of a convolution), those that no row makes fire
+    - `train/accuracy` or `train/rmse`: in evaluation mode on a few training rows
+    """
+
+    def __init__(self, population: Population, steps: int) -> None:
+        """`steps` are those of the epoch."""
+        self.population, self.left = population, steps // 2
+        every = -(-LOOK // steps)
+        self.due_K = [epoch % every == 0 for epoch in population.epochs]
+        self.before_KP = population.p_KP.clone()
+        self.norms: dict[str, Tensor] = {}
+
+    def see(self, g_KP: Tensor) -> None:
+        """The gradients of the next step."""
+        if self.left == 0:
+            first, last = self.population.layout.ends
+            ratio_K = _norm(g_KP[:, first]) / _norm(g_KP[:, last]).clamp(min=TINY)  # 0 where nothing has a gradient
+            self.norms = {"grad/norm": _norm(g_KP), "grad/ratio": ratio_K}
+        self.left -= 1
+
+    def points(self) -> list[dict[str, float]]:
+        """The epoch's point of each member's curves."""
+        of = self.population
+        moved_K = _norm(of.p_KP.detach() - self.before_KP) / _norm(self.before_KP).clamp(min=TINY)
+        points = _transposed(self.norms | {"update/ratio": moved_K})
+        looks = _transposed(self._looked()) if any(self.due_K) else [{} for _ in points]
+        for point, look, due, curves in zip(points, looks, self.due_K, of.curves, strict=True):
+            point |= look if due else {name: curves[name][-1] for name in LOOKED if name in curves}
+        return points
+
+    def _looked(self) -> dict[str, Tensor]:
+        """What a forward of a few rows shows [K]."""
+        of, first = self.population, self.population.members[0]
+        shared = first.rows is None and first.weights is None
+        rows = [_sample(member, len(of.data.x_train)) for member in (of.members[:1] if shared else of.members)]
+        index = torch.from_numpy(rows[0] if shared else np.stack(rows)).to(of.device)
+        x, y_KN = of.data.x_train[index], of.data.y_train[index].expand(of.size, -1)
+        output_KNC, highest_KU = self._watched(x, shared, y_KN.shape[1])
+        found = {"dead/share": (highest_KU <= 0).float().mean(1)} if highest_KU.shape[1] else {}
+        if of.data.classification:
+            return found | {"train/accuracy": (output_KNC.argmax(2) == y_KN).float().mean(1)}
+        rmse_K = (output_KNC.squeeze(2) - y_KN).square().mean(1).sqrt()
+        return found | {"train/rmse": rmse_K * of.data.meta["target_std"]}
+
+    def _watched(self, x: Tensor, shared: bool, rows: int) -> tuple[Tensor, Tensor]:
+        """Outputs [K, N, C], and how high each unit behind a rectifier fires for any row [K, U]."""
+        of = self.population
+        for module in of.modules:
+            module.eval()
+        with torch.no_grad():
+            if of.fused:
+                stacked = Stacked(Watched(of.modules[0]), [f"model.{name}" for name in (*of.layout.shapes, *of.fixed)])
+                flat_KF = stacked(x, [*of.leaves, *of.fixed.values()], shared=shared)
+            else:
+                inputs = [x] * of.size if shared else x.unbind()
+                flat_KF = torch.stack([Watched(m)(own) for m, own in zip(of.modules, inputs, strict=True)])
+        end = rows * (of.data.meta["n_classes"] or 1)
+        return flat_KF[:, :end].view(of.size, rows, -1), flat_KF[:, end:]
+
+
+class Watched(nn.Module):
+    """A model that says how high each unit behind a rectifier fires for any of the rows, after its flat output."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        highest: list[Tensor] = []
+
+        def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            axes = [0, *range(2, output.dim())] if output.dim() > 3 else [*range(output.dim() - 1)]
+            highest.append(output.amax(axes))
+
+        hooks = [m.register_forward_hook(look) for m in self.model.modules() if isinstance(m, RECTIFIERS)]
+        try:
+            return torch.cat([self.model(x).flatten(), *highest])
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _sample(member: Member, n: int) -> NDArray[np.int64]:
+    """Rows evenly spread over those that a member learns from, as many for all of a signature."""
+    own = np.arange(n) if member.rows is None else member.rows
+    count = max(1, min(ROWS, len(own) // SHARE))
+    if member.weights is not None:
+        own = own[member.weights[own] > 0]
+    return own[np.linspace(0, len(own) - 1, count).astype(np.int64)]
+
+
+def _norm(x_KP: Tensor) -> Tensor:
+    norm_K: Tensor = torch.linalg.vector_norm(x_KP, dim=1)
+    return norm_K
+
+
+def _transposed(columns: dict[str, Tensor]) -> list[dict[str, float]]:
+    """A dict a member of numbers, in place of columns [K]."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]

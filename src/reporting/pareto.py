@@ -1,0 +1,101 @@
+"""The Pareto front of a sweep with several objectives, as a figure and in the words of its axes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from src.reporting import plots
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+
+AXES = {  # measure: (title with its unit, whether on a log scale)
+    "parameters": ("parameters (weights of the model, log scale)", True),
+    "operations": ("operations (multiply-adds a row, log scale)", True),
+    "latency_ms": ("latency (ms a row; measured, so other in every run)", False),
+}
+
+
+def minimized(study: Study) -> list[str]:
+    """The objectives beside the first."""
+    return list(study.user_attrs.get("minimized", ()))
+
+
+def measures(study: Study) -> list[str]:
+    """All that is told of a trial beside its value: further objectives, then what only has a bound."""
+    bounds = study.user_attrs.get("constraints", {})
+    return [*minimized(study), *(name for name in bounds if name not in minimized(study))]
+
+
+def feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial is within all bounds."""
+    return bool(trial.user_attrs.get("feasible", True))
+
+
+def front(study: Study) -> list[FrozenTrial]:
+    """The trials of the front, the best value first, as the sweep wrote it."""
+    everyone = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    return [everyone[number] for number in study.user_attrs.get("front", ()) if number in everyone]
+
+
+def figure(study: Study, name: str) -> go.Figure:
+    """Value over a further objective: trials grey, the front as a step line, the bound where there is one."""
+    complete, found = plots.trials(study, "COMPLETE"), front(study)
+    numbers, best = {trial.number for trial in found}, plots.best_trial(study)
+    others = [trial for trial in complete if trial.number not in numbers]
+
+    def place(group: list[FrozenTrial]) -> list[float]:
+        return [trial.user_attrs["measures"][name] for trial in group]
+
+    def hover(group: list[FrozenTrial]) -> list[str]:
+        return [plots.describe(trial) for trial in group]
+
+    traces: list[Any] = []
+    for words, symbol, within in (("trials", "circle", True), ("outside the constraints", "x-thin-open", False)):
+        if group := [trial for trial in others if feasible(trial) is within]:
+            traces.append(plots.dots(group, place(group), plots.PRUNED, hover(group), name=f"{words} ({len(group)})"))
+            traces[-1].update(marker_symbol=symbol, opacity=0.8, marker_line_width=1 + (symbol != "circle"))
+    steps = _steps(found, name, plots.sign(study))
+    if steps:
+        x = [*place(steps), max(place(complete))]
+        y = [trial.value for trial in (*steps, steps[-1])]
+        traces.append(plots.line(x, y, plots.ACCENT, line_shape="hv", hoverinfo="skip", showlegend=False))
+        traces.append(plots.dots(found, place(found), plots.ACCENT, hover(found), name=f"Pareto front ({len(found)})"))
+        traces[-1].update(marker_size=10)
+    if best in found:
+        traces.append(plots.dots([best], place([best]), plots.SECOND, hover([best]), name=f"best: trial {best.number}"))
+        traces[-1].update(marker_size=13, marker_symbol="diamond")
+    shown = plots.focus((trial.value for trial in complete), plots.sign(study))
+    if (bound := study.user_attrs.get("constraints", {}).get(name)) is not None and shown:
+        words = f"at most {bound:,.10g}"
+        traces.append(plots.line([bound] * 2, shown, plots.FAILED, 1.5, line_dash="dot", name=words, hoverinfo="name"))
+    title, log = AXES.get(name, (plots.text(name), False))
+    percent = {"tickformat": ".3~%"} if plots.metric(study).endswith("accuracy") else {}
+    ticks = _counts(place(complete)) if log else {}
+    return plots.figure(
+        380, *traces, showlegend=True, xaxis={"title": title, **ticks},
+        yaxis={"title": plots.text(plots.metric(study)), "range": shown, **percent},
+    )  # fmt: skip
+
+
+def _steps(found: list[FrozenTrial], name: str, sign: int) -> list[FrozenTrial]:
+    """Of the front the trials that no other one beats in value and this measure alone, by the measure."""
+    steps: list[FrozenTrial] = []
+    for trial in sorted(found, key=lambda t: (t.user_attrs["measures"][name], -sign * (t.value or 0.0), t.number)):
+        if not steps or sign * (trial.value or 0.0) > sign * (steps[-1].value or 0.0):
+            steps.append(trial)
+    return steps
+
+
+def _counts(values: list[float]) -> dict[str, Any]:
+    """A log scale with ticks at 1, 2 and 5 of each decade, or over many decades at 1: 500, 1k, 2M."""
+    low, high = math.log10(max(1.0, min(values, default=1.0))), math.log10(max(1.0, *values, 1.0))
+    digits = (1, 2, 5) if high - low < 2.5 else (1,)
+    ticks = [digit * 10**power for power in range(int(low), int(high) + 2) for digit in digits]
+    words = [f"{tick:g}" if tick < 1e3 else f"{tick / 1e3:g}k" if tick < 1e6 else f"{tick / 1e6:g}M" for tick in ticks]
+    return {"type": "log", "tickvals": ticks, "ticktext": words}

@@ -1,0 +1,345 @@
+"""Figures: pure functions from a study, a curve or predictions to Plotly figures in the light theme.
+
+A figure uses the colours of `PALETTE` and no others, so that a page turns it dark by exchanging them one by one.
+Whatever a user named (classes, parameters, choices) is escaped, since Plotly reads text as HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+
+INK, MUTED, GRID, CARD = "#1b1e28", "#667085", "#e7e9ee", "#ffffff"
+ACCENT, SECOND, PRUNED, FAILED, FAINT = "#3f5bd9", "#e07a1f", "#a4abb8", "#d23f3f", "#b9c3ee"
+LOW, HIGH = "#eef1fc", "#22338f"
+SCALE = [[0, LOW], [0.6, ACCENT], [1, HIGH]]
+PALETTE = {  # light: dark
+    INK: "#e9ebf1", MUTED: "#98a1b3", GRID: "#2b303d", CARD: "#181b23",
+    ACCENT: "#8b9dff", SECOND: "#ffa657", PRUNED: "#6c7487", FAILED: "#ff7575", FAINT: "#4a5595",
+    LOW: "#20263c", HIGH: "#d3dbff",
+}  # fmt: skip
+FONT = 'Inter, ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+AXIS = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "ticks": "", "automargin": True}
+LAYOUT = {
+    "font": {"family": FONT, "size": 12, "color": MUTED},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "margin": {"l": 8, "r": 16, "t": 12, "b": 8},
+    "hoverlabel": {"bgcolor": CARD, "bordercolor": GRID, "font": {"family": FONT, "size": 12, "color": INK}},
+    "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    "xaxis": AXIS,
+    "yaxis": AXIS,
+}
+MAX_POINTS, MAX_ROWS, MAX_CLASSES, MAX_AXES, MIN_TRIALS = 10_000, 2_000, 30, 10, 10
+
+
+def text(value: Any) -> str:
+    """Anything of a user's, safe and literal inside a Plotly label."""
+    return html.escape(str(value), quote=False)
+
+
+def short(value: Any) -> str:
+    """A parameter's value or a rate in three digits: 0.0123, 3.2e-5, 64, relu."""
+    if not isinstance(value, float):
+        return str(value)
+    mantissa, _, exponent = f"{value:.3g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def leaf(name: str) -> str:
+    """`sgd/optimizer.lr` → `optimizer.lr`: the key without the branch that it is searched under."""
+    return name.rpartition("/")[2]
+
+
+def brief(names: Iterable[str]) -> dict[str, str]:
+    """`optimizer.lr` → `lr` where no other name ends so."""
+    names = list(dict.fromkeys(names))
+    ends = [name.rpartition(".")[2] for name in names]
+    return {name: end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
+
+
+def label(name: str) -> str:
+    """`sgd/optimizer.lr` → `optimizer.lr (sgd)`."""
+    branch, _, key = name.rpartition("/")
+    return text(f"{key} ({branch})" if branch else key)
+
+
+def trials(study: Study, state: str) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == state]
+
+
+def best_trial(study: Study) -> FrozenTrial | None:
+    """The trial that the sweep named (attribute `best_number`), else Optuna's choice; None where none is complete."""
+    complete = trials(study, "COMPLETE")
+    named = [trial for trial in complete if trial.number == study.user_attrs.get("best_number")]
+    return (named or [study.best_trial])[0] if complete else None
+
+
+def metric(study: Study) -> str:
+    return str(study.user_attrs.get("metric", "value"))
+
+
+def sign(study: Study) -> int:
+    """1 where more is better, else -1."""
+    return 1 if study.direction.name == "MAXIMIZE" else -1
+
+
+def describe(trial: FrozenTrial) -> str:
+    """What hovering over a trial shows."""
+    value = "" if trial.value is None else f" · {trial.value:.5g}"
+    diagnosis = trial.user_attrs.get("diagnosis")
+    state = trial.state.name.lower() + (f", {text(diagnosis)}" if diagnosis else "")
+    params = (f"{text(leaf(name))} = {text(short(param))}" for name, param in trial.params.items())
+    return "<br>".join([f"<b>trial {trial.number}</b>{value}", state, *params])
+
+
+def focus(values: Iterable[float | None], good: int) -> tuple[float, float] | None:
+    """An axis range that keeps the good side (`good` = ±1) and lets far outliers on the other leave the picture."""
+    scores = good * np.asarray([value for value in values if value is not None and math.isfinite(value)])
+    if not scores.size:
+        return None
+    best, median, worst = float(scores.max()), float(np.median(scores)), float(scores.min())
+    bad = max(worst, best - 4 * (best - median)) if best > median else worst
+    margin = 0.06 * (best - bad) or 0.05 * abs(best) or 1.0
+    low, high = sorted((good * (best + margin), good * (bad - margin)))
+    return low, high
+
+
+def figure(height: int, *traces: Any, **layout: Any) -> go.Figure:
+    return go.Figure(list(traces), layout=go.Layout(template={"layout": LAYOUT}, height=height, **layout))
+
+
+def line(x: Iterable[Any], y: Iterable[float | None], colour: str, width: float = 2, **more: Any) -> Any:
+    y = [_rounded(value) for value in y]
+    return go.Scatter(x=list(x), y=y, mode="lines", line_color=colour, line_width=width, **more)
+
+
+def dots(group: Sequence[FrozenTrial], x: Iterable[Any], colour: str, hover: Iterable[str], **more: Any) -> Any:
+    y = [_rounded(trial.value) for trial in group]
+    marker = {"size": 7, "color": colour, "line": {"width": 1, "color": CARD}}
+    return go.Scatter(x=list(x), y=y, mode="markers", marker=marker, hoverinfo="text", hovertext=list(hover), **more)
+
+
+def history(study: Study) -> go.Figure:
+    """Every trial's value by number, coloured by state, and the best so far; failed ones stand at the bottom."""
+    colours = {"PRUNED": PRUNED, "COMPLETE": ACCENT, "FAIL": FAILED}
+    groups = {state: group for state in colours if (group := trials(study, state))}
+    shown = focus((trial.value for group in groups.values() for trial in group), sign(study))
+    traces = []
+    for state, group in groups.items():
+        title, hover = f"{state.lower()} ({len(group)})", map(describe, group)
+        traces.append(dots(group, (trial.number for trial in group), colours[state], hover, name=title))
+    if failed := groups.get("FAIL"):
+        bottom = 0.0 if shown is None else 0.96 * shown[0] + 0.04 * shown[1]
+        cross = {"symbol": "x-thin", "line": {"width": 2, "color": FAILED}}
+        traces[-1].update(y=[bottom] * len(failed), marker=cross)
+    if complete := [trial for trial in groups.get("COMPLETE", ()) if trial.user_attrs.get("feasible", True)]:
+        so_far = sign(study) * np.maximum.accumulate([sign(study) * (trial.value or 0.0) for trial in complete])
+        x = [*(trial.number for trial in complete), study.get_trials(deepcopy=False)[-1].number]
+        style: dict[str, Any] = {"line_shape": "hv", "hoverinfo": "skip"}
+        traces.append(line(x, [*so_far, so_far[-1]], SECOND, name="best so far", **style))
+    yaxis = {"title": text(metric(study)), "range": shown}
+    return figure(320, *traces, showlegend=True, xaxis={"title": "trial"}, yaxis=yaxis)
+
+
+def learning_curves(study: Study) -> go.Figure:
+    """The study's metric over epochs: every trial (of very many, one in n) faint, pruned ones grey, the best one on top."""
+    best = best_trial(study)
+    others = (t for t in study.get_trials(deepcopy=False) if best is None or t.number != best.number)
+    ran = [trial for trial in others if trial.intermediate_values]
+    every = math.ceil(sum(len(trial.intermediate_values) for trial in ran) / MAX_POINTS) or 1
+    traces = []
+    for state, colour in (("fail", FAILED), ("pruned", PRUNED), ("complete", FAINT)):
+        group = [trial for trial in ran[::every] if trial.state.name == state.upper()]
+        x = [epoch for trial in group for epoch in (*trial.intermediate_values, None)]  # None parts two trials
+        y = [value for trial in group for value in (*trial.intermediate_values.values(), None)]
+        hover = [f"trial {trial.number}" for trial in group for _ in range(len(trial.intermediate_values) + 1)]
+        tip, name = "%{hovertext}, epoch %{x}: %{y}<extra></extra>", state + (f" (1 in {every})" if every > 1 else "")
+        if group:
+            traces.append(line(x, y, colour, 1.2, name=name, opacity=0.7, hovertext=hover, hovertemplate=tip))
+    if best and (curve := best.intermediate_values):
+        traces.append(line(curve, curve.values(), ACCENT, 3, name=f"best: trial {best.number}"))
+    yaxis = {"title": text(metric(study)), "range": focus((v for trace in traces for v in trace.y), sign(study))}
+    return figure(300, *traces, showlegend=True, xaxis={"title": "epoch"}, yaxis=yaxis)
+
+
+def losses(epochs: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
+    """Training and validation loss of one trial."""
+    positive = [value for value in (*train, *val) if value > 0 and math.isfinite(value)]
+    wide = bool(positive) and max(positive) > 30 * min(positive)
+    traces = line(epochs, train, MUTED, name="train"), line(epochs, val, ACCENT, name="validation")
+    yaxis = {"title": "loss", **({"type": "log", "dtick": "D2"} if wide else {"rangemode": "tozero"})}
+    return figure(300, *traces, xaxis={"title": "epoch"}, yaxis=yaxis)
+
+
+def importances(study: Study) -> dict[str, float] | None:
+    """How much each parameter decides whether a trial is among the best tenth (at least five), summing to 1.
+
+    Conditional PED-ANOVA, which weighs a parameter of one branch by the trials that have it
+    (https://arxiv.org/abs/2601.20800). None for fewer than MIN_TRIALS complete trials or equal values.
+    """
+    complete = trials(study, "COMPLETE")
+    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
+        return None
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a branch with one trial: it counts for nothing, as it should
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(complete)))
+        found = get_param_importances(study, evaluator=evaluator)
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))) or None
+
+
+def importance(shares: Mapping[str, float]) -> go.Figure:
+    """Bars, the most important parameter on top."""
+    x, y, percent = list(shares.values()), list(map(label, shares)), [f"{share:.0%}" for share in shares.values()]
+    style = {"orientation": "h", "textposition": "outside", "marker_color": ACCENT, "cliponaxis": False}
+    bar = go.Bar(x=x, y=y, text=percent, hoverinfo="skip", **style)
+    xaxis = {"visible": False, "range": [0, 1.12 * max(shares.values())]}
+    yaxis = {"autorange": "reversed", "tickfont": {"color": INK}, "ticksuffix": "  "}
+    return figure(24 + 27 * len(shares), bar, xaxis=xaxis, yaxis=yaxis, bargap=0.35)
+
+
+def effect(study: Study, name: str) -> go.Figure:
+    """The value of every complete trial over one parameter."""
+    having = [trial for trial in trials(study, "COMPLETE") if name in trial.params]
+    axis = Axis.of([trial.distributions[name] for trial in having])
+    hover = (f"trial {t.number}: {text(short(t.params[name]))}, {t.value:.5g}" for t in having)
+    marks = dots(having, (axis.place(trial.params[name]) for trial in having), ACCENT, hover, opacity=0.75)
+    xaxis = {"title": label(name), "tickvals": axis.at, "ticktext": list(map(text, axis.labels))}
+    values = focus((trial.value for trial in having), sign(study))
+    return figure(240, marks, xaxis=xaxis, yaxis={"title": text(metric(study)), "range": values, "nticks": 5})
+
+
+def parallel_coordinates(study: Study, order: Iterable[str]) -> go.Figure:
+    """One line a complete trial through its parameters, the best quarter selected.
+
+    Parameters of exclusive branches that set the same key share an axis; where a trial has none, it passes through "–".
+    """
+    complete = trials(study, "COMPLETE")
+    scores = sign(study) * np.array([trial.value for trial in complete])
+    low, high = sorted(sign(study) * value for value in focus(sign(study) * scores, sign(study)) or (0, 1))
+    value = {"label": text(metric(study)), "values": [_rounded(trial.value or 0.0) for trial in complete]}
+    if len(complete) >= MIN_TRIALS:
+        value["constraintrange"] = sorted(float(sign(study) * v) for v in (np.quantile(scores, 0.75), scores.max()))
+    names = list(dict.fromkeys(leaf(name) for name in order))[:MAX_AXES]
+    parcoords = go.Parcoords(
+        dimensions=[value, *(_dimension(name, label, complete) for name, label in brief(names).items())],
+        line={"color": list(map(_rounded, scores)), "colorscale": SCALE, "cmin": low, "cmax": high},
+        labelfont={"color": INK, "size": 12},
+        tickfont={"color": MUTED, "size": 11, "shadow": "none"},
+        rangefont={"color": "rgba(0,0,0,0)"},
+        unselected={"line": {"color": PRUNED, "opacity": 0.25}},
+    )
+    return figure(380, parcoords, margin={"l": 70, "r": 60, "t": 48, "b": 16})
+
+
+def _dimension(name: str, label: str, complete: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """One axis of the parallel coordinates, with a place below for the trials that do not have it."""
+    keys = [next((key for key in trial.params if leaf(key) == name), None) for trial in complete]
+    axis = Axis.of([trial.distributions[key] for trial, key in zip(complete, keys, strict=True) if key])
+    places = [axis.place(trial.params[key]) if key else None for trial, key in zip(complete, keys, strict=True)]
+    low, at, labels = axis.low, axis.at, axis.labels
+    if None in places:
+        low -= 0.12 * (axis.high - axis.low)
+        places, at, labels = [low if place is None else place for place in places], [low, *at], ["–", *labels]
+    return {"label": text(label), "values": places, "range": [low, axis.high], "tickvals": at, "ticktext": labels}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where a parameter's values stand: logarithms with readable ticks, choices by name."""
+
+    low: float
+    high: float
+    at: list[float]
+    labels: list[str]
+    place: Callable[[Any], float]
+
+    @classmethod
+    def of(cls, kinds: Sequence[Any]) -> Axis:
+        """The axis of all these Optuna distributions together."""
+        if any(hasattr(kind, "choices") for kind in kinds):
+            names = list(dict.fromkeys(str(choice) for kind in kinds for choice in getattr(kind, "choices", ())))
+            at = list(map(float, range(len(names))))
+            return cls(-0.3, len(names) - 0.7, at, names, lambda value: float(names.index(str(value))))
+        low, high = min(kind.low for kind in kinds), max(kind.high for kind in kinds)
+        scale: Callable[[float], float] = math.log10 if all(kind.log for kind in kinds) else float
+        step = getattr(kinds[0], "step", None) or 0
+        few = scale is float and low < high <= low + 6 * step  # then every value is a tick
+        ticks = np.arange(low, high + step / 2, step).tolist() if few else _ticks(low, high, scale is math.log10)
+        margin = 0.5 * (low == high)
+        labels = [short(tick) for tick in ticks]
+        return cls(scale(low) - margin, scale(high) + margin, list(map(scale, ticks)), labels, scale)
+
+
+def _ticks(low: float, high: float, log: bool) -> list[float]:
+    """Round numbers in [low, high], about five."""
+    if low == high:
+        return [low]
+    if log:
+        decades = math.log10(high / low)
+        digits = (1,) if decades >= 2.5 else (1, 3) if decades >= 1.2 else (1, 2, 5)
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+        return [tick for tick in ticks if low <= tick <= high] or [low, high]
+    unit = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(size * unit for size in (1, 2, 5, 10) if (high - low) / (size * unit) <= 6)
+    step = max(1.0, step) if isinstance(low, int) and isinstance(high, int) else step
+    return [_rounded(n * step) or 0.0 for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def confusion(actual: NDArray[np.int64], predicted: NDArray[np.int64], class_names: Sequence[str]) -> go.Figure:
+    """Rows: the true class; a cell's colour is its share of the row. Of many classes, those with the most errors."""
+    classes = len(class_names)
+    counts = np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    errors = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+    counts, share, names = counts[np.ix_(kept, kept)], share[np.ix_(kept, kept)], [text(class_names[k]) for k in kept]
+    heat = go.Heatmap(
+        z=np.round(share, 4).tolist(), x=names, y=names, customdata=counts.tolist(), zmin=0, zmax=1, showscale=False,
+        text=[[str(n) if n else "" for n in row] for row in counts.tolist()], xgap=2, ygap=2,
+        texttemplate="%{text}" if len(kept) <= 20 else None, colorscale=SCALE,
+        hovertemplate="%{y}, taken for %{x}: %{customdata} rows, %{z:.1%}<extra></extra>",
+    )  # fmt: skip
+    axis = {"type": "category", "showgrid": False, "tickfont": {"color": INK}}
+    yaxis = {**axis, "title": "true", "autorange": "reversed", "ticksuffix": " "}
+    return figure(90 + 34 * max(4, min(len(kept), 20)), heat, xaxis={**axis, "title": "predicted"}, yaxis=yaxis)
+
+
+def predicted_over_true(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
+    """Regression: each row's prediction over its true value, and the line where both are equal."""
+    keep = slice(None, None, math.ceil(len(actual) / MAX_ROWS) or 1)
+    x, y = ([_rounded(float(value)) for value in values[keep]] for values in (actual, predicted))
+    tip, marker = "true %{x}, predicted %{y}<extra></extra>", {"color": ACCENT, "size": 4, "opacity": 0.5}
+    traces = [go.Scatter(x=x, y=y, mode="markers", marker=marker, hovertemplate=tip)]
+    traces.append(line(ends := [actual.min(), actual.max()], ends, SECOND, 1.5, hoverinfo="skip"))
+    return figure(360, *traces, showlegend=False, xaxis={"title": "true"}, yaxis={"title": "predicted"})
+
+
+def residuals(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
+    """Regression: how the errors are spread; a lump beside zero is a bias."""
+    errors = (predicted - actual)[np.isfinite(predicted - actual)]
+    counts, edges = np.histogram(errors, bins=min(60, max(10, len(errors) // 20)))
+    middle = [_rounded(float(value)) for value in (edges[1:] + edges[:-1]) / 2]
+    bars = go.Bar(x=middle, y=counts.tolist(), marker_color=ACCENT, hovertemplate="%{y} rows near %{x}<extra></extra>")
+    return figure(360, bars, xaxis={"title": "predicted − true"}, yaxis={"title": "test rows"}, bargap=0.06)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five digits are enough for a picture and keep the page small; None is a gap."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")

@@ -1,0 +1,286 @@
+"""What the stages wrote under `outputs/`, read back for whoever wants to show it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from src.diagnosis.rules import KINDS
+from src.reporting import plots, remedies
+from src.system.errors import UserError
+
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one model's sweep left behind."""
+
+    model: str
+    study: optuna.Study
+    summary: Mapping[str, Any]
+    losses: tuple[list[int], list[float], list[float]]  # the best trial's epochs, train/loss, val/loss
+    timing: Mapping[str, Any]
+    lr_range: Mapping[str, Any]
+
+    @cached_property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    @cached_property
+    def best(self) -> FrozenTrial | None:
+        return plots.best_trial(self.study)
+
+    @cached_property
+    def compared(self) -> optuna.Study:
+        return comparable(self.study)
+
+    @property
+    def states(self) -> Counter[str]:
+        return Counter(trial.state.name.lower() for trial in self.trials)
+
+    @property
+    def diagnoses(self) -> list[tuple[str, int]]:
+        found = Counter(kind_of(trial) for trial in self.trials)
+        return sorted(((name, n) for name, n in found.items() if name), key=lambda item: (-item[1], item[0]))
+
+    @cached_property
+    def judged(self) -> list[remedies.Judged]:
+        return [remedies.Judged(kind_of(t), t.params, t.distributions, t.value) for t in self.trials]
+
+    @property
+    def advice(self) -> list[str]:
+        return remedies.advice(self.judged, plots.sign(self.study) > 0)
+
+    def seconds(self, trial: FrozenTrial) -> Any:
+        return self.timing.get("trials", {}).get(str(trial.number), {}).get("seconds")
+
+
+def kind_of(trial: FrozenTrial) -> str:
+    """The kind of its diagnosis, or another reason in full."""
+    text = str(trial.user_attrs["diagnosis"])
+    kind = text.partition(": ")[0]
+    return kind if kind in KINDS else text
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the results table: an ensemble or the best single model."""
+
+    name: str
+    val: Mapping[str, float]
+    test: Mapping[str, float]
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    results: list[Result]
+    single: Result | None
+    registered: Mapping[str, Any]
+    truth: NDArray[Any] | None = None
+    output: NDArray[Any] | None = None  # probabilities [N,C], or values [N]
+    single_output: NDArray[Any] | None = None
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> Result:
+        return next(result for result in self.results if result.chosen)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that there is to show. `meta` is the prepared data's meta.json, or what could be found out without it."""
+
+    sweeps: list[Sweep]
+    ensemble: Ensemble | None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    comparison: Mapping[str, Any] = field(default_factory=dict)  # of the multirun that the sweeps were part of
+
+    @property
+    def regression(self) -> bool:
+        return bool(self.meta["task"] == "regression")
+
+    @property
+    def metric(self) -> str:
+        return "rmse" if self.regression else "accuracy"
+
+    @property
+    def class_names(self) -> list[str]:
+        classes = 0 if self.ensemble is None or self.ensemble.output is None else self.ensemble.output.shape[-1]
+        return [str(name) for name in self.meta.get("class_names") or range(classes)]
+
+    @property
+    def wall_s(self) -> float | None:
+        times = [sweep.timing["wall_s"] for sweep in self.sweeps if "wall_s" in sweep.timing]
+        return sum(times) if len(times) == len(self.sweeps) else None
+
+
+def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> Report:
+    """Everything under `outputs` for `models`; a missing sweep is an error, what else is missing is left out."""
+    if not models:
+        raise UserError("models is empty: name at least one model whose sweep the report shall show")
+    sweeps = [read_sweep(outputs, model) for model in models]
+    members = _json(outputs / "train" / models[0] / "members.json")
+    guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
+    found = {"task": members.get("task", guess), "sha256": members.get("sha256")}
+    meta = _json(prepared / "meta.json") if prepared else {}
+    comparison = _json(outputs.parent / "comparison.json")
+    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**found, **meta}, comparison)
+
+
+def read_sweep(outputs: Path, model: str) -> Sweep:
+    folder = outputs / "sweep" / model
+    if not (folder / "trials.csv").exists():
+        raise UserError(f"{folder / 'trials.csv'} is not there: run `dvc repro` or drop {model!r} from models")
+    summary, curves = _json(folder / "summary.json"), _rows(folder / "curves.csv")
+    study = read_study(_rows(folder / "trials.csv"), curves, summary)
+    best = plots.best_trial(study)
+    mine = [row for row in curves if best and int(row["number"]) == best.number]
+    train, val = ([_number(row.get(name)) for row in mine] for name in ("train/loss", "val/loss"))
+    losses = [int(row["epoch"]) for row in mine], train, val
+    lr_range = _json(outputs / "lr_range" / model / "lr_range.json")
+    return Sweep(model, study, summary, losses, _json(folder / "timing.json"), lr_range)
+
+
+def read_study(
+    table: Sequence[Mapping[str, str]], curves: Sequence[Mapping[str, str]], summary: Mapping[str, Any]
+) -> optuna.Study:
+    """trials.csv, curves.csv and summary.json as an Optuna study again: values, parameters, values per epoch."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=summary.get("direction", "maximize"))
+    study.set_user_attr("metric", metric := summary.get("metric", "value"))
+    study.set_user_attr("best_number", summary.get("best_number"))
+    study.set_user_attr("minimized", minimized := summary.get("minimized", []))
+    study.set_user_attr("constraints", bounds := summary.get("constraints", {}))
+    study.set_user_attr("front", [trial["number"] for trial in summary.get("front", [])])
+    space = {name: json_to_distribution(kind) for name, kind in summary.get("distributions", {}).items()}
+    reports: dict[int, dict[int, float]] = {}
+    for row in curves:
+        reports.setdefault(int(row["number"]), {})[int(row["epoch"])] = _number(row.get(metric))
+    by_number = {int(row["number"]): row for row in table}
+    gap = {"state": "fail", "value": "", "diagnosis": "not in trials.csv"}
+    for number in range(max(by_number, default=-1) + 1):
+        row = by_number.get(number, gap)
+        cells = {name: _param(name, kind, row.get(f"params.{name}") or "") for name, kind in space.items()}
+        params = {name: cell for name, cell in cells.items() if cell is not MISSING}
+        value, state = _number(row["value"]), STATES[row["state"]]
+        if state is TrialState.PRUNED and not math.isfinite(value):
+            value = next(reversed(reports.get(number, {}).values()), math.nan)  # as Optuna does
+        if state is TrialState.COMPLETE and not math.isfinite(value):
+            state = TrialState.FAIL
+        cells = {name: row.get(name) or row.get(f"measured.{name}") for name in (*minimized, *bounds)}
+        measures = {name: _number(cell) for name, cell in cells.items()}
+        within = all(not measures[name] > bound for name, bound in bounds.items())
+        trial = create_trial(
+            state=state,
+            value=value if math.isfinite(value) and state is not TrialState.FAIL else None,
+            params=params,
+            distributions={name: space[name] for name in params},
+            intermediate_values=reports.get(number, {}),
+            user_attrs={
+                "diagnosis": row.get("diagnosis") or "",
+                "epochs": row.get("epochs") or "",
+                "measures": measures,
+                "feasible": within,
+            },
+        )
+        study.add_trial(trial)
+    return study
+
+
+def comparable(study: optuna.Study) -> optuna.Study:
+    """A study whose complete trials can be compared in fair numbers.
+
+    That is the study itself, or where pruning left too few: its trials as they were at the latest epoch that a quarter
+    of them reached (attribute `epoch`), the others as failed so that numbers stay.
+    """
+    everyone = study.get_trials(deepcopy=False)
+    finite = [{e: v for e, v in trial.intermediate_values.items() if math.isfinite(v)} for trial in everyone]
+    reached = Counter(epoch for values in finite for epoch in values)
+    enough = max(plots.MIN_TRIALS, len(everyone) // 4)
+    epoch = max((epoch for epoch, n in reached.items() if n >= enough), default=None)
+    if epoch is None or len(plots.trials(study, "COMPLETE")) >= plots.MIN_TRIALS:
+        return study
+    view = optuna.create_study(direction=study.direction)
+    view.set_user_attr("metric", f"{plots.metric(study)}, epoch {epoch}")
+    view.set_user_attr("epoch", epoch)
+    for trial, values in zip(everyone, finite, strict=True):
+        state = TrialState.COMPLETE if epoch in values else TrialState.FAIL
+        copy = create_trial(
+            state=state, value=values.get(epoch), params=trial.params, distributions=trial.distributions
+        )
+        view.add_trial(copy)
+    return view
+
+
+MISSING = object()
+
+
+def _param(name: str, kind: BaseDistribution, cell: str) -> Any:
+    """A cell of trials.csv in its own type; MISSING where this trial has no such parameter."""
+    if isinstance(kind, CategoricalDistribution):
+        wanted = cell or ("" if "/" in name else "None")  # an empty cell is the choice None, but not under a branch
+        return next((choice for choice in kind.choices if str(choice) == wanted), MISSING)
+    number = _number(cell)
+    return kind.to_external_repr(number) if cell and kind._contains(number) else MISSING
+
+
+def read_ensemble(folder: Path) -> Ensemble | None:
+    metrics = _json(folder / "metrics.json")
+    if not metrics:
+        return None
+    entries = {name: (entry.get("val", {}), entry.get("test", {})) for name, entry in metrics["ensembles"].items()}
+    val, test = metrics.get("val", {}), metrics.get("test", {})
+    chosen = metrics.get("chosen") or next((name for name, scores in entries.items() if scores == (val, test)), None)
+    if chosen not in entries:
+        entries[chosen := chosen or "ensemble"] = (val, test)
+    results = [Result(name, *scores, chosen=name == chosen) for name, scores in entries.items()]
+    best = metrics.get("best_single")
+    title = f"best single model ({best['name']})" if best and "name" in best else "best single model"
+    single = Result(title, best.get("val", {}), best.get("test", {})) if best else None
+    results += [single] if single else []
+    registered = _json(folder / "registered.json")
+    found = Ensemble(
+        results,
+        single,
+        registered,
+        judged=_json(folder / "judged.json"),
+        metrics=metrics,
+        timing=_json(folder / "timing.json"),
+    )
+    if not (folder / "predictions.npz").exists():
+        return found
+    with np.load(folder / "predictions.npz") as saved:
+        return replace(found, truth=saved["y_test"], output=saved["test"], single_output=saved.get("best_single"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What stands in a JSON file; nothing where an older or unfinished build has none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _number(cell: str | None) -> float:
+    return float(cell) if cell else math.nan

@@ -1,0 +1,42 @@
+"""Trials in order, best first, where some have trained for longer than others."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from src.search.fidelity.rule import Fidelity
+from src.study.history import Direction, Trial
+
+
+def judged(trial: Trial, fidelity: Fidelity) -> bool:
+    """Whether a trial has had its say: it is over, or so far that it may have to wait for good."""
+    over = trial.state in ("complete", "pruned", "fail")
+    return over or (fidelity.waits and trial.epochs >= fidelity.first(trial.number))
+
+
+def results(trials: Iterable[Trial], fidelity: Fidelity) -> list[Trial]:
+    """The trials that have had their say."""
+    return [trial for trial in trials if judged(trial, fidelity)]
+
+
+def ranked(trials: Iterable[Trial], rungs: Sequence[int], direction: Direction) -> list[Trial]:
+    """By value at the lowest rung; at each higher rung, those that are there exchange their places among themselves.
+
+    So a trial is never compared by a value that others had no time to reach. Failed and diverged trials come last.
+    """
+    sign = 1 if direction == "minimize" else -1
+
+    def at(trial: Trial, rung: int) -> float:
+        value = sign * trial.values[min(rung, trial.epochs) - 1] if trial.state != "fail" and trial.values else math.inf
+        return value if math.isfinite(value) else math.inf
+
+    order = list(trials)
+    for rung in rungs:
+        there = [
+            place
+            for place, trial in enumerate(order)
+            if rung == rungs[0] or trial.epochs >= rung or trial.state == "complete"
+        ]
+        by_value = sorted((order[place] for place in there), key=lambda trial: at(trial, rung))
+        for place, trial in zip(there, by_value, strict=True):
+            order[place] = trial
+    return order

@@ -1,0 +1,94 @@
+"""The ensemble as one file that needs nothing of this project: for `torch.export`, and for ONNX.
+
+Both take prepared rows x, as `data.transform` makes them of raw ones, any number at a time, and answer as `Product` does.
+"""
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from src.serving.ensemble_module import Product
+from src.system.errors import UserError
+from src.system.files import write_bytes
+
+ONNX = ("onnx", "onnxscript", "onnxruntime")  # the format, PyTorch's exporter, what runs it
+CLOSE = 1e-5  # how far an exported answer may be from the module's own, as a share of the largest
+
+
+def check(wanted: Mapping[str, bool]) -> None:
+    """Refuse what cannot be written here, before anything is computed."""
+    if wanted["onnx"] and (lacking := [name for name in ONNX if importlib.util.find_spec(name) is None]):
+        raise UserError(f"export.onnx: {', '.join(lacking)} must be installed; pip install -e '.[onnx]'")
+
+
+def export(product: Product, x: Tensor, folder: Path, wanted: Mapping[str, bool]) -> list[str]:
+    """Write `model.pt2` and `model.onnx` as `wanted`, tried on the rows `x`; returns a sentence for each that cannot be.
+
+    A module of a user's own may do what no graph can hold. The same product gives the same bytes.
+    """
+    complaints = []
+    for kind, packed in (("pt2", _pt2), ("onnx", _onnx)):
+        file = folder / f"model.{kind}"
+        file.unlink(missing_ok=True)
+        if wanted[kind]:
+            try:
+                with torch.no_grad(), _quiet():
+                    write_bytes(file, packed(product, x))
+            except Exception as error:  # PyTorch's of many kinds, and whatever the module raises
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                complaints.append(f"export.{kind}: this ensemble cannot be such a file: {reason}")
+    return complaints
+
+
+def _pt2(product: Product, x: Tensor) -> bytes:
+    program, packed = _traced(product, x), io.BytesIO()
+    torch.export.save(program, packed)
+    _check_agreement(torch.export.load(packed).module()(x), product(x))
+    return packed.getvalue()
+
+
+def _onnx(product: Product, x: Tensor) -> bytes:
+    import onnxruntime
+
+    made = torch.onnx.export(_traced(product, x), (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
+    assert made is not None
+    packed = bytes(made.model_proto.SerializeToString())
+    (y,) = onnxruntime.InferenceSession(packed).run(None, {"x": x.numpy()})
+    _check_agreement(torch.from_numpy(y), product(x))
+    return packed
+
+
+def _traced(product: Product, x: Tensor) -> ExportedProgram:
+    """The graph of the members, one after another, and of their joint, for any number of rows."""
+    example = torch.zeros(2, *x.shape[1:])  # it is kept in the file, so no row of anybody's
+    program = torch.export.export(product, (example,), dynamic_shapes=({0: Dim("rows")},), strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # places on this machine
+    return program
+
+
+def _check_agreement(answer: Tensor, expected: Tensor) -> None:
+    if not torch.allclose(answer, expected, rtol=0, atol=CLOSE * float(expected.abs().max())):
+        raise ValueError(f"its answers differ by up to {float((answer - expected).abs().max()):.1e}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say of their own parts, such as packages that no model here needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

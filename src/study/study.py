@@ -1,0 +1,248 @@
+"""The study: every trial, its parameters, its values per epoch and its state, in order. It alone is the truth of a sweep.
+
+It is an Optuna study in durable storage, written by one process. What Optuna has a place for stands there, for its
+dashboard and samplers; each start and each report is one system attribute `event:<order>` of its trial besides, which no
+dashboard shows. The event is the record that counts: values without one were never acknowledged.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
+
+from src.study.history import Direction, Goals, History, Proposal, Trial, TrialState
+from src.study.identity import Identity
+from src.study.journal import Journal
+from src.study.storage import Shelf, in_one_sentence, study_attributes
+from src.system.errors import UserError
+
+NO_GOALS = Goals()
+STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
+
+
+class Study:
+    """An open study; `history` is what has been acknowledged."""
+
+    def __init__(self, storage: BaseStorage, name: str, folder: Path, direction: Direction) -> None:
+        self.storage, self.name, self.folder = storage, name, folder
+        self.id = storage.get_study_id_from_name(name)
+        self.attributes = study_attributes(storage, self.id)
+        goals = self.attributes.get("goals", {"minimized": [], "bounds": {}})
+        self.history = History(direction, goals=Goals(tuple(goals["minimized"]), goals["bounds"]))
+        self.curves: list[dict[str, list[float]]] = []
+        self.seconds: list[float] = []
+        self.segments: list[float] = []  # seconds of each report, in order
+        self._ids: list[int] = []
+        self._load()
+
+    @classmethod
+    @in_one_sentence()
+    def open(
+        cls,
+        root: Path,
+        url: str | None,
+        identity: Identity,
+        direction: Direction,
+        choices: Mapping[str, Any],
+        fresh: bool = False,
+        accept_code: bool = False,
+        goals: Goals = NO_GOALS,
+    ) -> "Study":
+        """Open the study of this identity or make it; `choices` (slots, kernel, metric, ...) are recorded when it is made.
+
+        Raises:
+            UserError: an unfinished study of the same inputs was begun by other code, or the storage does not work.
+        """
+        shelf = Shelf(root, url)
+        names = shelf.names()
+        runs = [name for name in names if name.startswith(identity.name)]
+        if fresh:
+            name = f"{identity.name}-{len(runs)}" if runs else identity.name
+        elif runs:
+            name = max(runs, key=lambda run: (len(run), run))
+        else:
+            name = _begun_by_other_code(shelf, names, identity, accept_code) or identity.name
+        storage = shelf.storage(name)
+        if name not in [study.study_name for study in storage.get_all_studies()]:
+            further = [StudyDirection.MINIMIZE for _ in goals.minimized]
+            storage.create_new_study([StudyDirection[direction.upper()], *further], name)
+        study_id = storage.get_study_id_from_name(name)
+        if goals != NO_GOALS:
+            choices = {**choices, "goals": {"minimized": list(goals.minimized), "bounds": dict(goals.bounds)}}
+        attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
+        attributes[_SYSTEM_ATTR_METRIC_NAMES] = [choices["metric"], *goals.minimized]
+        if shelf.database:  # others may have a study of this name, for which the same folder is not the place
+            attributes["folder"] = f"{name}-{uuid.uuid4().hex[:8]}"
+        for key in attributes.keys() - study_attributes(storage, study_id):  # all, or what a crash let through
+            hidden = key in ("code", _SYSTEM_ATTR_METRIC_NAMES)
+            note = storage.set_study_system_attr if hidden else storage.set_study_user_attr
+            note(study_id, key, attributes[key])
+        folder = root / "studies" / study_attributes(storage, study_id).get("folder", name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(storage, name, folder, direction)
+
+    def start(
+        self,
+        proposal: Proposal,
+        distributions: Mapping[str, BaseDistribution],
+        full: int,
+        cost: float,
+        measures: Mapping[str, float] | None = None,
+    ) -> Trial:
+        """Acknowledge a proposal: its trial begins, with the measures known beforehand, or goes on."""
+        order = len(self.history.events)
+        event = {"start": proposal.epochs, "from": proposal.start_from, **({"anew": True} if proposal.anew else {})}
+        if proposal.trial is None:
+            parent, epoch = (0, 0) if proposal.anew else proposal.start_from or (0, 0)
+            values = self.history.trials[parent].values[:epoch] if epoch else []
+            template = create_trial(
+                state=OptunaState.RUNNING,
+                params=dict(proposal.params),
+                distributions=dict(distributions),
+                system_attrs={"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event},
+                intermediate_values=dict(enumerate(values, start=1)),
+            )
+            self._ids.append(self.storage.create_new_trial(self.id, template))
+        else:
+            self.storage.set_trial_system_attr(self._ids[proposal.trial], f"event:{order}", event)
+        return self._begin(proposal, full, cost, measures)
+
+    def report(
+        self,
+        number: int,
+        values: Sequence[float],
+        curves: Mapping[str, Sequence[float]],
+        state: TrialState,
+        reason: str = "",
+        seconds: float = 0.0,
+        measures: Mapping[str, float] | None = None,
+    ) -> None:
+        """Acknowledge the next epochs of a trial. When this returns they survive any crash."""
+        trial_id, first = self._ids[number], self.history.trials[number].epochs
+        event: dict[str, Any] = {
+            "report": list(values),
+            "curves": {n: list(c) for n, c in curves.items()},
+            "state": state,
+            "reason": reason,
+            "seconds": seconds,
+            "measures": dict(measures or {}),
+        }
+        for epoch, value in enumerate(values, start=first + 1):
+            self.storage.set_trial_intermediate_value(trial_id, epoch, value)
+        if reason:
+            self.storage.set_trial_user_attr(trial_id, "diagnosis", reason)
+        self.storage.set_trial_system_attr(trial_id, f"event:{len(self.history.events)}", event)
+        self._take(number, event)
+        if state in STATES:
+            self._end(number)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Starts and reports inside are one append to a journal file.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        backend = getattr(self.storage, "_backend", None)
+        with in_one_sentence(), backend.together() if isinstance(backend, Journal) else nullcontext():
+            yield
+
+    def finish(self, finished: bool) -> None:
+        """The sweep has reached its total of trials, or goes on to a larger one."""
+        if finished != bool(self.attributes.get("finished")):
+            with self.together():
+                self.storage.set_study_user_attr(self.id, "finished", finished)
+            self.attributes["finished"] = finished
+
+    def checkpoints(self, number: int, epoch: int) -> list[Path]:
+        """Where the states of a trial after an epoch stand: one, or under cross-validation one a fold."""
+        count = self.attributes.get("folds", 1)
+        suffixes = [f"-{fold}" for fold in range(count)] if count > 1 else [""]
+        return [self.folder / "checkpoints" / f"{number}-{epoch}{suffix}.safetensors" for suffix in suffixes]
+
+    def _load(self) -> None:
+        events: list[tuple[int, int, dict[str, Any]]] = []
+        trials = self.storage.get_all_trials(self.id, deepcopy=False)
+        for trial in trials:
+            self._ids.append(trial._trial_id)
+            notes = trial.user_attrs | trial.system_attrs  # at first all stood with the user's
+            for key, event in notes.items():
+                if key.startswith("event:"):
+                    events.append((int(key.removeprefix("event:")), trial.number, event))
+        for _, number, event in sorted(events, key=lambda e: e[0]):
+            if "start" in event:
+                trial, known = trials[number], number < len(self.history.trials)
+                notes = trial.user_attrs | trial.system_attrs
+                source = tuple(event["from"]) if event["from"] else None
+                anew = event.get("anew", False)
+                proposal = Proposal(trial.params, event["start"], number if known else None, source, anew=anew)
+                self._begin(proposal, notes["full"], notes["cost"], notes.get("measures"))
+            else:
+                self._take(number, event)
+                if event["state"] in STATES and not trials[number].state.is_finished():  # killed between the two
+                    self._end(number)
+
+    def _end(self, number: int) -> None:
+        """What Optuna has a place for at the end of a trial."""
+        trial, goals = self.history.trials[number], self.history.goals
+        for name, excess in goals.excess(trial.measures).items():
+            self.storage.set_trial_system_attr(self._ids[number], f"{_CONSTRAINTS_KEY}:{name}", excess)
+        complete = trial.state == "complete"
+        values = [trial.values[-1], *(trial.measures[name] for name in goals.minimized)] if complete else None
+        self.storage.set_trial_state_values(self._ids[number], STATES[trial.state], values)
+
+    def _begin(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None) -> Trial:
+        trial = self.history.start(proposal, full, cost, measures)
+        if proposal.trial is None:
+            before = self.curves[trial.start_from[0]] if trial.start_from else {}
+            self.curves.append({n: c[: trial.inherited] for n, c in before.items()} if trial.inherited else {})
+            trial.curves = self.curves[-1]
+            self.seconds.append(0.0)
+        return trial
+
+    def _take(self, number: int, event: Mapping[str, Any]) -> None:
+        self.history.report(number, event["report"], event["state"], event["reason"], event.get("measures"))
+        self.seconds[number] += event["seconds"]
+        self.segments.append(event["seconds"])
+        for name, curve in event["curves"].items():
+            self.curves[number].setdefault(name, []).extend(curve)
+
+
+def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:
+    """An unfinished study of the same inputs that this code may go on with.
+
+    Raises:
+        UserError: it may not.
+    """
+    begun = {}
+    for name in names:
+        if name.startswith(identity.stem):
+            attributes = shelf.attributes(name)
+            if "code" in attributes and not attributes.get("finished"):
+                begun[name] = attributes
+    for name, attributes in begun.items():
+        if identity.code in attributes.get("accepted", []):
+            return name
+    if not begun:
+        return None
+    name, attributes = begun.popitem()
+    if not accept_code:
+        before = attributes["code"]
+        changed = sorted(m for m in before.keys() | identity.code.keys() if before.get(m) != identity.code.get(m))
+        raise UserError(
+            f"study {name} is unfinished and {', '.join(changed)} has changed since; "
+            "study.accept_code=true goes on with it, study.fresh=true starts anew"
+        )
+    storage = shelf.storage(name)
+    accepted = [*attributes.get("accepted", []), dict(identity.code)]
+    storage.set_study_system_attr(storage.get_study_id_from_name(name), "accepted", accepted)
+    return name

@@ -1,0 +1,80 @@
+"""What another study brings into a sweep: its best points and its results."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from src.config.space import Space
+from src.study.history import Direction, Trial
+from src.study.storage import Shelf
+from src.study.study import Study
+from src.system.errors import UserError, known
+from src.system.locks import alone
+
+FIRST = 5  # points that are tried again
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Points to try first, and trials that inform the sampler, numbered -1, -2, ..."""
+
+    first: Sequence[Mapping[str, Any]]
+    trials: Sequence[Trial]
+
+
+def earlier(root: Path, url: str | None, name: str, space: Space, metric: str, direction: Direction) -> Earlier:
+    """Read the study `name` for a sweep of `space`. Its best points are those that came to their
+    end, then those that came farthest, the best of these first.
+
+    Raises:
+        UserError: there is no such study, it is running, or it searched another objective.
+    """
+    shelf = Shelf(root, url)
+    known("warm_start", name, shelf.names())
+    stem = re.sub(r"[0-9a-f]{8}(-\d+)?$", "", name)
+    with alone(root / "locks" / stem, f"warm_start: the study {name}"):
+        study = Study(shelf.storage(name), name, root / "studies" / name, direction)
+    if "metric" not in study.attributes:
+        raise UserError(f"warm_start: {name} is no study of Lockstep's; name one that a sweep has made")
+    if study.attributes["metric"] != metric:
+        raise UserError(f"warm_start: {name} searched {study.attributes['metric']}, this sweep searches {metric}")
+    sign = 1 if direction == "minimize" else -1
+    tried = [t for t in study.history.of("complete", "pruned") if t.values]
+    best = sorted(tried, key=lambda t: (-inf if t.state == "complete" else -t.epochs, sign * t.values[-1], t.number))
+    first = [point for trial in best if (point := _fitting(trial.params, space))]
+    same = [t for t in study.history.of("complete", "pruned", "fail") if _same(t.params, space)]
+    return Earlier(_distinct(first)[:FIRST], [replace(t, number=-1 - k) for k, t in enumerate(same)])
+
+
+def _fitting(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The part of a point that the space can take; the sampler adds the rest."""
+    fits: dict[str, Any] = {}
+    for chosen, leaf in space.leaves():
+        if all(params.get(name, option) == option for name, option in chosen.items()):
+            fits |= {name: params[name] for name in chosen if name in params}
+            found = {n: d.distribution for n, d in leaf.dimensions.items() if n in params}
+            fits |= {n: params[n] for n, d in found.items() if _contains(d, params[n])}
+    return fits
+
+
+def _same(params: Mapping[str, Any], space: Space) -> bool:
+    """Whether the point is one of the space, no more and no less."""
+    try:
+        distributions = space.distributions(params)
+    except (KeyError, ValueError):
+        return False
+    return distributions.keys() == params.keys() and all(_contains(d, params[n]) for n, d in distributions.items())
+
+
+def _contains(distribution: Any, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False
+
+
+def _distinct(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [point for k, point in enumerate(points) if point not in points[:k]]

@@ -1,0 +1,194 @@
+"""What a study leaves on disk for the stages behind it: plain tables, equal whenever the history is."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from optuna.distributions import distribution_to_json
+from safetensors.torch import save
+
+from src.config.space import Space
+from src.diagnosis.rules import least, verdict
+from src.population.checkpoint import State
+from src.study import lineage
+from src.study.history import Reported, Trial
+from src.study.study import Study
+from src.sweeps.objectives import LATENCY
+from src.system.files import write_bytes, write_json, write_npz, write_text
+
+
+def write(out: Path, study: Study, space: Space, search: str, stopped: str = "") -> None:
+    """Fill the folder of a sweep; what an earlier one left there and this one has not goes. `stopped`: why early."""
+    _remove_leftovers(out, study)
+    write_text(out / "trials.csv", trials_csv(study))
+    write_text(out / "curves.csv", curves_csv(study))
+    write_text(out / "progress.csv", progress_csv(study))
+    write_json(out / "summary.json", summary(study, space, search) | ({"stopped": stopped} if stopped else {}))
+    if study.history.best is None:
+        return
+    line = [(until, own_config(space, trial)) for trial, until in study.history.lineage(study.history.best)]
+    *before, (_, best) = line
+    earlier = {"earlier": [{"until": until, "config": config} for until, config in before]} if before else {}
+    write_text(out / "best.yaml", yaml.safe_dump(best | earlier))
+    if before and not _grown(study):
+        write_text(out / "schedule.json", lineage.text(lineage.schedule(study.history)))
+    write_json(out / "ranking.json", ranking(study, space))
+    predictions: dict[str, np.ndarray[Any, Any]] = {}
+    for trial in study.history.of("complete"):
+        states = [State.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
+        predictions[str(trial.number)] = torch.stack([state.predictions for state in states]).mean(0).numpy()
+        for name, state in zip(_weights(study, trial), states, strict=True):
+            write_bytes(out / "weights" / name, save(state.model_weights))
+    write_npz(out / "predictions.npz", predictions)
+
+
+def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
+    """The feasible complete trials, the best first, with their configs and the files of their weights."""
+    ranked = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
+    known = [{"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)} for t in ranked]
+    return [line | {"config": own_config(space, t)} for line, t in zip(known, ranked, strict=True)]
+
+
+def own_config(space: Space, trial: Trial) -> dict[str, Any]:
+    """The config that a trial was trained by, with the epochs of its own."""
+    return {**space.config(trial.params), "epochs": trial.full}
+
+
+def trials_csv(study: Study) -> str:
+    """One row a trial: `number, state, value, epochs, diagnosis`, what else is searched or bounded, `parent`, `params.*`.
+
+    A column `measured.*` is of a stopwatch: all others are the same in every run, it is not. `parent`, as in 3@8, is there
+    where any trial has one.
+    """
+    names = sorted({name for trial in study.history.trials for name in trial.params})
+    columns = {name: f"measured.{name}" if name == LATENCY else name for name in study.history.goals.measures}
+    parents = ["parent"] * any(trial.start_from for trial in study.history.trials)
+    known = least(study.curves)
+    rows = [
+        {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs}
+        | {"diagnosis": verdict(t.reason, study.curves[t.number], known)}
+        | {columns[n]: measure for n, measure in t.measures.items()}
+        | {name: "@".join(map(str, t.start_from or ())) for name in parents}
+        | {f"params.{n}": v for n, v in t.params.items()}
+        for t in study.history.trials
+    ]
+    head = ["number", "state", "value", "epochs", "diagnosis", *columns.values(), *parents]
+    return _csv([*head, *(f"params.{n}" for n in names)], rows)
+
+
+def curves_csv(study: Study) -> str:
+    """One row an epoch of a trial: `number, epoch`, then a column a curve."""
+    names = sorted({name for curves in study.curves for name in curves})
+    rows = [
+        {"number": number, "epoch": epoch + 1} | {name: curve[epoch] for name, curve in curves.items()}
+        for number, curves in enumerate(study.curves)
+        for epoch in range(study.history.trials[number].epochs)
+    ]
+    return _csv(["number", "epoch", *names], rows)
+
+
+def progress_csv(study: Study) -> str:
+    """One row a report, in virtual time: `epochs` trained by all trials so far, `best` value of a complete one so far."""
+    history, rows, spent = study.history, [], 0
+    before, best = [trial.inherited for trial in history.trials], None
+    feasible = {trial.number for trial in history.feasible}
+    better = max if history.direction == "maximize" else min
+    for event in history.events:
+        if isinstance(event, Reported):
+            spent += event.epochs - before[event.trial]
+            before[event.trial] = event.epochs
+            if event.state == "complete" and event.trial in feasible:
+                value = history.trials[event.trial].values[-1]
+                best = value if best is None else better(best, value)
+            rows.append({"epochs": spent, "best": best})
+    return _csv(["epochs", "best"], rows)
+
+
+def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
+    """What the sweep came to, and the distributions that its parameters were drawn from."""
+    history, best = study.history, study.history.best
+    count = Counter(trial.state for trial in history.trials)
+    distributions = {n: d for t in history.trials for n, d in space.distributions(t.params).items()}
+    return {
+        "study": study.name,
+        "fingerprint": study.attributes["fingerprint"],
+        "search": search,
+        "n_trials": len(history.trials),
+        "states": {state: count[state] for state in ("complete", "pruned", "fail")},
+        "best_number": best.number if best else None,
+        "best_value": best.value if best else None,
+        "metric": study.attributes["metric"],
+        "direction": history.direction,
+        **_goals(study),
+        "distributions": {n: distribution_to_json(d) for n, d in sorted(distributions.items())},
+    }
+
+
+def _goals(study: Study) -> dict[str, Any]:
+    """The Pareto front, best value first, and the constraints, where there are any."""
+    history = study.history
+    front = [{"number": t.number, "value": t.value, **t.measures} for t in history.front]
+    several = {"minimized": list(history.goals.minimized), "front": front} if history.goals.minimized else {}
+    return several | ({"constraints": dict(history.goals.bounds)} if history.goals.bounds else {})
+
+
+def failure(study: Study, label: str) -> str:
+    """Why there is no best trial, the commonest reason first."""
+    total = len(study.history.trials)
+    if complete := list(study.history.of("complete")):
+        least = {n: min(t.measures[n] for t in complete) for n in study.history.goals.bounds}
+        bounds = [f"{n} ≤ {study.history.goals.bounds[n]:,.10g} (the least is {v:,.10g})" for n, v in least.items()]
+        which = f"none of the {len(complete)} complete trials of {label} is within {' and '.join(bounds)}"
+        return f"constraints: {which}; raise the bound, or try more trials"
+    reasons = Counter(trial.reason for trial in study.history.of("fail")).most_common()
+    if not reasons:
+        return f"no trial of {label} is complete: all {total} were pruned; choose a milder search.pruner"
+    (reason, count), *others = reasons
+    rest = "; ".join(f"{count} with: {reason}" for reason, count in others)
+    return f"no trial of {label} is complete: {count} of {total} failed with: {reason}{'; ' * bool(rest)}{rest}"
+
+
+def timing(study: Study, runs: Mapping[str, str]) -> dict[str, Any]:
+    """Run ids and seconds, which differ from run to run: no stage depends on them."""
+    trials = {
+        str(t.number): {"run_id": runs.get(f"trial-{t.number}"), "seconds": study.seconds[t.number]}
+        for t in study.history.trials
+    }
+    return {"mlflow_run_id": runs.get("sweep"), "segment_s": study.segments, "trials": trials}
+
+
+def _weights(study: Study, trial: Trial) -> list[str]:
+    """The files of a complete trial's weights: one, or under cross-validation one a fold."""
+    stem = f"{trial.number}-{trial.epochs}"
+    return [f"{trial.number}{path.name.removeprefix(stem)}" for path in study.checkpoints(trial.number, trial.epochs)]
+
+
+def _remove_leftovers(out: Path, study: Study) -> None:
+    weights = {name for trial in study.history.of("complete") for name in _weights(study, trial)}
+    for path in [*out.glob(".*.tmp"), *(out / "weights").glob("*")]:
+        if path.name not in weights:
+            path.unlink(missing_ok=True)
+    gone = ["best.yaml", "ranking.json", "predictions.npz"] if study.history.best is None else []
+    single = len(lineage.schedule(study.history)) < 2 or _grown(study)
+    for name in (*gone, *["schedule.json"] * single):
+        (out / name).unlink(missing_ok=True)
+
+
+def _grown(study: Study) -> bool:
+    """Whether the best trial's weights began in a smaller net: then its parts are no schedule of one."""
+    best = study.history.best
+    return best is not None and any(trial.anew for trial, _ in study.history.lineage(best))
+
+
+def _csv(columns: list[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

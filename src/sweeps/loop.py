@@ -1,0 +1,267 @@
+"""The loop of a sweep: the search proposes, the timetable orders, workers train, the study acknowledges.
+
+With the engine, the search and the timetable, this is all that decides a trial's numbers.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from src.config.space import Space
+from src.engine.cost import measures, seconds_per_epoch
+from src.engine.cross_validation import Fold, joined
+from src.engine.engine import Engine
+from src.engine.net_growth import refusal
+from src.engine.task import Outcome, Task
+from src.population.checkpoint import State
+from src.population.early_stopping import earliest
+from src.population.member import Member, derived_seed
+from src.search.protocol import Search
+from src.study.history import Reported, Trial, TrialState
+from src.study.study import Study
+from src.study.timetable import Segment, Timetable
+from src.sweeps.objectives import LATENCY, Objectives
+from src.system.errors import UserError
+from src.system.files import write_bytes
+
+ALIKE = 3  # first trials that fail with one traceback: a bug, not a bad point
+FEW_SLOTS = 4  # with n_trials / 6 in flight TPE ranked 4th of 5 at 25 full trainings, with 4 second (3 seeds)
+MOST_SLOTS = 1024
+PATIENCE = 0.5  # seconds between two looks at the progress
+
+
+def slots(wanted: Any, n_trials: int, search: Search) -> int:
+    """How many trials are in flight: few for a search that learns from results, as many as fit for one that does not."""
+    if wanted != "auto":
+        return int(wanted)
+    return FEW_SLOTS if search.learns else min(n_trials, MOST_SLOTS)
+
+
+class Loop:
+    """Takes a study, wherever it stands, to the end of its search."""
+
+    def __init__(
+        self,
+        study: Study,
+        search: Search,
+        space: Space,
+        meta: Mapping[str, Any],
+        seed: int,
+        objectives: Objectives,
+        folds: Sequence[Fold] = (Fold(),),
+    ) -> None:
+        """`folds`: a trial has a member for each, which train at the same time."""
+        self.study, self.search, self.space, self.meta = study, search, space, meta
+        self.seed, self.objectives, self.folds = seed, objectives, folds
+        self.history = study.history
+        self.timetable = Timetable(study.history, study.attributes["slots"], self._may_stop)
+        self.notes: set[str] = set()
+        self._arrived: dict[str, Outcome] = {}  # of members whose trial waits for another
+        self._tidied = 0
+        self._kept: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
+
+    def mend(self, engine: Engine) -> None:
+        """Train complete trials again whose checkpoint was torn or lost since: whoever comes after needs their weights.
+
+        Raises:
+            UserError: one did not come out as it was, so that the study and its weights would not belong together.
+        """
+        lost = [t for t in self.history.of("complete") if not all(map(_is_whole, self._checkpoints(t, t.epochs)))]
+        engine.submit(
+            self._from_its_origin(trial, trial.epochs, fold) for trial in lost for fold in range(len(self.folds))
+        )
+        for trial in lost:
+            while (outcome := self._outcome(engine, trial, trial.epochs)) is None:
+                pass
+            _refuse_broken_machine(outcome)
+            if outcome.error or outcome.reached[self.objectives.metric] != trial.values:
+                raise UserError(
+                    f"trial {trial.number}: its checkpoint is lost, and trained again it comes out otherwise "
+                    f"({outcome.error or 'other values'}); restore it, or study.fresh=true starts anew"
+                )
+
+    def run(self, engine: Engine) -> Iterator[Trial | None]:
+        """Yields each trial that has reported, or None now and then while waiting.
+
+        Raises:
+            UserError: the trials fail for a reason that is none of theirs.
+        """
+        study = self.study
+        if not self.search.done(self.history):
+            study.finish(False)
+            with study.together():
+                self._fill()
+        self._sweep_folder()
+        engine.submit([task for segment in self.timetable.running.values() for task in self._tasks(segment)])
+        while segment := self.timetable.next:
+            outcome = self._outcome(engine, self.history.trials[segment.trial], segment.stop)
+            if outcome is None:
+                yield None
+                continue
+            _refuse_broken_machine(outcome)
+            before = set(self.timetable.running.values())
+            with study.together():
+                self._report(segment, outcome)
+                self._fill()
+            self._drop_checkpoints()
+            begun = [s for s in self.timetable.running.values() if s not in before]
+            engine.submit([task for s in begun for task in self._tasks(s)])
+            yield self.history.trials[segment.trial]
+            self._stop_on_a_bug(outcome)
+        if not self.search.done(self.history):
+            raise UserError("search: it proposes nothing while nothing trains, and is not done")
+        study.finish(True)
+
+    def _fill(self) -> None:
+        """Give the free slots what the search proposes."""
+        while self.timetable.free and (proposals := self.search.propose(self.history, self.timetable.free)):
+            for proposal in proposals:
+                if proposal.trial is not None and proposal.epochs <= self.history.trials[proposal.trial].epochs:
+                    self.study.report(proposal.trial, [], {}, "pruned", proposal.reason)
+                    continue
+                config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
+                known = known_measures(config, self.meta, self.objectives)
+                full = proposal.full or config["epochs"]
+                self.study.start(proposal, distributions, full, self._cost(config), known)
+            self.timetable.sync()
+
+    def _cost(self, config: Mapping[str, Any]) -> float:
+        """Virtual seconds an epoch, of all folds."""
+        try:
+            return seconds_per_epoch(config, self.meta) * len(self.folds)
+        except Exception:  # a model that cannot be made: its worker says why, and the trial fails
+            return 1.0
+
+    def _may_stop(self, trial: Trial, epochs: int) -> float:
+        return earliest(self.space.config(trial.params), trial.curves.get("val/loss", ())[:epochs])
+
+    def _outcome(self, engine: Engine, trial: Trial, stop: int) -> Outcome | None:
+        """What became of a trial, once the last of its members is there; None if that takes longer than a moment."""
+        keys = [path.stem for path in self._checkpoints(trial, stop)]
+        for key in keys:
+            if key not in self._arrived:
+                if (outcome := engine.result(key, PATIENCE)) is None:
+                    return None
+                self._arrived[key] = outcome
+        return joined([self._arrived.pop(key) for key in keys])
+
+    def _report(self, segment: Segment, outcome: Outcome) -> None:
+        trial = self.history.trials[segment.trial]
+        new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
+        values = outcome.reached.get(self.objectives.metric, [])[segment.start :]
+        found = {} if outcome.error else self.objectives.reached(outcome.reached, outcome.latency_ms)
+        error = outcome.error or self.objectives.lacks({**trial.measures, **found})
+        state: TrialState = "paused" if segment.stop == trial.target else "running"
+        if error:
+            state = "fail"
+            self._kept.add((trial.number, segment.stop))  # what folds that did not fail have left
+        elif segment.stop == trial.full or outcome.stopped:
+            state = "complete"
+            self._name_checkpoints(trial, segment.stop, outcome.epochs)
+        reason = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
+        self.study.report(trial.number, values, new, state, reason, outcome.seconds, found)
+        self.timetable.sync()
+        self.notes |= {outcome.note} - {""}
+
+    def _tasks(self, segment: Segment) -> list[Task]:
+        """One a fold."""
+        trial = self.history.trials[segment.trial]
+        begun = segment.start > trial.inherited
+        own = self._checkpoints(trial, segment.start) if begun else [None for _ in self.folds]
+        timed = LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures
+        return [
+            replace(self._from_its_origin(trial, segment.stop, fold), source=source, timed=timed and fold == 0)
+            for fold, source in enumerate(own)
+        ]
+
+    def _from_its_origin(self, trial: Trial, stop: int, fold: int) -> Task:
+        *ancestors, _ = self.history.lineage(trial)
+        lineage = tuple(self._training(ancestor, until, fold) for ancestor, until in ancestors)
+        return replace(self._training(trial, stop, fold), lineage=lineage)
+
+    def _training(self, trial: Trial, stop: int, fold: int) -> Task:
+        rows, held = self.folds[fold]
+        seed = derived_seed(self.seed, trial.number, *[0, fold] * (held is not None))
+        checkpoint = self._checkpoints(trial, stop)[fold]
+        member = Member(self.space.config(trial.params) | {"epochs": trial.full}, seed, rows, held=held)
+        return Task(checkpoint.stem, member, stop, None, checkpoint)
+
+    def _checkpoints(self, trial: Trial, epoch: int) -> list[Path]:
+        return self.study.checkpoints(trial.number, epoch)
+
+    def _stop_on_a_bug(self, outcome: Outcome) -> None:
+        over = list(self.history.of("complete", "pruned", "fail"))
+        alike = len({(t.state, t.reason) for t in over}) == 1 and over[0].state == "fail"
+        if outcome.detail and alike and len(over) >= ALIKE:
+            raise UserError(f"the first {len(over)} trials failed alike: {over[0].reason}\n{outcome.detail}")
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------------
+
+    def _origin(self, trial: Trial) -> str:
+        """Why a trial that should have grown from another did not begin with its weights, or ""."""
+        if not (trial.start_from and trial.anew):
+            return ""
+        parent = self.history.trials[trial.start_from[0]]
+        why = refusal(self.space.config(parent.params)["model"], self.space.config(trial.params)["model"])
+        return f"began anew, not with the weights of trial {parent.number}: {why}" if why else ""
+
+    def _name_checkpoints(self, trial: Trial, stop: int, epochs: int) -> None:
+        """Those of a trial that stopped before `stop`, by the epochs that it has; the old ones go once the study knows."""
+        if epochs < stop:
+            for path, old in zip(self._checkpoints(trial, epochs), self._checkpoints(trial, stop), strict=True):
+                write_bytes(path, old.read_bytes())
+            self._kept.add((trial.number, stop))
+
+    def _needed(self) -> set[tuple[int, int]]:
+        """Where the trials in training go on from: a checkpoint of their own, or of their parent while they have none."""
+        begun = [trial for trial in self.history.of("running", "paused") if trial.epochs]
+        return {(t.number, t.epochs) if t.epochs > t.inherited else t.start_from or (0, 0) for t in begun}
+
+    def _drop_checkpoints(self) -> None:
+        """Once the study has acknowledged them, those from which no trial goes on any more."""
+        new = [event for event in self.history.events[self._tidied :] if isinstance(event, Reported)]
+        self._kept |= {(event.trial, event.epochs) for event in new if event.state != "complete"}
+        needed = self._needed()
+        for place in self._kept - needed:
+            for path in self.study.checkpoints(*place):
+                path.unlink(missing_ok=True)
+        self._kept &= needed
+        self._tidied = len(self.history.events)
+
+    def _sweep_folder(self) -> None:
+        """What a crash left: files half written, checkpoints that no trial goes on from. Those ahead of the study stay."""
+        self._kept, self._tidied = self._needed(), len(self.history.events)
+        epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused")}
+        results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
+        for path in self.study.checkpoints(0, 0)[0].parent.glob("*"):
+            match = re.fullmatch(r"(\d+)-(\d+)(?:-\d+)?", path.stem)
+            number, epoch = map(int, match.groups()) if match else (-1, 0)
+            if (number, epoch) not in self._kept | results and epoch <= epochs.get(number, epoch):
+                path.unlink(missing_ok=True)
+
+
+def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objectives: Objectives) -> dict[str, float]:
+    """What counts of a trial's config and is known before it trains."""
+    if not objectives.known:
+        return {}
+    try:
+        found = measures(config, meta)
+    except Exception:  # a model that cannot be made: its worker says why, and the trial fails
+        return {}
+    return {name: found[name] for name in objectives.known}
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        return bool(State.load(checkpoint).weights)
+    except OSError:
+        return False
+
+
+def _refuse_broken_machine(outcome: Outcome) -> None:
+    """A full disk or a lost file is no fault of the trial: stop before it is one in the study."""
+    if re.match(r"\[Errno \d+\]", outcome.error):
+        number = outcome.key.partition("-")[0]
+        raise UserError(f"trial {number}: {outcome.error}; the study is whole, so the same command goes on from here")

@@ -1,0 +1,74 @@
+"""The line that a person watches while a sweep runs."""
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+
+from src.study.history import History
+
+EVERY = 10.0  # seconds between plain lines, where there is no terminal
+
+
+class Progress:
+    """A live line on a terminal; elsewhere a plain one now and then, where there is news."""
+
+    def __init__(self, name: str, total: int, history: History) -> None:
+        self.name, self.total, self.history = name, total, history
+        self._before = self._over()
+        self._began = time.monotonic()
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=8) if sys.stderr.isatty() else None
+        self._last, self._said = 0.0, ""
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._ended = kind is None
+        self.show(final=True)
+        if self._live:
+            self._live.stop()
+
+    def show(self, final: bool = False) -> None:
+        """Bring the line up to date."""
+        if self._live:
+            self._live.update(self.line())
+        elif (final or time.monotonic() - self._last > EVERY) and (line := self.line()) != self._said:
+            self._last, self._said = time.monotonic(), line
+            print(line, file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """Trials done of all, running, paused, pruned, failed, the best and its number, the rate and the time left.
+
+        At the end only what has become of them: a grid, or a terminator, may need fewer trials than there could be.
+        """
+        count = Counter(trial.state for trial in self.history.trials)
+        over, best = self._over(), self.history.best
+        rate = self.done / max(time.monotonic() - self._began, 1e-9)
+        parts = [f"{over} trials"] if self._ended else [f"{over}/{self.total} trials", f"{count['running']} running"]
+        parts += [f"{count[state]} {state}" for state in ("paused", "pruned") if count[state] or state == "pruned"]
+        parts += [f"{count['fail']} failed"] * bool(count["fail"])
+        parts += [f"best {best.value:.4f} (trial {best.number})"] if best else []
+        if self.done and not count["paused"]:  # those may go on or be over at once, so no rate says when
+            parts += [f"{60 * rate:.0f} trials/min"]
+            parts += [f"{max(0, self.total - over) / rate:.0f} s left"] * (not self._ended)
+        return f"{self.name}: {', '.join(parts)}"
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended since the start of this process."""
+        return self._over() - self._before
+
+    def _over(self) -> int:
+        """A trial that goes on as another is not over."""
+        return sum(1 for _ in self.history.of("complete", "pruned", "fail")) - sum(
+            1 for trial in self.history.trials if trial.start_from
+        )

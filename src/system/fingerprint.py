@@ -1,0 +1,45 @@
+"""What the numbers of a study depend on, as digests: of texts, and of the code that can change them."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "numpy", "optuna")
+
+
+def digest(*parts: str) -> str:
+    """SHA-256 over texts."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def code_digests(source: Path, names: Iterable[str], more: Mapping[str, Path] | None = None) -> dict[str, str]:
+    """A digest for each module that can change a trial's numbers, blind to comments and docstrings; `more` by name."""
+    files = [f for name in names for f in (sorted((source / name).rglob("*.py")) or [source / name])]
+    found = {str(f.relative_to(source.parent)): _code_digest(f) for f in files}
+    found |= {name: _code_digest(path) for name, path in (more or {}).items()}
+    return found | {package: version(package) for package in PACKAGES}
+
+
+def target_modules(config: Any) -> dict[str, Path]:
+    """The files of the modules that a `_target_` names anywhere in a config."""
+    if isinstance(config, Mapping):
+        module = str(config.get("_target_", "")).rpartition(".")[0]
+        spec = find_spec(module) if module else None
+        own = {module: Path(spec.origin)} if spec and spec.origin else {}
+        return own | target_modules(list(config.values()))
+    if isinstance(config, list | tuple):
+        return {name: path for part in config for name, path in target_modules(part).items()}
+    return {}
+
+
+def _code_digest(path: Path) -> str:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return digest(ast.dump(tree))[:16]

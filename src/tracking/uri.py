@@ -1,0 +1,101 @@
+"""NEEDS A DOCSTRING."""
+
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from src.system.errors import UserError, masked
+
+
+def absolute(uri: str) -> str:
+    """`uri` with the path of a SQLite file made absolute: the writer works in another folder."""
+    path = sqlite_file(uri)
+    return f"sqlite:///{path}" if path else uri
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a `sqlite:///path`; None for a server."""
+    scheme, _, path = uri.partition(":///")
+    return Path(path).absolute() if scheme == "sqlite" and path not in ("", ":memory:") else None
+
+
+def artifacts(uri: str) -> Path | None:
+    """Where the files of new experiments stand: beside a SQLite file, here for another database; a server has its own."""
+    if path := sqlite_file(uri):
+        return path.parent / "mlartifacts"
+    return None if urlsplit(uri).scheme in ("http", "https") else Path("mlartifacts").absolute()
+
+
+def check(uri: str) -> None:
+    """Refuse in one sentence, within seconds and without importing mlflow, a tracking.uri that cannot work.
+
+    Raises:
+        UserError: a store that MLflow no longer writes, a SQLite file that cannot be read and written or that a newer
+            MLflow made, a server that does not answer, a database that lets nobody in.
+    """
+    scheme = urlsplit(uri).scheme.split("+")[0]
+    if path := sqlite_file(uri):
+        _check_sqlite(uri, path)
+    elif scheme in _PORTS:
+        _check_server(uri, _PORTS[scheme])
+        if scheme not in ("http", "https"):
+            _check_database(uri)
+    else:
+        ways = "sqlite:///mlflow.db, http://host:5000 or postgresql://user@host/database"
+        raise UserError(f"tracking.uri={masked(uri)}: MLflow writes to a database or a server, so give {ways}.")
+
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def _check_sqlite(uri: str, path: Path) -> None:
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"tracking.uri={uri}: {folder} is no folder that can be written to.")
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=0)) as database:
+            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+            revisions = (
+                database.execute("SELECT version_num FROM alembic_version").fetchall()
+                if "alembic_version" in tables
+                else []
+            )
+            database.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            return
+        raise UserError(f"tracking.uri={uri}: not a SQLite database that can be read and written ({error}).") from error
+    spec = find_spec("mlflow")
+    migrations = Path(spec.origin or "").parent / "store" / "db_migrations" / "versions" if spec else Path()
+    known = {file.name.split("_")[0] for file in migrations.glob("*.py")}
+    if newer := {revision for (revision,) in revisions} - known:
+        raise UserError(
+            f"tracking.uri={uri}: made by a newer MLflow (schema {min(newer)}), so upgrade mlflow or name another file."
+        )
+
+
+def _check_server(uri: str, port: int) -> None:
+    parts = urlsplit(uri)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or port), timeout=5.0).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"tracking.uri={masked(uri)}: nothing answers there ({error}), so start the server or correct the URI."
+        ) from error
+
+
+def _check_database(uri: str) -> None:
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        create_engine(uri, poolclass=NullPool).connect().close()
+    except (SQLAlchemyError, ImportError) as error:
+        cause = str(error).partition("\n")[0]
+        raise UserError(f"tracking.uri={masked(uri)}: cannot be opened ({cause}).") from error

@@ -1,0 +1,177 @@
+"""What the ensemble stage finds, what it writes, and how the report draws it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from safetensors.torch import save_file
+
+from src.ensembles import report_data as verdict
+from src.ensembles.combiners.average import average
+from src.ensembles.combiners.greedy import greedy
+from src.ensembles.pool import Trained
+from src.ensembles.selection import Joined, contest
+from src.reporting import ensemble_plots, results
+from src.reporting import page as pages
+from src.system.files import write_json
+from tests.ensembles.test_combiners import classified, valued
+from tests.ensembles.test_pool import prepared_digits, write_members
+from tests.support.made_outputs import write_outputs
+from tests.support.running import Place
+
+FITS = [("average", average, False), ("greedy", partial(greedy, steps=20, bags=5, fraction=0.7), False)]
+
+
+def pool_of(p_MNC: Any, folder: Path) -> list[Trained]:
+    """Two models' members, those of the second with twice the numbers."""
+    pool = []
+    for k, val in enumerate(p_MNC):
+        model = "mlp" if k < len(p_MNC) // 2 else "<b>cnn"
+        save_file({"w": torch.zeros(10 * (1 + (k >= len(p_MNC) // 2)))}, folder / f"{k}.safetensors")
+        pool.append(Trained(model, "seeds", f"seeds-{k}", {}, ((folder / f"{k}.safetensors", 1.0),), val))
+    return pool
+
+
+def found(task: str, folder: Path) -> tuple[dict[str, Any], list[Trained], dict[str, Joined], Any]:
+    """The verdict as the report reads it."""
+    p_MNC, y_N = classified(rows=300) if task == "classification" else valued(rows=300)
+    by = "nll" if task == "classification" else "rmse"
+    pool = pool_of(p_MNC, folder)
+    compared = contest(pool, FITS, y_N, y_N)
+    judged = verdict.on_validation(task, by, pool, compared, "all:seeds+average", y_N)
+    chosen = compared["all:seeds+average"]
+    x = np.random.default_rng(0).normal(size=(300, 1, 6, 6))
+    joined = chosen.joint.predict(p_MNC)
+    judged |= verdict.on_test(task, pool, chosen, p_MNC, joined, p_MNC[0], x, y_N)
+    write_json(folder / "judged.json", judged)
+    return json.loads((folder / "judged.json").read_text()), pool, compared, y_N
+
+
+def test_every_group_meets_every_combiner(tmp_path: Path) -> None:
+    _, pool, compared, _ = found("classification", tmp_path)
+    groups = ("mlp:seeds", "<b>cnn:seeds", "all:seeds")
+    assert list(compared) == [f"{group}+{name}" for group in groups for name, *_ in FITS]
+    assert compared["<b>cnn:seeds+average"].places == [3, 4, 5]
+    for each in compared.values():
+        left = each.pruned().predict(np.stack([pool[k].val for k in each.used]))
+        whole = each.joint.predict(np.stack([pool[k].val for k in each.places]))
+        np.testing.assert_allclose(left, whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_costs_and_the_smallest_good_ensemble(task: str, tmp_path: Path) -> None:
+    judged, pool, compared, _ = found(task, tmp_path)
+    assert [member["parameters"] for member in judged["members"]] == [10, 10, 10, 20, 20, 20]
+    assert judged["ensembles"]["all:seeds+average"]["parameters"] == 90
+    each = judged["ensembles"]["mlp:seeds+average"]
+    assert each["squared_error"] == pytest.approx(each["squared_members"] - each["squared_ambiguity"], abs=1e-9)
+    points = {point["name"]: point for point in judged["frontier"]["points"]}
+    assert len(points) == len(pool) + len(compared) + len(pool) - 1
+    marked, limit = points[judged["frontier"]["smallest"]], judged["frontier"]["limit"]
+    assert marked["value"] <= limit
+    assert all(p["value"] > limit for p in points.values() if p["parameters"] < marked["parameters"])
+
+
+def test_figures_show_what_was_found(tmp_path: Path) -> None:
+    judged, *_ = found("classification", tmp_path)
+    figures = ensemble_plots.figures(judged)
+    assert set(figures) == {"reliability", "diversity", "members", "growth", "frontier"}
+    heat = figures["diversity"].data[0]
+    assert heat.z[1][4] == pytest.approx(judged["diversity"]["disagreement"][1][4])
+    assert heat.z[2][2] is None
+    assert heat.x[5] == "&lt;b&gt;cnn seeds-5"  # Plotly reads text as HTML
+    assert "double fault" in heat.text[0][1]
+    ring = next(trace for trace in figures["frontier"].data if trace.name == "smallest within 1 SE")
+    smallest = next(p for p in judged["frontier"]["points"] if p["name"] == judged["frontier"]["smallest"])
+    assert (ring.x[0], ring.y[0]) == (smallest["parameters"], smallest["value"])
+    curve = next(trace for trace in figures["growth"].data if trace.name == "average of n")
+    assert curve.x == (1, 2, 3, 4, 5, 6)
+    assert sum(len(trace.x) for trace in figures["members"].data) == 7  # members and the ensemble
+
+
+def test_a_regression_has_no_reliability_and_one_member_no_pairs(tmp_path: Path) -> None:
+    judged, *_ = found("regression", tmp_path)
+    assert set(ensemble_plots.figures(judged)) == {"diversity", "members", "growth", "frontier"}
+    p_MNC, y_N = classified(members=1)
+    pool = [Trained("mlp", "seeds", "seeds-0", {}, ((tmp_path / "0.safetensors", 1.0),), p_MNC[0].astype(np.float32))]
+    compared = contest(pool, FITS, y_N, y_N)
+    alone = verdict.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N)
+    assert set(ensemble_plots.figures(alone)) == {"frontier"}
+    assert alone["ensembles"]["mlp:seeds+average"]["squared_ambiguity"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_picture_is_the_pixels() -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+    address = ensemble_plots.picture(pixels.tolist())
+    read = imread(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))), format="png")
+    np.testing.assert_allclose(read[..., 0] * 255, pixels, atol=0.5)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_report_has_a_section_of_the_ensemble(task: str, tmp_path: Path) -> None:
+    write_outputs(tmp_path, regression=task == "regression", models=("mlp",), n_trials=12)
+    judged, *_ = found(task, tmp_path)
+    write_json(tmp_path / "outputs" / "ensemble" / "judged.json", judged)
+    html = pages.render(results.read(tmp_path / "outputs", ["mlp"], tmp_path / "prepared"))
+    section = html.partition('<section id="ensemble">')[2].partition("</section>")[0]
+    assert all(f'id="ensemble-{name}"' in section for name in ensemble_plots.figures(judged))
+    assert section.count("data:image/png") == verdict.DISPUTED
+    assert section.count("<li") == verdict.DISPUTED
+    assert "&lt;b&gt;cnn:seeds+average" in section
+    assert "<b>cnn" not in section
+    assert "ms a row" not in section  # there is no timing.json
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+OWN = README.partition("# src/combiners/best.py")[2].partition("\n")[2].partition("```")[0]
+
+
+@pytest.mark.slow
+def test_a_combiner_of_ones_own_is_a_function_and_a_yaml(tmp_path: Path) -> None:
+    """The whole stage, from members on disk to a registered model that answers as metrics.json says."""
+    from src.data.dataset import load_test
+    from src.serving.bundle import load_product
+
+    prepared = prepared_digits(tmp_path)
+    write_members(tmp_path / "outputs", prepared)
+    place = Place(tmp_path)
+    (tmp_path / "theirs.py").write_text(OWN)
+    (tmp_path / "conf" / "combiner").mkdir(parents=True)
+    (tmp_path / "conf/combiner/best.yaml").write_text(
+        "# @package _global_\ncombiner: {name: best, _target_: theirs.best, power: 8}\n"
+    )
+    own = (
+        "--config-dir",
+        str(tmp_path / "conf"),
+        "models=[linear]",
+        "trusted=[theirs]",
+        "combiner=[average,best,vote]",
+    )
+    done = place.run(*own, "combiner.temperature=both", verb="ensemble", first_path=tmp_path)
+    assert "linear:bagging+" in done.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    tried = ["average", "best", "vote"]
+    names = [f"linear:bagging+{name}{suffix}" for name in tried for suffix in ("", "+temperature")]
+    assert list(metrics["ensembles"]) == names
+    assert metrics["chosen"] in names
+    nll = {name: scores["val"]["nll"] for name, scores in metrics["ensembles"].items()}
+    assert metrics["chosen"] == min(nll, key=lambda name: nll[name])
+    assert metrics["val"] == metrics["ensembles"][metrics["chosen"]]["val"]
+    assert {"test", "best_single", "interval", "gain"} <= metrics.keys()
+    accuracy = metrics["interval"]["accuracy"]
+    assert metrics["test"]["accuracy"] == pytest.approx(accuracy["value"])
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    product = load_product(tmp_path / "outputs" / "ensemble" / "model")
+    x, y = load_test(prepared)
+    with torch.no_grad():
+        answer = product(torch.from_numpy(np.array(x))).numpy()
+    assert (answer.argmax(1) == y).mean() == metrics["test"]["accuracy"]

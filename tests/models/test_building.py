@@ -1,0 +1,300 @@
+"""Architectures: shapes, initialisation, counts, errors; and K stacked models compute what each computes alone."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import OneHotEncoder
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from src.models.building import FROM_DATA, build, n_operations, target
+from src.models.layers import ACTIVATIONS, OneHot, normalisation
+from src.system.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def config(name: str, **changes: Any) -> dict[str, Any]:
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text())["model"] | changes
+
+
+def images(*shape: int, n_classes: int = 10) -> dict[str, Any]:
+    return {"input_shape": list(shape), "n_classes": n_classes, "categories": [], "bins": []}
+
+
+# 4 numbers (the last is yes/no: one bin) and 3 categories, of which one has too many values for one-hot columns
+TABLE = {
+    "input_shape": [7],
+    "n_classes": 2,
+    "categories": [5, 100, 3],
+    "bins": [np.linspace(-2, 2, n).tolist() for n in (49, 20, 5, 2)],
+}
+PIECEWISE = {"embedding": "piecewise_linear", "embedding_dim": 6}
+
+
+def rows(meta: dict[str, Any], n: int) -> Tensor:
+    x = torch.randn(n, *meta["input_shape"])
+    for k, cardinality in enumerate(meta["categories"], start=len(meta["bins"])):
+        x[:, k] = torch.randint(0, cardinality, (n,)).float()
+    return x
+
+
+VARIANTS = [
+    pytest.param(config("mlp"), images(1, 8, 8), id="mlp"),
+    pytest.param(config("mlp", width=[50, 20, 30], depth=3, activation="gelu"), images(3, 4, 4), id="mlp-widths"),
+    pytest.param(config("mlp", norm="batch"), TABLE, id="mlp-batch-table"),
+    pytest.param(config("mlp", norm="group", width=[33, 40]), TABLE, id="mlp-group-table"),
+    pytest.param(config("cnn", norm="layer", depth=3), images(3, 9, 9), id="cnn-layer-9x9"),
+    pytest.param(config("mlp", norm="layer", **PIECEWISE), TABLE, id="mlp-layer-piecewise"),
+    pytest.param(config("cnn"), images(1, 8, 8), id="cnn-8x8"),
+    pytest.param(config("cnn", norm="batch", depth=3), images(1, 28, 28), id="cnn-batch-28x28"),
+    pytest.param(config("cnn", norm="none", channels=6), images(3, 32, 32), id="cnn-none-32x32"),
+    pytest.param(config("cnn", channels=6, depth=5), images(2, 5, 5), id="cnn-5x5-deep"),
+    pytest.param(config("cnn", depth=2), images(1, 1, 9), id="cnn-signal"),
+    pytest.param(config("linear"), images(1, 8, 8), id="linear"),
+    pytest.param(config("linear"), TABLE, id="linear-table"),
+    pytest.param(config("mlp"), TABLE | {"n_classes": 0}, id="regression"),
+]
+
+
+@pytest.mark.parametrize(("model", "meta"), VARIANTS)
+def test_output_has_one_column_a_class_and_one_for_regression(model: dict[str, Any], meta: dict[str, Any]) -> None:
+    assert build(model, meta)(rows(meta, 4)).shape == (4, meta["n_classes"] or 1)
+
+
+@pytest.mark.parametrize(("model", "meta"), VARIANTS)
+def test_stacked_models_equal_each_alone(model: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Outputs, gradients and, where there are any, running statistics, each member with rows of its own."""
+    torch.manual_seed(0)
+    members = [build(model, meta) for _ in range(3)]
+    x_KBF = torch.stack([rows(meta, 8) for _ in members])
+
+    def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        out = functional_call(members[0], (params, buffers), (x,))
+        return out.square().sum(), out
+
+    params, buffers = stack_module_state(members)
+    params = {name: value.detach() for name, value in params.items()}
+    gradients, out_KBC = vmap(grad(loss, has_aux=True), randomness="different")(params, buffers, x_KBF)
+
+    for k, member in enumerate(members):
+        out = member(x_KBF[k])
+        out.square().sum().backward()
+        torch.testing.assert_close(out_KBC[k], out.detach(), rtol=1e-5, atol=1e-5)
+        for name, value in member.named_parameters():
+            assert value.grad is not None
+            torch.testing.assert_close(gradients[name][k], value.grad, rtol=1e-4, atol=1e-4)
+        for name, value in member.named_buffers():
+            torch.testing.assert_close(buffers[name][k], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_initial_weights_have_the_variance_that_belongs_to_the_activation(activation: str) -> None:
+    torch.manual_seed(0)
+    mlp = build(config("mlp", width=[400, 300], activation=activation), images(1, 20, 20))
+    cnn = build(config("cnn", channels=64, activation=activation), images(32, 8, 8))
+    for name, fan_in, fan_out in [("hidden.0.linear", 400, 400), ("hidden.1.linear", 400, 300)]:
+        assert_initialised(mlp.get_submodule(name), activation, fan_in, fan_out)
+    assert_initialised(cnn.get_submodule("stages.0.conv"), activation, 32 * 9, 64 * 9)
+    assert_initialised(cnn.get_submodule("stages.1.conv"), activation, 64 * 9, 128 * 9)
+
+
+def assert_initialised(layer: nn.Module, activation: str, fan_in: int, fan_out: int) -> None:
+    xavier = activation in ("tanh", "sigmoid")
+    variance = 2 / (fan_in + fan_out) if xavier else 2 / fan_in
+    weight = layer.weight.detach()
+    assert weight.var().item() == pytest.approx(variance, rel=0.03)
+    assert (weight.abs().max() <= (3 * variance) ** 0.5) == xavier  # uniform, so bounded; He's normal is not
+    assert not layer.bias.detach().any()
+
+
+def test_output_layer_is_xavier() -> None:
+    torch.manual_seed(0)
+    weight = build({"name": "linear"}, images(1, 30, 30, n_classes=100)).get_parameter("output.weight")
+    assert weight.var().item() == pytest.approx(2 / (900 + 100), rel=0.03)
+
+
+def n_parameters(model: nn.Module) -> int:
+    return sum(value.numel() for value in model.parameters())
+
+
+def test_parameters_and_operations_in_closed_form() -> None:
+    mlp = build(config("mlp", width=[50, 30], norm="batch"), images(1, 8, 8))
+    assert n_parameters(mlp) == (64 + 1) * 50 + 2 * 50 + (50 + 1) * 30 + 2 * 30 + (30 + 1) * 10
+    assert n_operations(mlp, (1, 8, 8)) == 64 * 50 + 50 * 30 + 30 * 10
+
+    table = build(config("mlp", width=40, depth=1, **PIECEWISE), TABLE)
+    width = 4 * 6 + 5 + 16 + 3  # embedded numbers, one-hot, embedding of 100 categories, one-hot
+    assert n_parameters(table) == 4 * (48 + 2) * 6 + 100 * 16 + (width + 1) * 40 + (40 + 1) * 2
+    assert n_operations(table, (7,)) == 4 * 48 * 6 + width * 40 + 40 * 2
+
+    cnn = build(config("cnn", channels=16, depth=3, norm="group"), images(3, 5, 5))  # 5×5 → 2×2 → 1×1, then no more
+    assert n_parameters(cnn) == (27 + 3) * 16 + (16 * 9 + 3) * 32 + (32 * 9 + 3) * 64 + (64 + 1) * 10
+    assert n_operations(cnn, (3, 5, 5)) == 25 * 27 * 16 + 4 * 144 * 32 + 1 * 288 * 64 + 64 * 10
+
+
+def test_norms_are_those_of_their_papers() -> None:
+    """Of an image, layer norm is over all channels and pixels, with a scale a channel (Wu & He 2018, §3)."""
+    x = torch.randn(4, 16, 5, 5)
+    torch.testing.assert_close(normalisation("layer", 16, images=True)(x), nn.functional.layer_norm(x, (16, 5, 5)))
+    groups = normalisation("group", 16, images=True)(x).view(4, 8, -1)
+    torch.testing.assert_close(groups.mean(2), torch.zeros(4, 8), rtol=0, atol=1e-6)
+    assert normalisation("group", 12).num_groups == 4
+    assert isinstance(normalisation("batch", 12, images=True), nn.BatchNorm2d)
+
+
+def test_counting_operations_changes_nothing() -> None:
+    model = build(config("cnn", norm="batch"), images(1, 8, 8))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    n_operations(model, (1, 8, 8))
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_one_hot_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=50), rng.integers(0, 4, 50), rng.integers(0, 7, 50)]).astype(np.float32)
+    encoder = OneHotEncoder(categories=[range(4), range(7)], sparse_output=False)
+    np.testing.assert_array_equal(OneHot({1: 4, 2: 7})(torch.from_numpy(x)).numpy(), encoder.fit_transform(x[:, 1:]))
+
+
+def test_categories_matter_by_identity_not_by_size() -> None:
+    """A linear model gives each category an offset of its own, whatever the other columns say."""
+    model = build(config("linear"), TABLE)
+    x = rows(TABLE, 6)
+    for column, cardinality in [(4, 5), (5, 100), (6, 3)]:
+        outs = []
+        for category in range(cardinality):
+            x[:, column] = category
+            outs.append(model(x).detach())
+        steps = torch.stack(outs).diff(dim=0)
+        torch.testing.assert_close(steps, steps[:, :1].expand_as(steps), rtol=1e-4, atol=1e-5)
+        assert steps[:, 0].unique(dim=0).shape[0] == cardinality - 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_dropout_stands_in_every_model_so_that_members_agree_in_shape(name: str, p: float) -> None:
+    model = build(config(name, dropout=p), images(1, 8, 8))
+    found = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert found == [p] * (config(name)["depth"] if name == "mlp" else 1)
+    x = torch.randn(64, 1, 8, 8)
+    assert torch.equal(model(x), model(x)) == (p == 0)
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_move_to_another_model_by_name(name: str) -> None:
+    torch.manual_seed(0)
+    one, other = build(config(name), images(1, 8, 8)), build(config(name), images(1, 8, 8))
+    x = torch.randn(5, 1, 8, 8)
+    assert not torch.equal(one(x), other(x))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(x), other(x))
+
+
+def digits_accuracy(model: dict[str, Any], lr: float, epochs: int) -> float:
+    x, y = load_digits(return_X_y=True)
+    x = ((x - x.mean()) / x.std()).astype(np.float32).reshape(-1, 1, 8, 8)
+    parts = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
+    x_train, x_val, y_train, y_val = map(torch.from_numpy, parts)
+    torch.manual_seed(0)
+    net = build(model, images(1, 8, 8))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(x_train)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x_train[batch]), y_train[batch]).backward()
+            optimizer.step()
+    return (net.eval()(x_val).argmax(1) == y_val).float().mean().item()
+
+
+@pytest.mark.parametrize(("name", "at_least"), [("linear", 0.94), ("mlp", 0.97), ("cnn", 0.985)])
+def test_defaults_learn_digits(name: str, at_least: float) -> None:
+    assert digits_accuracy(config(name), lr=3e-3, epochs=25) >= at_least
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_two_layers_train_with_every_activation(activation: str) -> None:
+    assert digits_accuracy(config("mlp", depth=2, activation=activation), lr=5e-3, epochs=12) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("model", "meta", "says"),
+    [
+        (config("mlp", width=[50, 50], depth=3), TABLE, "model.width lists 2 layers but model.depth is 3"),
+        (config("mlp", width=0), TABLE, "model.width is 0"),
+        (config("mlp", width=[50, -1], depth=2), TABLE, "model.width is -1"),
+        (config("mlp", depth=0), TABLE, "model.depth is 0"),
+        (config("mlp", dropout=1.0), TABLE, "model.dropout is 1.0"),
+        (config("mlp", embedding_dim=0), TABLE, "model.embedding_dim is 0"),
+        (config("mlp", embedding="piecewise_linear"), images(1, 8, 8), "model.embedding=piecewise_linear needs"),
+        (config("cnn"), TABLE, "model.name=cnn needs images"),
+        (config("cnn", channels=0), images(1, 8, 8), "model.channels is 0"),
+        (config("cnn", depth=0), images(1, 8, 8), "model.depth is 0"),
+        (config("cnn", dropout=-0.1), images(1, 8, 8), "model.dropout is -0.1"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_one_sentence(
+    model: dict[str, Any], meta: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match="model") as refusal:
+        build(model, meta)
+    message = str(refusal.value)
+    assert message.startswith(says)
+    assert message.count(". ") == 0
+    assert message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("mpl", "mlp"), ("cnnn", "cnn"), ("Linear", "linear"), ("../mlp", "mlp")]
+)
+def test_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(UserError, match=f"model.name={name} does not exist: the nearest is {nearest} "):
+        target({"name": name})
+
+
+def test_a_file_that_holds_no_model_is_no_name() -> None:
+    with pytest.raises(UserError, match=r"model\.name=blocks does not exist"):
+        target({"name": "blocks"})
+
+
+def test_target_names_any_class() -> None:
+    model = {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}
+    assert target(model) is nn.Linear
+    assert build(model, TABLE)(torch.zeros(1, 3)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("path", ["torch.nn.Nothing", "no_such_package.Net", "Net", "torch.nn.functional.relu"])
+def test_target_that_is_no_class_is_refused(path: str) -> None:
+    with pytest.raises(UserError, match=f"model._target_={path} "):
+        target({"_target_": path})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_config_and_constructor_have_the_same_keys(name: str) -> None:
+    """The conf entry is the one place of a default, so the constructor has none; its space lies within its keys."""
+    parameters = inspect.signature(target({"name": name})).parameters
+    hyperparameters = set(parameters) - set(FROM_DATA)
+    assert hyperparameters == set(config(name)) - {"name"}
+    assert all(parameters[key].default is inspect.Parameter.empty for key in hyperparameters)
+    space = yaml.safe_load((CONF / f"{name}.yaml").read_text()).get("space", {"model": {}})["model"]
+    assert set(space) <= hyperparameters
+
+
+def test_models_are_found_without_importing_torch() -> None:
+    code = "import sys, src.models; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,277 @@
+"""The ensemble as one module: fused it answers as its members do one by one, and so do the files that leave the project."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from src.data.dataset import load, load_test
+from src.data.preparing import prepare
+from src.ensembles.mixture import Committees, Stacking, Temperature, Vote, Weighted
+from src.models.building import build, n_operations
+from src.serving.bundle import load_members, load_product, write_bundle
+from src.serving.ensemble_module import Product
+from src.serving.export import check, export
+from src.serving.fused_nets import WORTH_STACKING, Fused
+from src.serving.pyfunc import Ensemble
+from src.system.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+BOTH = {"pt2": True, "onnx": True}
+DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": []}
+
+
+def conf(group: str, name: str, **values: Any) -> dict[str, Any]:
+    found = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+    return {key: value for key, value in found.get(group, found).items() if key != "defaults"} | values
+
+
+MLP, CNN = conf("model", "mlp", width=32), conf("model", "cnn", channels=4, norm="batch")
+
+
+def net(model: dict[str, Any], meta: Any, seed: int) -> nn.Module:
+    """Any weights, and running statistics as after training."""
+    torch.manual_seed(seed)
+    made = build(model, meta)
+    for layer in made.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2.0)
+    return made.eval()
+
+
+def member(model: dict[str, Any], meta: Any, seed: int, weight: float = 1.0) -> dict[str, Any]:
+    return {"config": {"model": model}, "weights": net(model, meta, seed).state_dict(), "weight": weight}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    prepare(conf("data", "digits"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression on numbers and a word."""
+    folder = tmp_path_factory.mktemp("prices")
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.normal(size=300), "word": rng.choice(["red", "green"], 300)})
+    rows["price"] = 1e6 + 2e5 * rows["a"] + 7e4 * (rows["word"] == "red")
+    rows.to_csv(folder / "t.csv", index=False)
+    prepare(conf("data", "csv", root=str(folder), file="t.csv", target="price", task="regression"), folder / "prepared")
+    return folder / "prepared"
+
+
+# --- fused -------------------------------------------------------------------------------------------------------------
+
+
+class Centred(nn.Module):
+    """A user's own that no stack can hold: its way forward depends on numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.output(x.flatten(1))
+        return out - out.mean() if out.mean().item() > 0 else out
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64, 700])
+def test_fused_nets_answer_as_each_alone(rows: int) -> None:
+    models = [MLP, CNN, MLP, conf("model", "mlp", norm="batch", activation="gelu"), CNN, MLP, conf("model", "linear")]
+    nets = [net(model, DIGITS, seed) for seed, model in enumerate(models)] + [Centred(), Centred()]
+    signatures = [*map(json.dumps, models), "mine", "mine"]
+    x = torch.randn(rows, 1, 8, 8)
+    with torch.no_grad():
+        alone = torch.stack([each(x) for each in nets])
+        fused = Fused(nets, signatures, (1, 8, 8))
+        torch.testing.assert_close(fused(x), alone, rtol=1e-4, atol=1e-5)
+        assert torch.equal(torch.stack([each(x) for each in nets]), alone), "the nets themselves are as they were"
+    assert [len(group.nets) for group in fused.groups if group.rows] == [3, 2]
+
+
+def test_what_is_stacked_is_a_small_batch_of_alike_nets() -> None:
+    """Counted: a stack calls its one module once, where nets alone are called each."""
+    nets = [net(MLP, DIGITS, seed) for seed in range(5)]
+    fused, most = Fused(nets, ["same"] * 5, (1, 8, 8)), WORTH_STACKING // n_operations(nets[0], (1, 8, 8))
+    calls: list[int] = []
+    for each in nets:
+        each.register_forward_hook(lambda module, given, out: calls.append(len(given[0])))
+    with torch.no_grad():
+        fused(torch.zeros(most, 1, 8, 8))
+        assert calls == []
+        fused(torch.zeros(most + 1, 1, 8, 8))
+        assert calls == [most + 1] * 5
+
+
+def test_the_weights_lie_in_memory_once() -> None:
+    nets = [net(CNN, DIGITS, seed) for seed in range(3)]
+    Fused(nets, ["same"] * 3, (1, 8, 8))
+    stores = [{tensor.untyped_storage().data_ptr() for tensor in each.state_dict().values()} for each in nets]
+    assert stores[0] == stores[1] == stores[2]
+
+
+# --- the bundle --------------------------------------------------------------------------------------------------------
+
+
+def test_a_boosted_member_is_the_sum_of_its_nets(digits: Path, tmp_path: Path) -> None:
+    meta, rest = load(digits).meta, 0.25
+    parts = [{"weights": net(MLP, meta, seed).state_dict(), "coefficient": 0.5**seed} for seed in range(3)]
+    boosted = {"config": {"model": MLP}, "parts": parts, "weight": 1 - rest}
+    write_bundle(tmp_path / "b", meta, [boosted, member(CNN, meta, 7, rest)], digits)
+    x = np.array(load(digits).x_val[:50])
+    given = torch.from_numpy(x)
+    with torch.no_grad():
+        raw = sum(0.5**seed * net(MLP, meta, seed)(given).double() for seed in range(3))
+        expected = (1 - rest) * raw.softmax(1) + rest * net(CNN, meta, 7)(given).double().softmax(1)  # type: ignore[union-attr]
+        ensemble, boosted_net = Ensemble(tmp_path / "b"), load_members(tmp_path / "b")[0]
+        torch.testing.assert_close(boosted_net(given), raw, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ensemble.outputs(x), expected, atol=1e-6)
+
+
+def test_answers_from_many_threads_at_once(digits: Path, tmp_path: Path) -> None:
+    """`mlflow models serve` asks from a pool of threads."""
+    meta = load(digits).meta
+    write_bundle(tmp_path / "b", meta, [member(MLP, meta, seed) for seed in range(8)], digits)
+    ensemble, x = Ensemble(tmp_path / "b"), np.array(load(digits).x_val[:16])
+    expected, answers = ensemble.outputs(x), []
+    threads = [
+        threading.Thread(target=lambda: answers.extend(ensemble.outputs(x) for _ in range(20))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 80
+    assert all(np.array_equal(answer, expected) for answer in answers)
+
+
+def test_a_bundle_of_the_first_format_still_loads(digits: Path, tmp_path: Path) -> None:
+    meta = load(digits).meta
+    write_bundle(tmp_path / "b", meta, [member(MLP, meta, 0, 3.0), member(CNN, meta, 1, 1.0)], digits)
+    file, x = tmp_path / "b" / "bundle.json", np.array(load(digits).x_val[:20])
+    expected = Ensemble(tmp_path / "b").outputs(x)
+    members = [
+        {"config": {"model": model}, "file": f"member-{k}.safetensors", "weight": weight}
+        for k, (model, weight) in enumerate([(MLP, 0.75), (CNN, 0.25)])
+    ]
+    (tmp_path / "b" / "joint.safetensors").unlink()
+    file.write_text(json.dumps({"members": members}))
+    np.testing.assert_array_equal(Ensemble(tmp_path / "b").outputs(x), expected)
+    file.write_text(json.dumps({"format": 99, "members": members}))
+    with pytest.raises(UserError, match=r"format 99.*update"):
+        Ensemble(tmp_path / "b")
+
+
+# --- files that leave the project --------------------------------------------------------------------------------------
+
+
+def answers(folder: Path, x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """What the two files say, as their own runtimes load them."""
+    program = torch.export.load(folder / "model.pt2").module()
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    return [program(torch.from_numpy(x)).numpy(), session.run(None, {"x": x})[0]]
+
+
+@pytest.mark.slow
+def test_exported_classes_are_the_served_ones(digits: Path, tmp_path: Path) -> None:
+    meta = load(digits).meta
+    parts = [{"weights": net(MLP, meta, seed).state_dict(), "coefficient": 0.5} for seed in range(2)]
+    boosted = {"config": {"model": MLP}, "parts": parts, "weight": 1.0}
+    mixed = [member(MLP, meta, 3, 2.0), member(CNN, meta, 4), member(CNN, meta, 5), boosted]
+    write_bundle(tmp_path / "b", meta, mixed, digits)
+    x, _ = load_test(digits)
+    x, product = np.array(x), load_product(tmp_path / "b")
+    expected = Ensemble(tmp_path / "b").outputs(x)
+    assert export(product, torch.from_numpy(x), tmp_path, BOTH) == []
+    for rows in (1, 2, len(x)):
+        for answer in answers(tmp_path, x[:rows]):
+            np.testing.assert_allclose(answer, expected[:rows], atol=1e-5)
+    first = [(tmp_path / f"model.{kind}").read_bytes() for kind in BOTH]
+    assert export(load_product(tmp_path / "b"), torch.from_numpy(x), tmp_path, BOTH) == []
+    assert [(tmp_path / f"model.{kind}").read_bytes() for kind in BOTH] == first
+    assert not any(str(ROOT).encode() in content for content in first), "where it was made is nobody's business"
+
+
+@pytest.mark.slow
+def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, tmp_path: Path) -> None:
+    meta = load(prices).meta
+    embedded = conf("model", "mlp", width=16, norm="layer", embedding="piecewise_linear")
+    write_bundle(
+        tmp_path / "b", meta, [member(embedded, meta, 0), member(embedded, meta, 1), member(MLP, meta, 2)], prices
+    )
+    x, _ = load_test(prices)
+    x = np.array(x)
+    expected = Ensemble(tmp_path / "b").outputs(x)
+    assert expected.std() > 1e4
+    assert export(load_product(tmp_path / "b"), torch.from_numpy(x), tmp_path, BOTH) == []
+    for rows in (1, len(x)):
+        for answer in answers(tmp_path, x[:rows]):
+            np.testing.assert_allclose(answer, expected[:rows], rtol=1e-5)
+
+
+CLASSIFIED = {"task": "classification", "target_mean": 0.0, "target_std": 1.0} | DIGITS
+VALUED = {"task": "regression", "target_mean": 1e4, "target_std": 1e3} | DIGITS | {"n_classes": 0}
+JOINTS = {
+    "vote": (CLASSIFIED, Vote([0.25, 0.25, 0.5])),
+    "calibrated stacking": (CLASSIFIED, Temperature(Stacking(torch.rand(3, 10, 10), torch.rand(10)), 1.5)),
+    "committees": (CLASSIFIED, Committees(Stacking(torch.rand(2, 10, 10), torch.rand(10)), [[0.5, 0.5, 0], [0, 0, 1]])),
+    "ridge": (VALUED, Weighted([1.2, -0.1, 0.3], -40.0)),
+    "median": (VALUED, Vote([0.25, 0.25, 0.5])),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOINTS)
+def test_every_joint_can_leave(name: str, tmp_path: Path) -> None:
+    meta, joint = JOINTS[name]
+    linear = conf("model", "linear")
+    product = Product([net(linear, meta, seed) for seed in range(3)], joint, meta).eval().requires_grad_(False)
+    x = torch.randn(40, 1, 8, 8)
+    assert export(product, x, tmp_path, BOTH) == []
+    for rows in (1, 40):
+        for answer in answers(tmp_path, x[:rows].numpy()):
+            np.testing.assert_allclose(answer, product(x[:rows]), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")))
+def test_every_model_is_stacked_and_can_leave(name: str, tmp_path: Path) -> None:
+    nets, x = [net(conf("model", name), DIGITS, seed) for seed in range(2)], torch.randn(5, 1, 8, 8)
+    fused = Fused(nets, ["alike"] * 2, (1, 8, 8))
+    with torch.no_grad():
+        assert fused.groups[0].rows >= len(x)
+        torch.testing.assert_close(fused(x), torch.stack([each(x) for each in nets]), rtol=1e-4, atol=1e-5)
+    product = Product(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
+    assert export(product, x, tmp_path, {"pt2": True, "onnx": False}) == []
+
+
+def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_text("of an ensemble before")
+    product = Product([Centred()], Weighted([1.0]), CLASSIFIED).eval()
+    (said,) = export(product, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
+    assert said.startswith("export.pt2: this ensemble cannot be such a file: ")
+    assert "\n" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_onnx_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnx", "onnxscript"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"export\.onnx: onnx, onnxscript must be installed.*\[onnx\]"):
+        check({"pt2": True, "onnx": True})
+    check({"pt2": True, "onnx": False})

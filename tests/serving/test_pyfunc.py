@@ -1,0 +1,336 @@
+"""From a bundle to answers: predictions are those of scikit-learn's model, wherever and however the bundle is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from src.data.dataset import load, load_test, raw_example
+from src.data.preparing import prepare
+from src.models.building import build
+from src.serving.bundle import load_members, write_bundle
+from src.serving.pyfunc import Ensemble
+from src.system.errors import UserError
+from src.tracking.record import RunRecord
+from src.tracking.tracker import Tracker
+
+ROOT = Path(__file__).parents[2]
+LINEAR = {"model": {"name": "linear"}}
+
+# MLflow's own, on import
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SADeprecationWarning",
+    "ignore::DeprecationWarning:mlflow",
+    "ignore:.*Any type hint:UserWarning",
+)
+
+
+def conf(name: str, **values: Any) -> dict[str, Any]:
+    group = yaml.safe_load((ROOT / "conf" / "data" / f"{name}.yaml").read_text())
+    return {key: value for key, value in group.items() if key != "defaults"} | values
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    prepare(conf("digits"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression on two numbers and a word."""
+    folder = tmp_path_factory.mktemp("prices")
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"a": rng.normal(size=400), "b": rng.normal(size=400), "word": rng.choice(["red", "green"], 400)}
+    )
+    rows["price"] = 100 + 20 * rows["a"] - 5 * rows["b"] + 7 * (rows["word"] == "red") + rng.normal(size=400)
+    rows.to_csv(folder / "t.csv", index=False)
+    prepare(conf("csv", root=str(folder), file="t.csv", target="price", task="regression"), folder / "prepared")
+    return folder / "prepared"
+
+
+def softmax_regression(prepared: Path, c: float) -> tuple[LogisticRegression, dict[str, torch.Tensor]]:
+    """scikit-learn's fit, and the same as the weights of `linear`."""
+    data = load(prepared)
+    fit = LogisticRegression(C=c, max_iter=200, tol=1e-2).fit(data.x_train.reshape(len(data.x_train), -1), data.y_train)
+    names = build(LINEAR["model"], data.meta).state_dict()
+    values = {(10, 64): fit.coef_, (10,): fit.intercept_}
+    return fit, {name: torch.tensor(values[tuple(like.shape)], dtype=torch.float32) for name, like in names.items()}
+
+
+def digits_bundle(folder: Path, prepared: Path) -> tuple[Path, list[LogisticRegression]]:
+    """Two softmax regressions, at 3 to 1."""
+    (one, first), (two, second) = softmax_regression(prepared, 1.0), softmax_regression(prepared, 0.001)
+    members = [{"config": LINEAR, "weights": w, "weight": share} for w, share in ((first, 3.0), (second, 1.0))]
+    write_bundle(folder / "bundle", load(prepared).meta, members, prepared)
+    return folder / "bundle", [one, two]
+
+
+def raw_images() -> np.ndarray[Any, Any]:
+    from sklearn.datasets import load_digits
+
+    return load_digits().images[:, None].astype(np.uint8)
+
+
+def expected_probabilities(fits: list[LogisticRegression], prepared: Path) -> np.ndarray[Any, Any]:
+    """Of the whole data set, standardised as `prepare` does: by the pixels' one mean and deviation in the training rows."""
+    x = raw_images().reshape(-1, 64)
+    raw_train = _raw_training_rows(prepared)
+    z = (x - raw_train.mean()) / raw_train.std()
+    return np.asarray(0.75 * fits[0].predict_proba(z) + 0.25 * fits[1].predict_proba(z))
+
+
+def _raw_training_rows(prepared: Path) -> np.ndarray[Any, Any]:
+    """The raw pixels of the prepared training rows: pixels are 0 to 16, so the standardised ones count up from the least."""
+    x = np.asarray(load(prepared).x_train, np.float64)
+    step = np.min(np.diff(np.unique(x.round(4))))
+    return np.round((x - x.min()) / step)
+
+
+def test_an_ensemble_is_the_weighted_mean_of_its_members(digits: Path, tmp_path: Path) -> None:
+    bundle, fits = digits_bundle(tmp_path, digits)
+    answer = Ensemble(bundle).predict(raw_images())
+    expected = expected_probabilities(fits, digits)
+    assert list(answer.columns) == ["prediction", *(f"p_{name}" for name in range(10))]
+    np.testing.assert_allclose(answer.iloc[:, 1:].to_numpy(), expected, atol=2e-5)
+    sure = np.sort(expected)[:, -1] - np.sort(expected)[:, -2] > 1e-3
+    assert (answer["prediction"].to_numpy()[sure] == expected.argmax(axis=1).astype(str)[sure]).all()
+
+
+def prices_bundle(folder: Path, prices: Path) -> Path:
+    """scikit-learn's least squares on the features of `linear`."""
+    data = load(prices)
+    model = build(LINEAR["model"], data.meta)
+    features = model.features(torch.from_numpy(np.array(data.x_train))).detach().numpy()  # type: ignore[operator]
+    fit = LinearRegression().fit(features, data.y_train)
+    shapes = {(1, features.shape[1]): fit.coef_[None], (1,): np.array([fit.intercept_])}
+    weights = {
+        name: torch.tensor(shapes[tuple(like.shape)], dtype=torch.float32) if name.startswith("output") else like
+        for name, like in model.state_dict().items()
+    }
+    write_bundle(folder / "b", data.meta, [{"config": LINEAR, "weights": weights, "weight": 1.0}], prices)
+    return folder / "b"
+
+
+def test_a_regression_answers_in_the_targets_unit(prices: Path, tmp_path: Path) -> None:
+    bundle = Ensemble(prices_bundle(tmp_path, prices))
+    raw = pd.DataFrame({"a": [0.0, 1.0], "b": [0.0, 0.0], "word": ["green", "red"]})
+    answer = bundle.predict(raw)["prediction"].to_numpy()
+    np.testing.assert_allclose(answer, [100.0, 127.0], atol=6.0)
+    x, y = load_test(prices)
+    rest = bundle.outputs(np.array(x))
+    assert np.sqrt(np.mean((rest - y) ** 2)) < 0.25 * y.std()
+
+
+def test_the_same_members_give_the_same_bytes(digits: Path, tmp_path: Path) -> None:
+    one, _ = digits_bundle(tmp_path / "one", digits)
+    two, _ = digits_bundle(tmp_path / "two", digits)
+    assert {file.name: file.read_bytes() for file in one.iterdir()} == {
+        file.name: file.read_bytes() for file in two.iterdir()
+    }
+    from safetensors.torch import load_file
+
+    again = [
+        {"config": LINEAR, "weights": one / f"member-{n}.safetensors", "weight": w} for n, w in ((0, 3.0), (1, 1.0))
+    ]
+    write_bundle(tmp_path / "three", load(digits).meta, again, digits)
+    assert (tmp_path / "three" / "bundle.json").read_bytes() == (one / "bundle.json").read_bytes()
+    assert (
+        load_file(tmp_path / "three" / "member-1.safetensors").keys() == load_file(one / "member-1.safetensors").keys()
+    )
+
+
+def test_a_trials_model_comes_back_in_one_line(digits: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    bundle, fits = digits_bundle(tmp_path, digits)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with Tracker(uri, "digits") as tracker:
+        tracker.project(RunRecord("trial-0", "f", "trial 0", None, "FINISHED", model=bundle))
+        run_id = tracker.close()["trial-0"]
+    mlflow.set_tracking_uri(uri)
+    try:
+        answer = mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(raw_images())
+        members = load_members(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model"))
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    np.testing.assert_allclose(answer.iloc[:, 1:].to_numpy(), expected_probabilities(fits, digits), atol=2e-5)
+    assert [member.training for member in members] == [False, False]
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"bundle\.json"):
+        load_members(tmp_path)
+
+
+# The registry
+
+
+def record(key: str = "ensemble", fingerprint: str = "f") -> RunRecord:
+    return RunRecord(key, fingerprint, key, None, "FINISHED", metrics={"val/accuracy": 0.9})
+
+
+class Shelf:
+    """A registry with versions of one model."""
+
+    def __init__(self, uri: str, bundle: Path, example: Any) -> None:
+        self.uri, self.bundle, self.example = uri, bundle, example
+        self.answer: Any = Ensemble(bundle).predict(example)
+
+    def add(self, value: float, fingerprint: str, sha256: str = "d1", higher: bool = True) -> dict[str, Any]:
+        from src.tracking.registry import register
+
+        given = record(fingerprint=fingerprint)
+        return register(
+            self.uri,
+            "digits",
+            given,
+            self.bundle,
+            self.example,
+            self.answer,
+            "digits",
+            value,
+            higher,
+            sha256,
+        )
+
+    def aliases(self) -> dict[str, str]:
+        from mlflow.tracking import MlflowClient
+
+        return {
+            name: str(n) for name, n in MlflowClient(self.uri, self.uri).get_registered_model("digits").aliases.items()
+        }
+
+
+@pytest.fixture
+def shelf(digits: Path, tmp_path: Path) -> Shelf:
+    bundle, _ = digits_bundle(tmp_path, digits)
+    return Shelf(f"sqlite:///{tmp_path}/mlflow.db", bundle, raw_example(digits))
+
+
+def test_the_champion_is_the_best_on_the_same_data(shelf: Shelf) -> None:
+    from mlflow.tracking import MlflowClient
+
+    assert shelf.add(0.90, "a")["alias"] == "champion"
+    assert shelf.add(0.89, "b")["alias"] == "challenger"
+    assert shelf.add(0.99, "c", sha256="d2")["alias"] == "challenger"
+    assert shelf.add(float("nan"), "d")["alias"] == "challenger"
+    assert shelf.add(0.95, "e")["alias"] == "champion"
+    assert shelf.aliases() == {"champion": "5", "challenger": "4"}
+    again = [shelf.add(0.90, "a"), shelf.add(0.95, "e")]
+    assert [each["version"] for each in again] == ["1", "5"]
+    assert shelf.aliases() == {"champion": "5", "challenger": "4"}
+    client = MlflowClient(shelf.uri, shelf.uri)
+    assert len(client.search_model_versions("name = 'digits'")) == 5
+    runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert len(runs) == 5
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    history = [point for run in runs for point in client.get_metric_history(run.info.run_id, "val/accuracy")]
+    assert len(history) == 5
+
+
+def test_lower_is_better_for_errors_and_a_persons_choice_stands(shelf: Shelf) -> None:
+    from mlflow.tracking import MlflowClient
+
+    assert shelf.add(2.0, "a", higher=False)["alias"] == "champion"
+    assert shelf.add(3.0, "b", higher=False)["alias"] == "challenger"
+    assert shelf.add(1.0, "c", higher=False)["alias"] == "champion"
+    MlflowClient(shelf.uri, shelf.uri).set_registered_model_alias("digits", "champion", "1")  # rolled back by hand
+    shelf.add(1.0, "c", higher=False)
+    assert shelf.aliases()["champion"] == "1"
+
+
+def test_a_table_as_it_comes(prices: Path, tmp_path: Path) -> None:
+    """Whole numbers where there were fractions, unknown and missing words, missing numbers, columns in another order."""
+    import mlflow
+
+    shelf = Shelf(f"sqlite:///{tmp_path}/mlflow.db", prices_bundle(tmp_path, prices), raw_example(prices))
+    shelf.add(1.0, "a", higher=False)
+    mlflow.set_tracking_uri(shelf.uri)
+    try:
+        model = mlflow.pyfunc.load_model("models:/digits@champion")
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    rows = pd.DataFrame({"word": ["green", "red", None, "mauve"], "b": [0, 0, 0, 0], "a": [0, 1, 1, 1]})
+    answer = model.predict(rows)["prediction"].to_numpy()
+    np.testing.assert_allclose(answer[:2], [100.0, 127.0], atol=6.0)
+    assert answer[2] == answer[3]
+    assert np.isfinite(model.predict(rows.assign(a=[None, 1.5, 2.5, None]))["prediction"]).all()
+    with pytest.raises(mlflow.MlflowException, match="b"):
+        model.predict(rows.drop(columns="b"))
+
+
+def test_a_registration_that_fails_leaves_no_run_running(shelf: Shelf) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    shelf.example = object()  # no example of an input
+    with pytest.raises((MlflowException, TypeError)):
+        shelf.add(0.9, "a")
+    client = MlflowClient(shelf.uri, shelf.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert run.info.status == "KILLED"
+    assert client.search_model_versions("name = 'digits'") == []
+
+
+@pytest.mark.slow
+def test_the_champion_answers_over_http_far_from_the_project(shelf: Shelf, digits: Path, tmp_path: Path) -> None:
+    assert shelf.add(0.9, "a")["alias"] == "champion"
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    where = ["-m", "models:/digits@champion", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", *where],
+        cwd=elsewhere,
+        env=os.environ
+        | {"MLFLOW_TRACKING_URI": shelf.uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        rows = raw_images()[:20]
+        answer = _post(f"http://127.0.0.1:{port}/invocations", {"inputs": rows.tolist()}, 240)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    expected = Ensemble(shelf.bundle).predict(rows)
+    assert [row["prediction"] for row in answer["predictions"]] == list(expected["prediction"])
+    assert answer["predictions"][0]["p_3"] == pytest.approx(expected["p_3"][0], abs=1e-9)
+
+
+def _post(url: str, body: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The answer, once the server is up."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError:
+            raise
+        except OSError:  # nobody listens yet
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.5)

@@ -1,0 +1,142 @@
+"""The line that a person watches."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.study.history import History, Proposal
+from src.sweeps.progress import Progress
+
+ROOT = Path(__file__).parents[2]
+
+
+def history(*states: str) -> History:
+    """Trials in these states; trial n has the value n / 10."""
+    made = History("maximize")
+    for state in states:
+        add(made, state)
+    return made
+
+
+def add(made: History, state: str) -> None:
+    number = made.start(Proposal({}, 2), 2, 1.0).number
+    if state != "running":
+        made.report(number, [number / 10] * (1 if state == "paused" else 2), state)  # type: ignore[arg-type]
+
+
+def test_it_counts_what_there_is() -> None:
+    line = Progress(
+        "digits", 20, history("complete", "pruned", "fail", "running", "paused", "complete", "pruned")
+    ).line()
+    assert line == "digits: 5/20 trials, 1 running, 1 paused, 2 pruned, 1 failed, best 0.5000 (trial 5)"
+
+
+def test_before_the_first_result_it_says_neither_best_nor_rate() -> None:
+    assert Progress("digits", 20, history("running")).line() == "digits: 0/20 trials, 1 running, 0 pruned"
+
+
+def test_the_rate_and_the_time_left_are_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six trials stood there before; four more in 12 s are 20 a minute, and the ten left take 30 s."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made = history(*["pruned"] * 6)
+    progress = Progress("digits", 20, made)
+    now[0] += 12
+    for _ in range(4):
+        add(made, "complete")
+    assert progress.done == 4
+    assert progress.line().endswith("20 trials/min, 30 s left")
+
+
+def test_while_trials_are_paused_no_time_is_promised() -> None:
+    made = history("pruned")
+    progress = Progress("digits", 20, made)
+    add(made, "complete")
+    assert "trials/min" in progress.line()
+    add(made, "paused")
+    assert progress.line().endswith("1 paused, 1 pruned, best 0.1000 (trial 1)")
+
+
+def test_a_smaller_total_than_there_are_trials_leaves_no_time() -> None:
+    made = history("complete")
+    progress = Progress("digits", 2, made)
+    for _ in range(3):
+        add(made, "complete")
+    assert progress.line().endswith("0 s left")
+
+
+def test_without_a_terminal_it_is_a_line_now_and_then_and_one_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    made = history("running")
+    with Progress("digits", 1, made) as progress:
+        for _ in range(100):
+            progress.show()
+        made.report(0, [1.0, 1.0], "complete")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "digits: 0/1 trials, 1 running, 0 pruned"
+    assert re.fullmatch(r"digits: 1 trials, 0 pruned, best 1\.0000 \(trial 0\), \d+ trials/min", lines[-1])
+    assert len(lines) == 2
+
+
+def test_a_search_that_is_over_early_leaves_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """A grid may have fewer points than `n_trials`; who is interrupted still has the rest before her."""
+    made = history("complete", "complete")
+    with Progress("digits", 100, made):
+        pass
+    with pytest.raises(KeyboardInterrupt), Progress("digits", 100, made):
+        raise KeyboardInterrupt
+    ended, interrupted = capsys.readouterr().err.splitlines()
+    assert ended.startswith("digits: 2 trials, 0 pruned, best")
+    assert interrupted.startswith("digits: 2/100 trials, 0 running, 0 pruned, best")
+
+
+def test_without_a_terminal_it_says_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made = history("running")
+    progress = Progress("digits", 2, made)
+    for _ in range(3):
+        now[0] += 60
+        progress.show()
+    add(made, "running")
+    now[0] += 60
+    progress.show()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"digits: 0/2 trials, {n} running, 0 pruned" for n in (1, 2)]
+
+
+def test_on_a_terminal_it_is_one_live_line() -> None:
+    """A real pseudo-terminal: the line is drawn in place, and its last state stays."""
+    code = (
+        "import time; from src.study.history import *; from src.sweeps.progress import Progress\n"
+        "h = History('maximize')\n"
+        "with Progress('digits', 3, h) as p:\n"
+        "    for n in range(3):\n"
+        "        h.start(Proposal({}, 1), 1, 1.0); p.show(); time.sleep(0.2)\n"
+        "        h.report(n, [n / 10], 'complete'); p.show(); time.sleep(0.2)\n"
+    )
+    master, slave = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=slave, env=environment, cwd=ROOT)
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 65536):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    assert process.wait() == 0
+    os.close(master)
+    text = shown.decode()
+    assert "0/3 trials" in text
+    assert "2/3 trials" in text
+    assert "\x1b[2K" in text, "lines are drawn over"
+    last = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", text).strip().splitlines()[-1]
+    assert last.startswith("digits: 3 trials, 0 pruned, best 0.2000 (trial 2)")

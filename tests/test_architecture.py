@@ -1,0 +1,148 @@
+"""Verbs stand at the top, rooms use only the rooms of their row, no files form a circle, `--help` imports little."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+VERBS = {"prepare", "lr_range", "sweep", "train", "ensemble", "report", "diagnose", "show"}
+ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
+    "system": set(),
+    "optim": set(),
+    "config": {"system"},
+    "data": {"system"},
+    "diagnosis": {"system"},
+    "tracking": {"system"},
+    "models": {"config", "system"},
+    "study": {"config", "system"},
+    "reporting": {"diagnosis", "system"},
+    "population": {"models", "optim", "system"},
+    "search": {"config", "diagnosis", "study", "system"},
+    "engine": {"config", "data", "models", "optim", "population", "system"},
+    "ensembles": {"config", "data", "engine", "models", "optim", "population", "system", "tracking"},
+    "serving": {"data", "ensembles", "models", "population", "system", "tracking"},
+    "sweeps": {"config", "diagnosis", "engine", "population", "search", "serving", "study", "system", "tracking"},
+}
+OPTIONS = {  # a config group and the folder that holds its options, one a file
+    "model": "models/architectures",
+    "optimizer": "optim/optimizers",
+    "schedule": "optim/schedules",
+    "search": "search/strategies",
+    "members": "ensembles/members",
+    "combiner": "ensembles/combiners",
+}
+HEAVY = {"torch", "mlflow", "sklearn", "pandas", "optuna", "scipy", "matplotlib", "plotly", "pyarrow", "skops"}
+
+
+def files() -> list[Path]:
+    return sorted(SRC.rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module(path): path for path in files()}
+
+
+def room(path: Path) -> str:
+    """The folder right below `src`; "" for a verb."""
+    parts = path.relative_to(SRC).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or anywhere inside, for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
+
+
+def imported_files(path: Path) -> set[Path]:
+    """The files of the project that a file imports."""
+    return {MODULES[name] for name in imported(path) if name in MODULES} - {path}
+
+
+def test_verbs_stand_at_the_top_and_nothing_else() -> None:
+    assert {path.stem for path in SRC.glob("*.py")} - {"__init__"} == VERBS
+    assert {path.name for path in SRC.iterdir() if path.is_dir()} - {"__pycache__"} == ROOMS.keys()
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(SRC)))
+def test_a_room_uses_only_the_rooms_of_its_row(path: Path) -> None:
+    used = {room(other) for other in imported_files(path) if other != SRC / "__init__.py"}
+    assert "" not in used, "nothing imports a verb"
+    if room(path):
+        assert used <= ROOMS[room(path)] | {room(path)}
+
+
+def test_rooms_form_no_circle() -> None:
+    list(TopologicalSorter(ROOMS).static_order())  # refuses a circle
+
+
+@pytest.mark.parametrize(("group", "folder"), OPTIONS.items())
+def test_a_folder_of_options_holds_those_of_its_config_group(group: str, folder: str) -> None:
+    """A model that only others are made of, or that a combination of keys makes, has no YAML; a YAML may name a class."""
+    there = {path.stem for path in (SRC / folder).glob("*.py")} - {"__init__"}
+    named = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if "_target_" not in path.read_text()}
+    assert named <= there
+    assert there - named <= {"additive", "tabm"}
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    users = {room(path) for path in files() if any(name.split(".")[0] == "mlflow" for name in imported(path))}
+    assert users == {"tracking"}
+
+
+def test_there_is_no_drawer_of_leftovers_and_no_long_file() -> None:
+    assert not {path.stem for path in files()} & {"utils", "helpers", "common", "base", "misc"}
+    assert not [path for path in files() if len(path.read_text().splitlines()) > 400]
+
+
+def loaded(code: list[str], cwd: Path) -> set[str]:
+    """The packages that a Python process has imported by its end."""
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", *code],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = [line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")]
+    return {line.split(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS - {"show"}))
+def test_help_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
+    assert not loaded(["-m", f"src.{verb}", "--help"], tmp_path) & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("modules", "without"),
+    [
+        ("src.study.history, src.study.timetable", {"torch", "mlflow", "optuna", "numpy"}),
+        (
+            "src.study.study, src.search.strategies.tpe, src.search.strategies.grid",
+            {"torch", "mlflow", "sklearn", "pandas"},
+        ),
+        ("src.sweeps.loop, src.engine.worker", {"mlflow", "sklearn", "pandas", "matplotlib"}),
+        ("src.tracking.tracker, src.tracking.writer", {"torch", "mlflow", "optuna", "numpy"}),
+        ("src.reporting.page", {"torch", "mlflow"}),
+    ],
+)
+def test_who_knows_what_when_it_is_imported(modules: str, without: set[str], tmp_path: Path) -> None:
+    assert not loaded(["-c", f"import {modules}"], tmp_path) & without

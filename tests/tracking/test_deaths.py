@@ -1,0 +1,265 @@
+"""Whoever dies or stays away on the way: nothing is lost, nothing is there twice, nothing dead is RUNNING."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from src.tracking.record import RunRecord
+from src.tracking.tracker import Tracker
+from src.tracking.uri import check
+from tests.support.tracked import (
+    FIXTURES,
+    ROOT,
+    STUDY,
+    by_key,
+    client,
+    curve,
+    lock,
+    record,
+    runs,
+    wait_for,
+)
+
+empty, database, uri, nothing_is_left_running = FIXTURES
+pytestmark = [
+    pytest.mark.usefixtures("nothing_is_left_running"),
+    # MLflow's own use of SQLAlchemy, where a test reads through it
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning", "ignore::DeprecationWarning:mlflow"),
+]
+
+
+# Who dies
+
+
+SWEEP = """
+    import sys, time
+    from src.tracking.tracker import Tracker
+    from tests.support.tracked import record, STUDY
+    with Tracker(sys.argv[1], STUDY) as tracker:
+        print(tracker._process.pid, flush=True)
+        tracker.project(record("sweep", state="RUNNING"))
+        for epoch in range(1, 21):
+            for trial in range(6):
+                tracker.project(record(f"trial-{trial}", epoch, "RUNNING" if epoch < 20 else "FINISHED"))
+            print(epoch, flush=True)
+            time.sleep(0.15)
+        tracker.project(record("sweep"))
+"""
+
+
+def sweep(uri: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SWEEP), uri]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def assert_whole(uri: str, trials: int = 6) -> None:
+    shown = by_key(uri)
+    assert shown.keys() == {"sweep", *(f"trial-{n}" for n in range(trials))}
+    assert {run.info.status for run in shown.values()} == {"FINISHED"}
+    for key, run in shown.items():
+        for name, values in record(key).curves.items():
+            assert curve(uri, run, name) == list(enumerate(values, 1)), (key, name)
+
+
+def kill_and_level(uri: str, after: float, writer_too: bool = False) -> None:
+    with sweep(uri) as process:
+        assert process.stdout
+        writer = int(process.stdout.readline())
+        time.sleep(after)
+        process.kill()
+        if writer_too:
+            with suppress(ProcessLookupError):
+                os.kill(writer, signal.SIGKILL)
+    wait_for(lambda: gone(writer))
+    assert writer_too or "RUNNING" not in {run.info.status for run in runs(uri)}
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
+    assert_whole(uri)
+
+
+def test_sigkill_of_the_sweep_leaves_killed_runs_and_level_makes_them_whole(uri: str) -> None:
+    kill_and_level(uri, after=random.Random(0).uniform(2.5, 4.5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writer_too", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_sigkill_at_any_moment_from_the_first(tmp_path: Path, seed: int, writer_too: bool) -> None:
+    kill_and_level(f"sqlite:///{tmp_path}/mlflow.db", random.Random(seed).uniform(0.0, 6.0), writer_too)
+
+
+def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep", state="RUNNING"), *(record(f"trial-{n}", 7, "RUNNING") for n in range(6))])
+        wait_for(lambda: len(runs(uri)) > 3)
+        tracker._process.kill()
+        tracker._process.wait()
+        for n in range(6):
+            tracker.project(record(f"trial-{n}"))
+        tracker.project(record("sweep"))
+        tracker.close()
+    assert_whole(uri)
+
+
+def test_signals_to_the_writer_are_not_its_own(uri: str) -> None:
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep", state="RUNNING"), record("trial-0", 5, "RUNNING")])
+        assert tracker.ready(60)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            tracker._process.send_signal(number)
+        tracker.level([record("sweep"), record("trial-0")])
+    assert tracker._starts == 1
+    assert_whole(uri, trials=1)
+
+
+def test_an_exception_leaves_killed_runs_within_seconds(uri: str) -> None:
+    with suppress(KeyboardInterrupt), Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep", state="RUNNING"), record("trial-0"), record("trial-1", 3, "RUNNING")])
+        wait_for(lambda: len(runs(uri)) == 3)
+        began = time.monotonic()
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 10
+    states = {key: run.info.status for key, run in by_key(uri).items()}
+    assert states == {"sweep": "KILLED", "trial-0": "FINISHED", "trial-1": "KILLED"}
+
+
+def test_runs_that_nobody_owns_any_more_become_killed(uri: str, database: Path) -> None:
+    """Sweep and writer died together: the next start, of whatever study, closes their runs, and not those of the living."""
+    with Tracker(uri, STUDY) as alive:
+        other = {"fingerprint": "other"}
+        alive.project(RunRecord("sweep", "alive", "alive", None, "RUNNING"))
+        with Tracker(uri, STUDY) as dead:
+            dead.project(RunRecord("sweep", name="dead", parent=None, state="RUNNING", **other))
+            wait_for(lambda: len(runs(uri)) == 2)
+            dead._process.kill()
+            dead._process.wait()
+            dead._closed = True
+        assert {run.info.status for run in runs(uri)} == {"RUNNING"}
+        with Tracker(uri, STUDY) as third:
+            assert third.ready(60)
+            states = {run.info.run_name: run.info.status for run in runs(uri)}
+            assert states == {"alive": "RUNNING", "dead": "KILLED"}
+
+
+# Who is away
+
+
+def test_four_sweeps_start_together_on_a_fresh_database(tmp_path: Path) -> None:
+    code = textwrap.dedent("""
+        import sys
+        from src.tracking.record import RunRecord
+        from src.tracking.tracker import Tracker
+        with Tracker(sys.argv[1], "digits") as tracker:
+            tracker.project(RunRecord("sweep", sys.argv[2], sys.argv[2], None, "FINISHED", curves={"loss": [1.0] * 50}))
+    """)
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    together = [subprocess.Popen([sys.executable, "-c", code, uri, f"sweep {n}"], cwd=ROOT) for n in range(4)]
+    assert [process.wait(100) for process in together] == [0] * 4
+    assert sorted(run.info.run_name for run in runs(uri)) == [f"sweep {n}" for n in range(4)]
+    assert {len(curve(uri, run, "loss")) for run in runs(uri)} == {50}
+
+
+def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) -> None:
+    with Tracker(uri, STUDY) as tracker:
+        assert tracker.ready(60)
+        with closing(lock(database)):
+            began = time.monotonic()
+            for epoch in range(1, 21):
+                for n in range(6):
+                    tracker.project(record(f"trial-{n}", epoch, "RUNNING" if epoch < 20 else "FINISHED"))
+            tracker.project(record("sweep"))
+            assert time.monotonic() - began < 3, "it does not wait for the lock"
+            time.sleep(4.0)
+    assert_whole(uri)
+
+
+@pytest.mark.slow
+def test_a_database_locked_for_longer_than_mlflow_waits(uri: str, database: Path) -> None:
+    with Tracker(uri, STUDY) as tracker:
+        assert tracker.ready(60)
+        with closing(lock(database)):
+            tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
+            time.sleep(30.0)
+    assert_whole(uri)
+
+
+@pytest.fixture
+def port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def serve(tmp_path: Path, port: int) -> subprocess.Popen[bytes]:
+    """A tracking server."""
+    options = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/mlflow.db",
+        "--artifacts-destination",
+        str(tmp_path / "artifacts"),
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        *options,
+    ]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path, "start_new_session": True}
+    server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+    wait_for(lambda: _answers(port), 90)
+    return server  # type: ignore[no-any-return]
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _answers(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_a_server_that_restarts_loses_nothing(database: Path, tmp_path: Path, port: int) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "MLmodel").write_text("flavors: {}")
+    uri = f"http://127.0.0.1:{port}"
+    server = serve(tmp_path, port)
+    try:
+        check(uri)
+        with Tracker(uri, STUDY) as tracker:
+            tracker.level([record("sweep", state="RUNNING"), *(record(f"trial-{n}", 7, "RUNNING") for n in range(6))])
+            wait_for(lambda: len(runs(uri)) > 3, 60)
+            stop(server)
+            tracker.level([record("sweep"), *(record(f"trial-{n}", model=bundle) for n in range(6))])
+            time.sleep(10)
+            server = serve(tmp_path, port)
+        assert_whole(uri)
+        run = by_key(uri)["trial-5"]
+        assert [item.path for item in client(uri).list_artifacts(run.info.run_id, "model")] == ["model/MLmodel"]
+    finally:
+        stop(server)
