@@ -32,7 +32,7 @@ from src.config.loading import load as load_config  # noqa: E402
 from src.data.dataset import load  # noqa: E402
 from src.data.preparing import prepare  # noqa: E402
 from src.diagnosis.rules import KINDS, diagnose, least  # noqa: E402
-from src.population.checkpoint import State  # noqa: E402
+from src.population.checkpoint import Checkpoint  # noqa: E402
 from src.population.member import Member, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
 from src.population.rows import Rows  # noqa: E402
@@ -150,7 +150,7 @@ def dead_units(c: Config, draw: np.random.Generator) -> Config:
     return changed(c, model__norm="none", model__dropout=0.0, epochs=int(draw.integers(12, 20)))
 
 
-def pushed(state: State, by: float) -> State:
+def pushed(state: Checkpoint, by: float) -> Checkpoint:
     """A member before its training whose hidden units have biases of -`by`."""
     hidden = [name for name in state.weights if name.endswith("bias") and not name.startswith("output")]
     return replace(state, epoch=0, curves={}, weights=state.weights | {n: state.weights[n] - by for n in hidden})

@@ -34,9 +34,9 @@ from src.data.dataset import load_test, train_targets, val_targets  # noqa: E402
 from src.data.preparing import prepare  # noqa: E402
 from src.engine.engine import Engine  # noqa: E402
 from src.engine.fusing import rows  # noqa: E402
-from src.engine.task import Bench  # noqa: E402
-from src.ensembles.final_member import Given, Item  # noqa: E402
-from src.ensembles.member_training import Making  # noqa: E402
+from src.engine.task import WorkerSetup  # noqa: E402
+from src.ensembles.final_member import FinalMember, TrainingContext  # noqa: E402
+from src.ensembles.member_training import MemberTraining  # noqa: E402
 from src.ensembles.members.bagging import bagging  # noqa: E402
 from src.ensembles.members.seeds import seeds  # noqa: E402
 from src.ensembles.members.snapshot import snapshot  # noqa: E402
@@ -51,15 +51,15 @@ class Place:
 
     def __init__(self, folder: Path, *words: str) -> None:
         config = load([*words, "schedule=cosine"])
-        self.folder, self.trial, self.bench = folder, config.trial, Bench(folder / "data", "cpu")
-        prepare(config["data"], self.bench.data)
-        data = self.bench.data
-        self.given = Given(rows(self.bench), train_targets(data), val_targets(data), folder)
+        self.folder, self.trial, self.setup = folder, config.trial, WorkerSetup(folder / "data", "cpu")
+        prepare(config["data"], self.setup.data)
+        data = self.setup.data
+        self.context = TrainingContext(rows(self.setup), train_targets(data), val_targets(data), folder)
 
-    def made(self, way: Any, trial: Mapping[str, Any], seed: int, **arguments: Any) -> list[Item]:
+    def made(self, way: Any, trial: Mapping[str, Any], seed: int, **arguments: Any) -> list[FinalMember]:
         with tempfile.TemporaryDirectory() as kept, ThreadPoolExecutor(1) as executor:
-            making = Making(way.__name__, Engine(self.bench, 1, executor), self.given, Path(kept), trial)
-            return making.items(way(trial, seed, self.given, **arguments))
+            training = MemberTraining(way.__name__, Engine(self.setup, 1, executor), self.context, Path(kept), trial)
+            return training.items(way(trial, seed, self.context, **arguments))
 
 
 def bagging_cost(repetitions: int, n: int = 20) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def snapshots(count: int, epochs: int = 40, cycles: int = 5) -> list[dict[str, A
         with tempfile.TemporaryDirectory() as folder:
             words = ["data=fashion_mnist", "data.rows=10000", f"data.seed={seed}", "model=mlp", f"epochs={epochs}"]
             place = Place(Path(folder), *words)
-            x_test, y_test = load_test(place.bench.data)
+            x_test, y_test = load_test(place.setup.data)
             one = place.made(seeds, place.trial, seed, n=1)
             several = place.made(snapshot, place.trial, seed, cycles=cycles)
             groups = {"one model": one, "last snapshot": several[-1:], f"{cycles} snapshots": several}

@@ -89,7 +89,7 @@ def measure(search: str, n_trials: int) -> dict[str, Any]:
             values = [_value(trial.params, epoch) for epoch in range(segment.start + 1, segment.stop + 1)]
             reported = time.perf_counter()
             with study.together():
-                state = "complete" if segment.stop == trial.full else "paused"
+                state = "complete" if segment.stop == trial.max_epochs else "paused"
                 study.report(trial.number, values, {"val/loss": values, "train/loss": values}, state)  # type: ignore[arg-type]
             timetable.sync()
             propose_ms += late * 1e3 * (proposed - began)

@@ -33,7 +33,7 @@ from src.diagnosis.rate_range import best, over, read  # noqa: E402
 from src.engine.engine import Engine  # noqa: E402
 from src.engine.fusing import fusable, rows  # noqa: E402
 from src.engine.rate_ramp import ramp, side_by_side  # noqa: E402
-from src.engine.task import Bench  # noqa: E402
+from src.engine.task import WorkerSetup  # noqa: E402
 from src.population.member import Member, derived_seed, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
 from src.search.protocol import Spec  # noqa: E402
@@ -70,12 +70,12 @@ def main() -> None:
 
 
 @contextmanager
-def prepared(data: str) -> Iterator[tuple[Bench, Mapping[str, Any]]]:
+def prepared(data: str) -> Iterator[tuple[WorkerSetup, Mapping[str, Any]]]:
     """The data set, of the larger ones 5,000 training rows."""
     words = [f"data={data}", *["data.rows=5000"] * (data != "digits")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / data
-        yield Bench(folder, "cpu"), prepare(load(words)["data"], folder)
+        yield WorkerSetup(folder, "cpu"), prepare(load(words)["data"], folder)
 
 
 # --- how good a rate it suggests -----------------------------------------------------------------------------------------
@@ -88,32 +88,32 @@ def rates(args: argparse.Namespace) -> None:
     print("|---|---|---|---|" + "---|---|" * len(rules))
     for case in args.only:
         data, model = case.split("/")
-        with prepared(data) as (bench, _):
+        with prepared(data) as (setup, _):
             for optimizer, grid in GRID.items():
                 words = [f"data={data}", f"model={model}", f"optimizer={optimizer}", f"epochs={EPOCHS[data]}"]
                 trial = load([*words, "augment.rotation=0"]).trial
-                found = suggestions(trial, bench)
-                accuracy = trained(trial, bench, [*grid, *found.values()], args.seeds)
+                found = suggestions(trial, setup)
+                accuracy = trained(trial, setup, [*grid, *found.values()], args.seeds)
                 top = int(np.argmax(accuracy[: len(grid)]))
                 cells = [f" {found[r]:.2g} | {a:.4f} |" for r, a in zip(rules, accuracy[len(grid) :], strict=True)]
                 line = f"| {data}, {model} | {optimizer} | {accuracy[top]:.4f} | {grid[top]:.2g} |"
                 print(line + "".join(cells), flush=True)
 
 
-def suggestions(trial: Mapping[str, Any], bench: Bench, seed: int = 0) -> dict[str, float]:
+def suggestions(trial: Mapping[str, Any], setup: WorkerSetup, seed: int = 0) -> dict[str, float]:
     """The rate of each rule, with the defaults of the stage."""
     keys = load([])["lr_range"]
     names = ("seeds", "low", "high", "steps")
-    rise = ramp(trial, bench, seed, over=over, **{name: keys[name] for name in names})
+    rise = ramp(trial, setup, seed, over=over, **{name: keys[name] for name in names})
     read_off = read(rise.rate_S, rise.loss_KS)
     beside = side_by_side(
-        trial, bench, seed, read_off.rates(keys["low"], keys["parallel"]["members"]), keys["parallel"]["epochs"]
+        trial, setup, seed, read_off.rates(keys["low"], keys["parallel"]["members"]), keys["parallel"]["epochs"]
     )
     parallel = best(beside.rate_S, beside.loss_KS[0])
     return {"valley": read_off.valley_lr, "steepest": read_off.steepest_lr, "parallel": parallel}
 
 
-def trained(trial: Mapping[str, Any], bench: Bench, grid: Sequence[float], seeds: int) -> np.ndarray:
+def trained(trial: Mapping[str, Any], setup: WorkerSetup, grid: Sequence[float], seeds: int) -> np.ndarray:
     """The accuracy at each rate after the last epoch, mean over seeds that are not those of the range test."""
     total = np.zeros(len(grid))
     for seed in range(1, seeds + 1):
@@ -121,10 +121,10 @@ def trained(trial: Mapping[str, Any], bench: Bench, grid: Sequence[float], seeds
         members = [Member(config, derived_seed(seed, 0)) for config in configs]
         population = Population(
             members,
-            rows(bench),
+            rows(setup),
             lambda config: make("optimizer", config["optimizer"], ()),
             lambda config: make("schedule", config["schedule"], ()),
-            fused=not fusable(members[0], bench),
+            fused=not fusable(members[0], setup),
         )
         for _ in range(trial["epochs"]):
             points = population.epoch()
@@ -141,13 +141,13 @@ def sweeps(args: argparse.Namespace) -> None:
         "| data | search | seeds × trials × epochs | value without | with | trials to it, of all | of those without |"
     )
     print("|---|---|---|---|---|---|---|", flush=True)
-    with prepared(args.data) as (bench, meta), Engine(bench) as engine:
+    with prepared(args.data) as (setup, meta), Engine(setup) as engine:
         for search in args.searches:
             words = [f"data={args.data}", f"search={search}", f"n_trials={args.trials}", f"epochs={args.epochs}"]
             runs = []
             for seed in range(args.seeds):
                 config = load([*words, f"seed={seed}"])
-                plain, tested = curve(config, meta, engine), curve(around(config, bench, meta), meta, engine)
+                plain, tested = curve(config, meta, engine), curve(around(config, setup, meta), meta, engine)
                 runs.append((plain[-1], tested[-1], reached(tested, plain[-1]), reached(plain, plain[-1])))
                 print(f"seed {seed}: {runs[-1]}", file=sys.stderr, flush=True)
             without, with_it, took, took_without = map(np.array, zip(*runs, strict=True))
@@ -157,11 +157,11 @@ def sweeps(args: argparse.Namespace) -> None:
             print(f"| {args.data} | {search} | {size} | {values} | {share:.0%} | {strict:.0%} |", flush=True)
 
 
-def around(config: Config, bench: Bench, meta: Mapping[str, Any]) -> Config:
+def around(config: Config, setup: WorkerSetup, meta: Mapping[str, Any]) -> Config:
     """The config after a range test with its seed."""
     found = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"]}
-    suggested = suggestions(config.trial, bench, config["seed"])[config["lr_range"]["rule"]]
-    path = bench.data / "lr_range.json"
+    suggested = suggestions(config.trial, setup, config["seed"])[config["lr_range"]["rule"]]
+    path = setup.data / "lr_range.json"
     write_json(path, {**found, "suggested_lr": suggested})
     return replace(config, space=range_tested(config.space, path, meta["sha256"]))
 

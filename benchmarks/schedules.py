@@ -28,7 +28,7 @@ from src.data.preparing import prepare  # noqa: E402
 from src.diagnosis.rate_range import bounds, over, read  # noqa: E402
 from src.engine.fusing import rows  # noqa: E402
 from src.engine.rate_ramp import ramp, steps_per_epoch  # noqa: E402
-from src.engine.task import Bench  # noqa: E402
+from src.engine.task import WorkerSetup  # noqa: E402
 from src.population.member import Member, derived_seed, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
 
@@ -54,9 +54,9 @@ def main() -> None:
     one_thread()
     with initialize_config_dir(str(CONF), version_base="1.3"), tempfile.TemporaryDirectory() as name:
         words = ["data=fashion_mnist", "model=mlp", f"optimizer={args.optimizer}", f"epochs={args.epochs}"]
-        bench = Bench(Path(name) / "rows", "cpu")
-        prepare(load([*words, "data.rows=10000"])["data"], bench.data)
-        suggested, base, most = range_test(load(words).trial, bench)
+        setup = WorkerSetup(Path(name) / "rows", "cpu")
+        prepare(load([*words, "data.rows=10000"])["data"], setup.data)
+        suggested, base, most = range_test(load(words).trial, setup)
         print(f"range test: suggested {suggested:.2g}, cycles between {base:.2g} and {most:.2g}\n")
         print("| schedule | by the range test | best of the ladder | its rate | after half of the epochs |")
         print("|---|---|---|---|---|")
@@ -67,22 +67,22 @@ def main() -> None:
             peak = most if bound else suggested
             ladder = suggested * 2.0 ** np.arange(LADDER)
             settings = [with_rate(tested, peak), *(with_rate(trial, rate) for rate in ladder)]
-            accuracy_EKS = trained(settings, bench, args.seeds)
+            accuracy_EKS = trained(settings, setup, args.seeds)
             last, half = accuracy_EKS[-1], accuracy_EKS[args.epochs // 2 - 1]
             top = 1 + int(np.argmax(last[1:].mean(1)))
             cells = [_spread(last[0]), _spread(last[top]), f"{ladder[top - 1]:.2g}", f"{half[top].mean():.4f}"]
             print(f"| `{schedule}` | {' | '.join(cells)} |", flush=True)
 
 
-def range_test(trial: Mapping[str, Any], bench: Bench) -> tuple[float, float, float]:
+def range_test(trial: Mapping[str, Any], setup: WorkerSetup) -> tuple[float, float, float]:
     """What the stage finds with its defaults: suggested rate, lower and upper bound."""
     keys = load([])["lr_range"]
     names = ("seeds", "low", "high", "steps")
-    rise = ramp(trial, bench, 0, over=over, **{name: keys[name] for name in names})
+    rise = ramp(trial, setup, 0, over=over, **{name: keys[name] for name in names})
     rules = read(rise.rate_S, rise.loss_KS)
-    steps = keys["linear"]["epochs"] * steps_per_epoch(bench, trial["batch_size"])
+    steps = keys["linear"]["epochs"] * steps_per_epoch(setup, trial["batch_size"])
     watch, low = max(1, steps // keys["linear"]["points"]), rules.top / steps
-    line = ramp(trial, bench, 0, seeds=keys["seeds"], low=low, high=rules.top, steps=steps, linear=True, watch=watch)
+    line = ramp(trial, setup, 0, seeds=keys["seeds"], low=low, high=rules.top, steps=steps, linear=True, watch=watch)
     return rules.valley_lr, *bounds(line.rate_S, line.score_KS)
 
 
@@ -91,12 +91,12 @@ def with_rate(trial: Mapping[str, Any], rate: float) -> dict[str, Any]:
     return {**trial, "optimizer": {**trial["optimizer"], "lr": float(rate)}}
 
 
-def trained(settings: list[dict[str, Any]], bench: Bench, seeds: int) -> np.ndarray:
+def trained(settings: list[dict[str, Any]], setup: WorkerSetup, seeds: int) -> np.ndarray:
     """The accuracy after each epoch [E, K, S], seeds other than the range test's."""
     members = [Member(own, derived_seed(seed, 0)) for own in settings for seed in range(1, seeds + 1)]
     population = Population(
         members,
-        rows(bench),
+        rows(setup),
         lambda config: make("optimizer", config["optimizer"], ()),
         lambda config: make("schedule", config["schedule"], ()),
     )

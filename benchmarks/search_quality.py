@@ -166,7 +166,7 @@ def search(strategy: str, task: tables.Task, seed: int, meter: tables.Meter, n_t
     spec = Spec(task.space, task.direction, n_trials, task.epochs, seed)
     chosen = make("search", section, (), spec)
     history = History(task.direction)
-    slots = slots or (FEW_SLOTS if chosen.learns else min(n_trials, MOST_SLOTS))
+    slots = slots or (FEW_SLOTS if chosen.depends_on_results else min(n_trials, MOST_SLOTS))
     timetable = Timetable(history, slots)
     fill = partial(_fill, chosen, history, timetable, task)
     fill()
@@ -175,7 +175,7 @@ def search(strategy: str, task: tables.Task, seed: int, meter: tables.Meter, n_t
         values = meter.train(trial.number, trial.params, segment.stop)[segment.start :]
         over = segment.stop == trial.target
         history.report(
-            trial.number, values, "complete" if segment.stop == trial.full else "paused" if over else "running"
+            trial.number, values, "complete" if segment.stop == trial.max_epochs else "paused" if over else "running"
         )
         timetable.sync()
         fill()

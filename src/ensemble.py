@@ -26,11 +26,11 @@ def main(config: Config) -> None:
     import torch
 
     from src.data.dataset import load_test, train_targets, val_targets
-    from src.ensembles import report_data as verdict
+    from src.ensembles import report_data
     from src.ensembles.evaluation import intervals, judge
     from src.ensembles.metrics import selection
     from src.ensembles.pool import latency, predict, read_pool
-    from src.ensembles.selection import contest
+    from src.ensembles.selection import compare_combiners
     from src.serving.bundle import load_product
     from src.serving.export import check, export
     from src.system.files import write_json, write_npz
@@ -39,17 +39,17 @@ def main(config: Config) -> None:
     folder, meta = prepared(config)
     outputs, task, by = Path(config["outputs"]), meta["task"], selection(meta["task"])
     pool, y_val = read_pool(outputs, config["models"], meta), val_targets(folder)
-    compared = contest(pool, combiners(config), y_val, train_targets(folder))
+    compared = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
     val_MNC, alone_1 = np.stack([member.val for member in pool]), np.ones(1)
     val = {name: judge(task, c.val, y_val, val_MNC[c.places], c.shares) for name, c in compared.items()}
     winner = min(val, key=lambda name: val[name][by])
     singles = [judge(task, member.val, y_val, member.val[None], alone_1) for member in pool]
     single = min(range(len(pool)), key=lambda k: singles[k][by])
-    judged = verdict.on_validation(task, by, pool, compared, winner, y_val)
+    judged = report_data.on_validation(task, by, pool, compared, winner, y_val)
 
     x_test, y_test = load_test(folder)  # the only place where they are read
     test_MNC = np.stack([predict(member, meta, x_test) for member in pool])
-    joined = {name: each.joint.predict(test_MNC[each.places]) for name, each in compared.items()}
+    joined = {name: each.mixture.predict(test_MNC[each.places]) for name, each in compared.items()}
     test = {n: judge(task, joined[n], y_test, test_MNC[c.places], c.shares) for n, c in compared.items()}
     ensembles = {name: {"val": val[name], "test": test[name]} for name in compared}
     chosen, ours, theirs = compared[winner], joined[winner], test_MNC[single]
@@ -67,7 +67,7 @@ def main(config: Config) -> None:
         },
         "ensembles": ensembles,
     }
-    judged |= verdict.on_test(task, pool, chosen, test_MNC, ours, theirs, x_test, y_test)
+    judged |= report_data.on_test(task, pool, chosen, test_MNC, ours, theirs, x_test, y_test)
     out = outputs / "ensemble"
     ms = [latency(member, meta, x_test) for member in pool]  # measured: apart from what is the same every time
     times = {name: sum(ms[k] for k in each.used) for name, each in compared.items()}

@@ -23,25 +23,25 @@ def main(config: Config) -> None:
 
     from src.diagnosis.rate_range import best, bounds, over, read, smooth
     from src.engine import rate_ramp as ramp
-    from src.engine.task import Bench
+    from src.engine.task import WorkerSetup
     from src.population.member import one_thread
     from src.reporting.range_plots import lr_range_png
     from src.system.files import write_json
 
     folder, meta = prepared(config)
     one_thread()
-    bench = Bench(folder, config["device"], tuple(config["trusted"]), most=config["lr_range"]["rows"])
+    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), most=config["lr_range"]["rows"])
     name, keys, trial, seed = config["model"]["name"], config["lr_range"], config.trial, config["seed"]
 
-    up = partial(ramp.ramp, trial, bench, seed, seeds=keys["seeds"])
+    up = partial(ramp.ramp, trial, setup, seed, seeds=keys["seeds"])
     rise = up(low=keys["low"], high=keys["high"], steps=keys["steps"], over=over)
     rules = read(rise.rate_S, rise.loss_KS)
-    steps = keys["linear"]["epochs"] * ramp.steps_per_epoch(bench, config["batch_size"])
+    steps = keys["linear"]["epochs"] * ramp.steps_per_epoch(setup, config["batch_size"])
     watch = max(1, steps // keys["linear"]["points"])
     line = up(low=rules.top / steps, high=rules.top, steps=steps, linear=True, watch=watch)
     base_lr, max_lr = bounds(line.rate_S, line.score_KS)
     rates = rules.rates(keys["low"], keys["parallel"]["members"])
-    beside = ramp.side_by_side(trial, bench, seed, rates, keys["parallel"]["epochs"])
+    beside = ramp.side_by_side(trial, setup, seed, rates, keys["parallel"]["epochs"])
 
     found = asdict(rules) | {"parallel_lr": best(beside.rate_S, beside.loss_KS[0])}
     suggested = {"suggested_lr": found[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **found}

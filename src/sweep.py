@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from src.config.command_line import stage
 from src.engine import PRELOAD
 from src.engine.compatibility import prepared
-from src.system.errors import UserError, of_the_machine
+from src.system.errors import UserError, os_errors_as_user_errors
 from src.system.locks import alone
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(config: Config) -> None:
     from src.data.dataset import load
     from src.engine.cross_validation import folds
     from src.engine.engine import Engine
-    from src.engine.task import Bench
+    from src.engine.task import WorkerSetup
     from src.search.proposing.terminator import Terminated, terminated
     from src.search.protocol import Spec
     from src.study import lineage
@@ -63,9 +63,9 @@ def main(config: Config) -> None:
     search = terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
     identity = identify(config, meta, before, schedule)
     label = identity.label
-    engine = Engine(Bench(folder, config["device"], tuple(config["trusted"])), config["workers"])
+    engine = Engine(WorkerSetup(folder, config["device"], tuple(config["trusted"])), config["workers"])
     with (
-        of_the_machine(GO_ON),
+        os_errors_as_user_errors(GO_ON),
         alone(root / "locks" / identity.stem, f"the sweep of {label}"),
         alone(output_lock(root, out), f"a sweep into {out}"),
     ):

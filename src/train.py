@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from src.config.command_line import stage
 from src.engine import PRELOAD
 from src.engine.compatibility import prepared
-from src.system.errors import UserError, of_the_machine
+from src.system.errors import UserError, os_errors_as_user_errors
 
 if TYPE_CHECKING:
     from src.config.loading import Config
@@ -29,7 +29,7 @@ def main(config: Config) -> None:
 
     import yaml
 
-    from src.engine.task import Bench
+    from src.engine.task import WorkerSetup
     from src.population.member import one_thread
     from src.system.files import write_json, write_text
     from src.tracking.tracker import Tracker
@@ -43,22 +43,22 @@ def main(config: Config) -> None:
         raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
     best = yaml.safe_load((sweep / "best.yaml").read_text())
     one_thread()
-    bench = Bench(folder, config["device"], tuple(config["trusted"]))
+    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]))
     refit = config["refit"] and not reads_validation(config, best)
     lines: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
     with (
-        of_the_machine("the same command goes on from here"),
+        os_errors_as_user_errors("the same command goes on from here"),
         Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
     ):
-        for making, items in made(config, best, bench, sweep):
-            found = held_score(making.given, items)
-            held |= {making.how: found} if found else {}
-            tracker.level(records(model, making, items, found))
-            lines += [write(out, making, item) for item in items]
+        for training, items in made(config, best, setup, sweep):
+            found = held_score(training.context, items)
+            held |= {training.how: found} if found else {}
+            tracker.level(records(model, training, items, found))
+            lines += [write(out, training, item) for item in items]
         if refit:
-            for making, items in made(config, best, replace(bench, whole=True), sweep):
-                write_refit(out, making, items, [line for line in lines if line["members"] == making.how])
+            for training, items in made(config, best, replace(setup, whole=True), sweep):
+                write_refit(out, training, items, [line for line in lines if line["members"] == training.how])
         for old in {path.name for path in out.iterdir() if path.is_dir()} - {line["name"] for line in lines}:
             shutil.rmtree(out / old)
         for torn in out.rglob(".*.tmp"):  # by a kill

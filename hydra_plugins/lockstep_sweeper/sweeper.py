@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, Quote, Quo
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf, read_write
 
-from src.config.compose import is_group, lenient, options_of, sentence
+from src.config.compose import is_group, options_of, sentence, with_force_add
 from src.system.errors import UserError, known
 
 READS_OUTPUTS = ("train", "ensemble", "report")  # verbs whose jobs go on from what others have left in `outputs`
@@ -69,7 +69,9 @@ class LockstepSweeper(basic_sweeper.BasicSweeper):
         given = parser.parse_overrides(list(arguments))
         bare = not any(override.is_sweep_override() for override in given)
         params = [
-            lenient(f"{key}={value}") for key, value in _flat(self.params) if bare or self._chosen(f"{PARAMS}.{key}")
+            with_force_add(f"{key}={value}")
+            for key, value in _flat(self.params)
+            if bare or self._chosen(f"{PARAMS}.{key}")
         ]
         set_already = {override.key_or_group for override in given}
         return [*(o for o in parser.parse_overrides(params) if o.key_or_group not in set_already), *given]

@@ -40,13 +40,13 @@ def stage(
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
-        from src.config.compose import CONF, lenient, register_resolvers, sentence
+        from src.config.compose import CONF, register_resolvers, sentence, with_force_add
 
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come here, not to its own printer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _stop)
         try:
-            sys.argv[1:] = [lenient(word) for word in sys.argv[1:]]
+            sys.argv[1:] = [with_force_add(word) for word in sys.argv[1:]]
             register_resolvers(inspect.getdoc(sys.modules[main.__module__]) or "")
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(
                 _task(main, components, several)

@@ -38,7 +38,7 @@ def _params() -> Any:
 # --- the command line --------------------------------------------------------------------------------------------------
 
 
-def lenient(word: str) -> str:
+def with_force_add(word: str) -> str:
     """A word of the command line as Hydra shall see it: a value may be for a key that only some choices have.
 
     Raises:
@@ -67,7 +67,7 @@ def options_of(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def elsewhere(key: str) -> str:
+def options_that_have(key: str) -> str:
     """The end of a sentence about a key that is not there: the options of its config group that have it, if any."""
     group, _, rest = key.partition(".")
     having = []

@@ -16,11 +16,11 @@ from src.config.checking import check
 from src.config.components import ROOMS, make
 from src.config.compose import (
     composed,
-    elsewhere,
     fixed_keys,
     keys,
     listed,
     options_of,
+    options_that_have,
     parse,
     register_resolvers,
     sentence,
@@ -117,7 +117,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
 
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
-        raise UserError(f"{missing[0]}: no such key{elsewhere(missing[0]) or nearest(missing[0], keys(base))}")
+        raise UserError(f"{missing[0]}: no such key{options_that_have(missing[0]) or nearest(missing[0], keys(base))}")
     return Config(base, space.distinct(), sections)
 
 

@@ -90,7 +90,7 @@ def diagnose(curves: Mapping[str, Sequence[float]], reference: float | None = No
     return next(found for rule in RULES if (found := rule(run)))
 
 
-def verdict(reason: str, curves: Mapping[str, Sequence[float]], reference: float | None = None) -> str:
+def diagnosis_of(reason: str, curves: Mapping[str, Sequence[float]], reference: float | None = None) -> str:
     """What stands beside a trial that is over: what ended it, where that is known, else what its curves say."""
     if (reason and reason != "diverged") or not (curves.get("train/loss") or curves.get("val/loss")):
         return reason

@@ -11,19 +11,21 @@ from types import TracebackType
 from typing import Literal, Self
 
 from src.engine import PRELOAD
-from src.engine.task import Bench, Outcome, Task
+from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import start, train
 
 MOST = 32  # members of a population; more are no faster
-SUSPECT = 2  # deaths of its worker within one epoch after which a task is tried alone
-GUILTY = 8  # and after which it has failed: one that is killed from outside gets on in between
+DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
+MAX_DEATHS = 8  # and after which it has failed: one that is killed from outside gets on in between
 
 
 class Engine:
     """Trains tasks; results are asked for by key, in any order. Which tasks share a population changes no bit of them."""
 
-    def __init__(self, bench: Bench, workers: int | Literal["auto"] = "auto", executor: Executor | None = None) -> None:
-        self.bench = bench
+    def __init__(
+        self, setup: WorkerSetup, workers: int | Literal["auto"] = "auto", executor: Executor | None = None
+    ) -> None:
+        self.setup = setup
         self.workers = len(os.sched_getaffinity(0)) if workers == "auto" else workers
         self.outcomes: list[Outcome] = []
         self._made = executor is None
@@ -85,7 +87,7 @@ class Engine:
             for task in group:
                 del self._waiting[task.key]
             try:
-                self._running[self._executor.submit(train, group, self.bench)] = group
+                self._running[self._executor.submit(train, group, self.setup)] = group
             except BrokenProcessPool:
                 self._waiting = {task.key: task for task in group} | self._waiting
                 self._revive()
@@ -96,14 +98,14 @@ class Engine:
         A careful one goes alone: a life that may be short is not spent on trying whether members can be fused.
         """
         first = next(iter(self._waiting.values()))
-        if first.careful:
+        if first.checkpoint_each_epoch:
             return [first]
         signature = first.member.signature()
-        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not t.careful]
+        alike = [t for t in self._waiting.values() if t.member.signature() == signature and not t.checkpoint_each_epoch]
         return alike[: min(MOST, -(-len(self._waiting) // self.workers))]
 
     def _suspect(self, task: Task) -> bool:
-        return task.careful and self._deaths.get((task.key, task.reached()), 0) >= SUSPECT
+        return task.checkpoint_each_epoch and self._deaths.get((task.key, task.reached()), 0) >= DEATHS_BEFORE_ISOLATION
 
     def _collect(self) -> None:
         for future in [f for f in self._running if f.done()]:
@@ -111,7 +113,7 @@ class Engine:
             try:
                 outcomes = future.result()
             except BrokenProcessPool:
-                self._waiting = {task.key: replace(task, careful=True) for task in group} | self._waiting
+                self._waiting = {task.key: replace(task, checkpoint_each_epoch=True) for task in group} | self._waiting
                 for task in group:
                     self._bury(task)
                 continue
@@ -123,7 +125,7 @@ class Engine:
         """The pool died while this task was in flight; every task in flight comes back so, and only one is the cause."""
         place = task.key, task.reached()
         self._deaths[place] = self._deaths.get(place, 0) + 1
-        if self._deaths[place] >= GUILTY:
+        if self._deaths[place] >= MAX_DEATHS:
             del self._waiting[task.key]
             self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
 

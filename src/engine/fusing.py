@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 
 from src.config.components import make
 from src.data.dataset import load
-from src.engine.task import Bench
-from src.population.checkpoint import State
+from src.engine.task import WorkerSetup
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
 
 
 def population_of(
-    members: Sequence[Member], data: Rows, bench: Bench, states: Sequence[State | None] | None, fused: bool
+    members: Sequence[Member], data: Rows, setup: WorkerSetup, states: Sequence[Checkpoint | None] | None, fused: bool
 ) -> Population:
     return Population(
         members,
         data,
-        lambda config: make("optimizer", config["optimizer"], bench.trusted),
-        lambda config: make("schedule", config["schedule"], bench.trusted),
+        lambda config: make("optimizer", config["optimizer"], setup.trusted),
+        lambda config: make("schedule", config["schedule"], setup.trusted),
         states,
         fused,
     )
 
 
 @lru_cache(maxsize=2)
-def rows(bench: Bench) -> Rows:
+def rows(setup: WorkerSetup) -> Rows:
     """The prepared data as tensors on the device, read once a worker (on the CPU shared by all, in the page cache)."""
-    data = load(bench.data)
+    data = load(setup.data)
     x_train, y_train, *val = (data.x_train, data.y_train, data.x_val, data.y_val)
-    if bench.whole:
+    if setup.whole:
         x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
-    arrays = [*_drawn(bench.most, x_train, y_train), *_drawn(bench.most, *val)]
-    return Rows(data.meta, *(torch.from_numpy(a).to(bench.device) for a in arrays))
+    arrays = [*_drawn(setup.most, x_train, y_train), *_drawn(setup.most, *val)]
+    return Rows(data.meta, *(torch.from_numpy(a).to(setup.device) for a in arrays))
 
 
 def _drawn(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
@@ -50,31 +50,31 @@ def _drawn(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
     return [array[places] for array in arrays]
 
 
-_fusable: dict[tuple[str, Bench], str] = {}
+_fusable: dict[tuple[str, WorkerSetup], str] = {}
 
 
-def fusable(member: Member, bench: Bench) -> str:
+def fusable(member: Member, setup: WorkerSetup) -> str:
     """Why members like this one cannot train as one population, or "".
 
     It is tried: a few batches fused and alone must leave the same bits. (On a GPU it is enough that the fused form runs.)
     """
-    key = (member.signature(), bench)
+    key = (member.signature(), setup)
     if key not in _fusable:
-        _fusable[key] = _refusal(member, bench)
+        _fusable[key] = _refusal(member, setup)
     return _fusable[key]
 
 
-def _refusal(member: Member, bench: Bench) -> str:
-    probes, data = _probes(member), _few(rows(bench), member)
+def _refusal(member: Member, setup: WorkerSetup) -> str:
+    probes, data = _probes(member), _few(rows(setup), member)
     if member.held is not None:
         probes = [replace(probe, held=np.arange(len(data.x_train))) for probe in probes]
     try:
-        alone = population_of(probes, data, bench, None, fused=False)
+        alone = population_of(probes, data, setup, None, fused=False)
         alone.epoch()
     except Exception as error:
         return f"a trial of them fails: {first_line(error)}"
     try:
-        together = population_of(probes, data, bench, None, fused=True)
+        together = population_of(probes, data, setup, None, fused=True)
         together.epoch()
     except Exception as error:
         return f"torch.func.vmap refuses it: {first_line(error)}"
@@ -83,7 +83,7 @@ def _refusal(member: Member, bench: Bench) -> str:
     kept += [(tensor, together.fixed[name]) for name, tensor in alone.fixed.items()]
     kept += [(tensor, together.state[name]) for name, tensor in alone.state.items()]
     same = all(torch.equal(a, b) for a, b in kept) and alone.curves == together.curves
-    return "" if same or bench.device != "cpu" else "its kernels give other bits in a stack than alone"
+    return "" if same or setup.device != "cpu" else "its kernels give other bits in a stack than alone"
 
 
 def _probes(member: Member) -> list[Member]:

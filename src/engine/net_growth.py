@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.stack import build_model
 
@@ -19,7 +19,7 @@ Model = Mapping[str, Any]
 SIZES = {"mlp": {"width", "depth"}, "cnn": {"channels", "depth"}}
 
 
-def inherited(state: State, parent: Member, child: Member, meta: Mapping[str, Any]) -> State | None:
+def inherited(state: Checkpoint, parent: Member, child: Member, meta: Mapping[str, Any]) -> Checkpoint | None:
     """What a child begins with: the parent's state, or if the model has grown, its weights in the larger net, at epoch 0.
 
     None where that net would compute something else: then it begins anew.
@@ -34,7 +34,7 @@ def inherited(state: State, parent: Member, child: Member, meta: Mapping[str, An
     for k in range(before["depth"], after["depth"]):
         width = _widths(before)[-1]
         old |= {f"hidden.{k}.linear.weight": torch.eye(width), f"hidden.{k}.linear.bias": torch.zeros(width)}
-    return State(0, {name: _embedded(old[name], tensor) for name, tensor in fresh.items()}, {}, {}, torch.empty(0))
+    return Checkpoint(0, {name: _embedded(old[name], tensor) for name, tensor in fresh.items()}, {}, {}, torch.empty(0))
 
 
 def sizes(model: Model) -> dict[str, Any]:

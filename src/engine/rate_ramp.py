@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.config.components import make
 from src.engine.fusing import fusable, rows
-from src.engine.task import Bench
+from src.engine.task import WorkerSetup
 from src.optim.optimizer import rate_scale
 from src.optim.schedule import Position, Schedule, Steps
 from src.population.batching import batch_starts
@@ -57,7 +57,7 @@ class Ramped:
 
 def ramp(
     config: Mapping[str, Any],
-    bench: Bench,
+    setup: WorkerSetup,
     seed: int,
     *,
     seeds: int,
@@ -75,7 +75,7 @@ def ramp(
     """
     config = {**config, "optimizer": {**config["optimizer"], "lr": low, "warmup_epochs": 0}, "epochs": 1}
     population = _population(
-        [(config, derived_seed(seed, 4, k)) for k in range(seeds)], bench, Ramp(high / low, linear)
+        [(config, derived_seed(seed, 4, k)) for k in range(seeds)], setup, Ramp(high / low, linear)
     )
     batch, data = config["batch_size"], population.data
     passes = -(-steps * batch // len(data.x_train))
@@ -94,14 +94,16 @@ def ramp(
     return Ramped(np.array(rates), np.array(losses).T, np.array(scores).T, _score(data))
 
 
-def side_by_side(config: Mapping[str, Any], bench: Bench, seed: int, rates: Sequence[float], epochs: int) -> Ramped:
+def side_by_side(
+    config: Mapping[str, Any], setup: WorkerSetup, seed: int, rates: Sequence[float], epochs: int
+) -> Ramped:
     """Train a member at each rate for so many epochs: the same weights, rows and order, of which the rate makes another end.
 
     The schedule is the config's, as if these epochs were the whole run: what falls in the end bears a higher rate than
     what stays. The losses [1, S] are those of the validation rows.
     """
     settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
-    population = _population([(own, derived_seed(seed, 4)) for own in settings], bench)
+    population = _population([(own, derived_seed(seed, 4)) for own in settings], setup)
     for _ in range(epochs):
         points = population.epoch()
     loss_S = np.array([point["val/loss"] for point in points])
@@ -112,21 +114,21 @@ def side_by_side(config: Mapping[str, Any], bench: Bench, seed: int, rates: Sequ
     return Ramped(np.array(rates), loss_S[None], score_S[None], _score(population.data))
 
 
-def steps_per_epoch(bench: Bench, batch_size: int) -> int:
+def steps_per_epoch(setup: WorkerSetup, batch_size: int) -> int:
     """Steps of one pass over the training rows."""
-    return len(batch_starts(len(rows(bench).x_train), batch_size))
+    return len(batch_starts(len(rows(setup).x_train), batch_size))
 
 
 def _population(
-    members: Sequence[tuple[Mapping[str, Any], int]], bench: Bench, schedule: Schedule | None = None
+    members: Sequence[tuple[Mapping[str, Any], int]], setup: WorkerSetup, schedule: Schedule | None = None
 ) -> Population:
     together = [Member(config, seed) for config, seed in members]
     return Population(
         together,
-        rows(bench),
-        lambda config: make("optimizer", config["optimizer"], bench.trusted),
-        lambda config: schedule or make("schedule", config["schedule"], bench.trusted),
-        fused=len(together) > 1 and not fusable(together[0], bench),
+        rows(setup),
+        lambda config: make("optimizer", config["optimizer"], setup.trusted),
+        lambda config: schedule or make("schedule", config["schedule"], setup.trusted),
+        fused=len(together) > 1 and not fusable(together[0], setup),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 
 
@@ -21,7 +21,7 @@ class Task:
     checkpoint: Path
     lineage: "tuple[Task, ...]" = ()
     timed: bool = False  # whether its latency is asked for
-    careful: bool = False  # whether each epoch is kept, since its worker has died before
+    checkpoint_each_epoch: bool = False  # whether each epoch is kept, since its worker has died before
 
     @property
     def part(self) -> Path:
@@ -61,7 +61,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Bench:
+class WorkerSetup:
     """Where the worker works: the prepared data, the device, and the packages whose classes a config may name.
 
     `whole`: whether the validation rows are among the training rows. `most`: at most so many of either, drawn at random.
@@ -74,9 +74,9 @@ class Bench:
     most: int | None = None
 
 
-def read_checkpoint(checkpoint: Path | None) -> State | None:
+def read_checkpoint(checkpoint: Path | None) -> Checkpoint | None:
     """The state in a checkpoint that is whole."""
     try:
-        return State.load(checkpoint) if checkpoint else None
+        return Checkpoint.load(checkpoint) if checkpoint else None
     except OSError:
         return None

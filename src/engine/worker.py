@@ -14,9 +14,9 @@ import torch
 from src.engine.fusing import first_line, fusable, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
-from src.engine.task import Bench, Outcome, Task, read_checkpoint
+from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
 from src.population.batching import grows
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import kept_epochs, reason, stopped, stops
 from src.population.member import one_thread
 from src.system.errors import UserError
@@ -38,7 +38,7 @@ def start() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
+def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     """Train tasks of one signature, as one population where that keeps every bit, else one after the other."""
     began = time.monotonic()
     waiting = []
@@ -48,13 +48,13 @@ def train(tasks: Sequence[Task], bench: Bench) -> list[Outcome]:
             outcomes.append(done)
         else:
             waiting.append(task)
-    note = fusable(waiting[0].member, bench) if len(waiting) > 1 else ""
+    note = fusable(waiting[0].member, setup) if len(waiting) > 1 else ""
     for group in [[task] for task in waiting] if note or not waiting else [waiting]:
-        outcomes += _attempt(group, bench)
+        outcomes += _attempt(group, setup)
     models = {task.key: task.member.config["model"] for task in tasks if task.timed}
     for k, outcome in enumerate(outcomes):
         if outcome.key in models and not outcome.error:
-            outcomes[k] = replace(outcome, latency_ms=latency_ms(models[outcome.key], rows(bench)))
+            outcomes[k] = replace(outcome, latency_ms=latency_ms(models[outcome.key], rows(setup)))
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
 
@@ -73,24 +73,24 @@ def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: 
     return Outcome(task.key, len(epochs), curves, seconds, error, kept=kept, stopped=reason(config, curves))
 
 
-def _attempt(group: list[Task], bench: Bench) -> list[Outcome]:
+def _attempt(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
     """Train a group; when it fails as a whole, each alone, so that only the culprit fails."""
     try:
-        return _train(group, bench)
+        return _train(group, setup)
     except Exception as error:
         if len(group) > 1:
-            return [outcome for task in group for outcome in _attempt([task], bench)]
+            return [outcome for task in group for outcome in _attempt([task], setup)]
         oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
         text = _too_large(group[0].member.config) if oom else first_line(error)
         detail = "" if oom or isinstance(error, UserError | ValueError) else traceback.format_exc()
         return [Outcome(group[0].key, 0, {}, 0.0, text, detail)]
 
 
-def _train(group: list[Task], bench: Bench) -> list[Outcome]:
+def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
     began = time.monotonic()
     states, tasks, outcomes = [], [], []
     for task in group:
-        state = _source(task, bench)
+        state = _source(task, setup)
         if state and stopped(
             task.member.config, state.curves
         ):  # in an earlier segment, which its folds did not all end
@@ -104,8 +104,8 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
     begins = [state.epoch if state else 0 for state in states]
     if grows(tasks[0].member.config) and len(set(begins)) > 1:  # a step takes as many rows of each
         alike = [[task for task, own in zip(tasks, begins, strict=True) if own == epoch] for epoch in set(begins)]
-        return outcomes + [outcome for part in alike for outcome in _train(part, bench)]
-    population = population_of([t.member for t in tasks], rows(bench), bench, states, len(tasks) > 1)
+        return outcomes + [outcome for part in alike for outcome in _train(part, setup)]
+    population = population_of([t.member for t in tasks], rows(setup), setup, states, len(tasks) > 1)
     while tasks:
         points = population.epoch()
         going = []
@@ -114,7 +114,7 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
             over = population.epochs[k] >= task.stop or stopped(task.member.config, population.curves[k])
             if not diverged and not over:
                 going.append(k)
-                if task.careful:
+                if task.checkpoint_each_epoch:
                     population.save(k).save(task.part)
                 continue
             if not diverged:
@@ -129,7 +129,7 @@ def _train(group: list[Task], bench: Bench) -> list[Outcome]:
     return outcomes
 
 
-def _source(task: Task, bench: Bench) -> State | None:
+def _source(task: Task, setup: WorkerSetup) -> Checkpoint | None:
     """Where the member goes on. What is torn or gone is trained again from what it came from: the bits are the same."""
     if state := read_checkpoint(task.part) or read_checkpoint(task.source):
         return state
@@ -139,14 +139,14 @@ def _source(task: Task, bench: Bench) -> State | None:
         begun -= 1
     for place in range(begun, len(line)):
         if state:
-            state = inherited(state, line[place - 1].member, line[place].member, rows(bench).meta)
+            state = inherited(state, line[place - 1].member, line[place].member, rows(setup).meta)
         if place < len(task.lineage):
-            state = _retrained(line[place], state, bench)
+            state = _retrained(line[place], state, setup)
     return state
 
 
-def _retrained(task: Task, state: State | None, bench: Bench) -> State:
-    population = population_of([task.member], rows(bench), bench, [state], fused=False)
+def _retrained(task: Task, state: Checkpoint | None, setup: WorkerSetup) -> Checkpoint:
+    population = population_of([task.member], rows(setup), setup, [state], fused=False)
     while population.epochs[0] < task.stop and not stopped(task.member.config, population.curves[0]):
         population.epoch()
     return population.save(0)

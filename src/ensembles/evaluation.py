@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.metrics import score, surprise
+from src.ensembles.metrics import negative_log_likelihood, score
 
 Array = NDArray[np.float64]
 DRAWS = 1000  # of the bootstrap
@@ -29,7 +29,7 @@ def rows(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, A
     truth_NC = np.eye(p_NC.shape[1])[y_N]
     return {
         "accuracy": (p_NC.argmax(1) == y_N).astype(float),
-        "nll": surprise((p_NC * truth_NC).sum(1)),
+        "nll": negative_log_likelihood((p_NC * truth_NC).sum(1)),
         "brier": ((p_NC - truth_NC) ** 2).sum(1),
     }
 

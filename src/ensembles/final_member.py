@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.losses import score
 from src.population.member import Member
 from src.population.rows import Rows
@@ -20,7 +20,7 @@ Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Given:
+class TrainingContext:
     """The data, the targets [N] as they are (classes, or values in their unit), and the folder that the sweep left."""
 
     rows: Rows
@@ -35,7 +35,7 @@ class Segment:
 
     member: Member
     stop: int
-    start: State | None = None
+    start: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Trained:
 
     key: str
     member: Member
-    state: State
+    state: Checkpoint
     rows: Rows
 
     def predict(self, x: Tensor) -> NDArray[np.float32]:
@@ -66,7 +66,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Item:
+class FinalMember:
     """A final member: its own say among the others, and what it predicts for training rows that it has not seen."""
 
     trained: Trained
@@ -75,7 +75,7 @@ class Item:
 
 
 Generation = Sequence[Member | Segment]
-Generations = Generator[Generation, list[Trained], list[Item]]
+Generations = Generator[Generation, list[Trained], list[FinalMember]]
 
 
 def held_mean(held: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

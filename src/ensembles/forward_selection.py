@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.mixture_loss import losses, true_class_probability
 from src.ensembles.row_folds import folds
 
 
 def order(p_MNC: NDArray[Any], y_N: NDArray[Any], most: int) -> list[int]:
     """The first `most` members by forward selection without replacement."""
-    classes, t_MN = np.ndim(p_MNC) == 3, of_truth(p_MNC, y_N)
+    classes, t_MN = np.ndim(p_MNC) == 3, true_class_probability(p_MNC, y_N)
     taken: list[int] = []
     sum_N = np.zeros(len(y_N))
     while len(taken) < min(most, len(t_MN)):
@@ -24,7 +24,7 @@ def order(p_MNC: NDArray[Any], y_N: NDArray[Any], most: int) -> list[int]:
 
 def judged(p_MNC: NDArray[Any], y_N: NDArray[Any], most: int) -> NDArray[np.float64]:
     """The loss of every row by the mean of the first n of that order [n, N], chosen on other rows."""
-    classes, t_MN = np.ndim(p_MNC) == 3, of_truth(p_MNC, y_N)
+    classes, t_MN = np.ndim(p_MNC) == 3, true_class_probability(p_MNC, y_N)
     found = np.empty((min(most, len(t_MN)), len(y_N)))
     for others, mine in folds(y_N, 5):
         chosen = order(p_MNC[:, others], y_N[others], most)

@@ -9,8 +9,8 @@ from typing import Any
 from src.engine.engine import Engine
 from src.engine.net_growth import sizes
 from src.engine.task import Outcome, Task
-from src.ensembles.final_member import Generation, Generations, Given, Item, Segment, Trained
-from src.population.checkpoint import State
+from src.ensembles.final_member import FinalMember, Generation, Generations, Segment, Trained, TrainingContext
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.errors import UserError
 
@@ -18,7 +18,7 @@ Parts = Sequence[tuple[int, Mapping[str, Any]]]  # until which epoch by which co
 
 
 @dataclass
-class Making:
+class MemberTraining:
     """The items of one way. What has been trained stands in `folder`, so that the same call goes on after a kill.
 
     `earlier`: what the best trial was trained by before its last config, where it has a lineage.
@@ -26,23 +26,23 @@ class Making:
 
     how: str
     engine: Engine
-    given: Given
+    context: TrainingContext
     folder: Path
     best: Mapping[str, Any]
     earlier: Parts = ()
     configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of all that was to be trained, by key
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # what became of it
 
-    def items(self, made: Sequence[Member | Item] | Generations) -> list[Item]:
+    def items(self, made: Sequence[Member | FinalMember] | Generations) -> list[FinalMember]:
         """All that is made.
 
         Raises:
             UserError: all members of the first generation failed.
         """
         if not isinstance(made, Generator):
-            ready = [one for one in made if isinstance(one, Item)]
+            ready = [one for one in made if isinstance(one, FinalMember)]
             members = [one for one in made if isinstance(one, Member)]
-            return [*ready, *(map(Item, self.trained(members)) if members else ())]
+            return [*ready, *(map(FinalMember, self.trained(members)) if members else ())]
         trained = self.trained(next(made))
         while True:
             try:
@@ -65,7 +65,7 @@ class Making:
         self.outcomes |= {task.key: outcomes[task.key] for task in ends}
         self._say_which_failed([outcomes[task.key] for task in ends], later)
         return [
-            Trained(task.key, task.member, State.load(task.checkpoint), self.given.rows)
+            Trained(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows)
             for task in ends
             if not outcomes[task.key].error
         ]

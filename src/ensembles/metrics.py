@@ -22,14 +22,14 @@ def score(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, 
     p_NC = p_NC / p_NC.sum(1, keepdims=True)
     return {
         "accuracy": float((p_NC.argmax(1) == y_N).mean()),
-        "nll": float(surprise(p_NC[np.arange(len(y_N)), y_N]).mean()),
+        "nll": float(negative_log_likelihood(p_NC[np.arange(len(y_N)), y_N]).mean()),
         "ece": calibration_error(p_NC, y_N),
     }
 
 
-def surprise(of_truth: NDArray[np.float64]) -> NDArray[np.float64]:
+def negative_log_likelihood(true_class_probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """−log of what is given to the true class, of any shape: the NLL is its mean over rows."""
-    return np.asarray(-np.log(np.maximum(of_truth, LEAST)))
+    return np.asarray(-np.log(np.maximum(true_class_probability, LEAST)))
 
 
 def reliability(p_NC: NDArray[Any], y_N: NDArray[Any]) -> list[dict[str, float]]:

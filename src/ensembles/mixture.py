@@ -25,7 +25,7 @@ LEAST = 1e-6  # a probability below is taken for this one before its logarithm
 TIE = 1e-3  # how much of a vote's outcome is the mean: it breaks ties and leaves no class at zero
 
 
-class Joint(nn.Module):
+class Mixture(nn.Module):
     """Predictions of M members joined to one. A subclass takes its buffers as arguments of the same names."""
 
     @property
@@ -33,7 +33,7 @@ class Joint(nn.Module):
         """Each member's share [M], none negative, sum 1; one that has none need not be asked."""
         raise NotImplementedError
 
-    def of(self, places: NDArray[np.int64]) -> Joint:
+    def of(self, places: NDArray[np.int64]) -> Mixture:
         """The same of these members alone, where the others have no share."""
         raise NotImplementedError
 
@@ -43,7 +43,7 @@ class Joint(nn.Module):
             return np.asarray(self(torch.from_numpy(np.asarray(p_MNC, np.float64))).numpy())
 
 
-class Weighted(Joint):
+class Weighted(Mixture):
     """The weighted sum of the members, and for a regression a bias."""
 
     weights: Tensor
@@ -66,7 +66,7 @@ class Weighted(Joint):
         return Weighted(self.weights[places], self.bias)
 
 
-class Vote(Joint):
+class Vote(Mixture):
     """The share of the votes that each class gets, ties broken by the mean; of values, their weighted median."""
 
     weights: Tensor
@@ -99,7 +99,7 @@ class Vote(Joint):
         return Vote(self.weights[places])
 
 
-class Stacking(Joint):
+class Stacking(Mixture):
     """A softmax regression on the members' log-probabilities: coefficients [M, C, C] from member and class to class."""
 
     coefficients: Tensor
@@ -122,13 +122,13 @@ class Stacking(Joint):
         return Stacking(self.coefficients[places], self.intercept)
 
 
-class Temperature(Joint):
+class Temperature(Mixture):
     """Another joint's probabilities to the power 1 / temperature, normalized (Guo et al. 2017)."""
 
     temperature: Tensor
-    inner: Joint
+    inner: Mixture
 
-    def __init__(self, inner: Joint, temperature: Any) -> None:
+    def __init__(self, inner: Mixture, temperature: Any) -> None:
         super().__init__()
         self.inner = inner
         self.register_buffer("temperature", _double(temperature))
@@ -146,13 +146,13 @@ class Temperature(Joint):
         return Temperature(self.inner.of(places), self.temperature)
 
 
-class Committees(Joint):
+class Committees(Mixture):
     """Another joint of G committees, each the mean of some of the members: weights [G, M], the sum of each row 1."""
 
     weights: Tensor
-    inner: Joint
+    inner: Mixture
 
-    def __init__(self, inner: Joint, weights: Any) -> None:
+    def __init__(self, inner: Mixture, weights: Any) -> None:
         super().__init__()
         self.inner = inner
         self.register_buffer("weights", _double(weights))
@@ -169,9 +169,9 @@ class Committees(Joint):
         return Committees(self.inner, self.weights[:, places])
 
 
-def write(joint: Joint, file: Path) -> None:
+def write(mixture: Mixture, file: Path) -> None:
     """As safetensors, whose metadata name the classes from the outermost in."""
-    classes, layer = [], joint
+    classes, layer = [], mixture
     while True:
         classes.append(f"{type(layer).__module__}.{type(layer).__qualname__}")
         if not isinstance(layer, Temperature | Committees):
@@ -179,11 +179,11 @@ def write(joint: Joint, file: Path) -> None:
         layer = layer.inner
     write_bytes(
         file,
-        save({name: value.contiguous() for name, value in joint.state_dict().items()}, {"joint": " ".join(classes)}),
+        save({name: value.contiguous() for name, value in mixture.state_dict().items()}, {"joint": " ".join(classes)}),
     )
 
 
-def read(file: Path) -> Joint:
+def read(file: Path) -> Mixture:
     """What `write` wrote.
 
     Raises:
@@ -198,9 +198,9 @@ def read(file: Path) -> Joint:
     return _built(classes, buffers)
 
 
-def _built(classes: list[str], buffers: Mapping[str, Tensor]) -> Joint:
+def _built(classes: list[str], buffers: Mapping[str, Tensor]) -> Mixture:
     module, _, name = classes[0].rpartition(".")
-    made: type[Joint] = getattr(import_module(module), name)
+    made: type[Mixture] = getattr(import_module(module), name)
     inside = {key.removeprefix("inner."): value for key, value in buffers.items() if key.startswith("inner.")}
     own = {key: value for key, value in buffers.items() if not key.startswith("inner.")}
     return made(_built(classes[1:], inside), **own) if inside else made(**own)

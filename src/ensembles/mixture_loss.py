@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.metrics import surprise
+from src.ensembles.metrics import negative_log_likelihood
 
 
-def of_truth(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:
+def true_class_probability(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:
     """All that the loss of a mixture depends on, [M, N]: what each member gives the true class, or its error.
 
     A weighted sum of rows is the same of the mixture.
@@ -19,4 +19,4 @@ def of_truth(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:
 
 def losses(of_truth_N: NDArray[np.float64], classes: bool) -> NDArray[np.float64]:
     """The loss of every row: −log p of the true class, or the squared error. Any shape."""
-    return surprise(of_truth_N) if classes else of_truth_N**2
+    return negative_log_likelihood(of_truth_N) if classes else of_truth_N**2

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles import evaluation as judging
+from src.ensembles import evaluation as evaluation
 from src.ensembles import forward_selection as forward
 from src.ensembles.metrics import reliability
 from src.ensembles.pool import Trained, parameters, says
@@ -24,8 +24,8 @@ def on_validation(
     """How members differ, what n of them are worth, what an ensemble costs: all of the validation rows."""
     chosen, sizes = compared[winner], [parameters(member) for member in pool]
     val_MNC = np.stack([member.val for member in pool])
-    pairs = judging.diversity(val_MNC, y_val)
-    points, axes = judging.embedding(np.concatenate([val_MNC, chosen.val[None]]))
+    pairs = evaluation.diversity(val_MNC, y_val)
+    points, axes = evaluation.embedding(np.concatenate([val_MNC, chosen.val[None]]))
     share = dict(zip(chosen.places, chosen.shares.tolist(), strict=True))
     return {
         "task": task,
@@ -38,7 +38,7 @@ def on_validation(
         "axes": axes,
         "diversity": pairs,
         "ensembles": {name: _ensemble(pool, each, pairs, sizes, y_val) for name, each in compared.items()},
-        "growth": judging.growth(task, val_MNC[chosen.places], y_val, by),
+        "growth": evaluation.growth(task, val_MNC[chosen.places], y_val, by),
         "frontier": _frontier(task, by, pool, compared, sizes, y_val),
     }
 
@@ -52,8 +52,8 @@ def _ensemble(
     return {
         "members": len(each.used),
         "parameters": sum(sizes[k] for k in each.used),
-        **{name: judging.mean_pair(pair[own]) for name, pair in pairs.items()},
-        **{f"squared_{name}": value for name, value in judging.ambiguity(members, y_val, each.shares).items()},
+        **{name: evaluation.mean_pair(pair[own]) for name, pair in pairs.items()},
+        **{f"squared_{name}": value for name, value in evaluation.ambiguity(members, y_val, each.shares).items()},
     }
 
 
@@ -67,13 +67,13 @@ def _frontier(
     names = [m.title for m in pool] + list(compared) + [f"the best {n} together" for n in range(2, len(path) + 1)]
     costs = [*sizes, *(sum(sizes[k] for k in each.used) for each in compared.values())]
     costs += [sum(sizes[k] for k in order[:n]) for n in range(2, len(path) + 1)]
-    single = [judging.rows(task, member.val, y)[by] for member in pool]
-    losses = np.stack([*single, *(judging.rows(task, each.val, y)[by] for each in compared.values()), *path[1:]])
-    place, limit = judging.smallest(costs, losses)
+    single = [evaluation.rows(task, member.val, y)[by] for member in pool]
+    losses = np.stack([*single, *(evaluation.rows(task, each.val, y)[by] for each in compared.values()), *path[1:]])
+    place, limit = evaluation.smallest(costs, losses)
     root = np.sqrt if by == "rmse" else np.asarray
     values = root(losses.mean(1)).tolist()
     kinds = ["member"] * len(pool) + ["ensemble"] * len(compared) + ["best few"] * (len(path) - 1)
-    front = judging.frontier(costs, values)
+    front = evaluation.frontier(costs, values)
     return {
         "limit": float(root(limit)),
         "smallest": names[place],
@@ -96,7 +96,7 @@ def on_test(
 ) -> dict[str, Any]:
     """Calibration, and the rows on which the members of the chosen ensemble differ most."""
     members = test_MNC[chosen.places]
-    rows = judging.disputed(members, says([pool[k] for k in chosen.places]), DISPUTED)
+    rows = evaluation.disputed(members, says([pool[k] for k in chosen.places]), DISPUTED)
     pictures = x.ndim == 4 and x.shape[1] in (1, 3)
     found: dict[str, Any] = {"disputed": [_row(int(r), members[:, r], joined[r], y[r]) for r in rows]}
     if pictures:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.mixture import Joint
+from src.ensembles.mixture import Mixture
 
-Fit = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Joint]
+Fit = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Mixture]
 
 
 def folds(y_N: NDArray[Any], n: int, seed: int = 0) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from src.ensembles.final_member import held_mean
-from src.ensembles.mixture import Committees, Joint
+from src.ensembles.mixture import Committees, Mixture
 from src.ensembles.pool import Trained, candidates, says
 from src.ensembles.row_folds import Fit, cross_validated
 
@@ -21,25 +21,25 @@ class Joined:
     """Members of a pool and what joins them, fitted on all validation rows; `val`, by fits on the other parts of them."""
 
     places: list[int]
-    joint: Joint
+    mixture: Mixture
     val: NDArray[np.float64]
 
     @property
     def shares(self) -> NDArray[np.float64]:
         """Of its members [M]."""
-        return np.asarray(self.joint.shares.numpy())
+        return np.asarray(self.mixture.shares.numpy())
 
     @property
     def used(self) -> list[int]:
         """The places in the pool of those that have a share: the others need not be asked."""
         return [self.places[k] for k in np.flatnonzero(self.shares)]
 
-    def pruned(self) -> Joint:
+    def pruned(self) -> Mixture:
         """What joins those."""
-        return self.joint.of(np.flatnonzero(self.shares))
+        return self.mixture.of(np.flatnonzero(self.shares))
 
 
-def contest(
+def compare_combiners(
     pool: Sequence[Trained], fits: Iterable[tuple[str, Fit, bool]], y_N: NDArray[Any], y_train: NDArray[Any]
 ) -> dict[str, Joined]:
     """By `<model>:<members>+<combiner>`. A combiner is fitted on the validation rows, or, where it shall and can be, on
@@ -51,11 +51,11 @@ def contest(
             p_MNC, weight_M = np.stack([member.val for member in members]), says(members)
             for name, fit, held in fits:
                 if held and (blind := _committees(members)):
-                    joint: Joint = _of_committees(fit, *blind, y_train)
-                    val = joint.predict(p_MNC)
+                    mixture: Mixture = _of_committees(fit, *blind, y_train)
+                    val = mixture.predict(p_MNC)
                 else:
-                    joint, val = fit(p_MNC, y_N, weight_M), cross_validated(fit, p_MNC, y_N, weight_M)
-                found[f"{group}+{name}"] = Joined(places, joint, val)
+                    mixture, val = fit(p_MNC, y_N, weight_M), cross_validated(fit, p_MNC, y_N, weight_M)
+                found[f"{group}+{name}"] = Joined(places, mixture, val)
     return found
 
 

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.mixture import Joint, Temperature
-from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.mixture import Mixture, Temperature
+from src.ensembles.mixture_loss import losses, true_class_probability
 from src.ensembles.row_folds import Fit, cross_validated
 from src.system.errors import UserError
 
 RANGE = (0.05, 20.0)
 
 
-def calibrated(fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Joint:
+def calibrated(fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Mixture:
     """The combiner with the temperature that its cross-validated probabilities need.
 
     Raises:
@@ -32,7 +32,7 @@ def temperature(p_NC: NDArray[np.float64], y_N: NDArray[Any]) -> float:
     log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).tiny))
 
     def value(log_t: float) -> float:
-        return float(losses(of_truth(softmax(log_p_NC / np.exp(log_t), 1)[None], y_N), True).mean())
+        return float(losses(true_class_probability(softmax(log_p_NC / np.exp(log_t), 1)[None], y_N), True).mean())
 
     low, high = map(float, np.log(RANGE))
     return float(np.exp(minimize_scalar(value, bounds=(low, high), method="bounded").x))

@@ -12,7 +12,7 @@ from src.system.files import write_bytes
 
 
 @dataclass
-class State:
+class Checkpoint:
     """A member between epochs: `weights` by their `state_dict` names, `optimizer` rows [P], curves, predictions.
 
     `kept`: the weights that made the predictions, where they are others: averaged ones, or those of the best epoch.
@@ -40,7 +40,7 @@ class State:
         write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
 
     @classmethod
-    def load(cls, path: Path) -> "State":
+    def load(cls, path: Path) -> "Checkpoint":
         """Read what `save` wrote.
 
         Raises:

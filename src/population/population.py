@@ -12,7 +12,7 @@ from src.optim.optimizer import Optimizer
 from src.optim.schedule import Schedule
 from src.population.activity_penalty import Activity, tapped
 from src.population.batching import batch_at, batch_starts, pieces
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.exact_layers import Dropout
 from src.population.hashing import scramble
 from src.population.hyperparameters import column
@@ -20,7 +20,7 @@ from src.population.input_noise import Inputs
 from src.population.losses import loss_of_targets, score
 from src.population.member import Member
 from src.population.parameter_layout import Layout, fixed, saved_names
-from src.population.prediction_weights import Kept
+from src.population.prediction_weights import PredictionWeights
 from src.population.requirements import refuse_impossible
 from src.population.rows import Rows
 from src.population.stack import EVALUATION_ROWS, HELD_ROWS, build_model, stacked_modules
@@ -45,7 +45,7 @@ class Population:
         data: Rows,
         optimizer: Callable[[Mapping[str, Any]], Optimizer],
         schedule: Callable[[Mapping[str, Any]], Schedule],
-        states: Sequence[State | None] | None = None,
+        states: Sequence[Checkpoint | None] | None = None,
         fused: bool | None = None,
     ) -> None:
         """Begin the members anew, or where `states` left them.
@@ -82,7 +82,7 @@ class Population:
             self.modules = self.modules[:1]
             self.stacked = Stacked(self.modules[0], [*self.layout.shapes, *self.fixed])
         self._bind()
-        self.kept = Kept.of(self, states)
+        self.kept = PredictionWeights.of(self, states)
 
     @property
     def size(self) -> int:
@@ -106,7 +106,7 @@ class Population:
         if self.kept:
             self.kept.keep(self, places)
 
-    def save(self, place: int) -> State:
+    def save(self, place: int) -> Checkpoint:
         """Everything of one member that its next epoch needs, after at least one epoch."""
         kept, predictions = self.kept.saved(self, place) if self.kept and place in self.kept.places else ({}, None)
         if predictions is None:
@@ -115,7 +115,7 @@ class Population:
             predictions = self.predictions[place]
         own = averaged(self.members[place].config)
         tensors = self.layout.unflatten(self.p_KP[place]) | {n: b[place] for n, b in self.fixed.items()}
-        return State(
+        return Checkpoint(
             self.epochs[place],
             {n: tensors[own].clone() for n, own in self.saved.items()},
             {n: s[place].clone() for n, s in self.state.items() if n != "average" or own},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import kept_epochs, stops
 from src.population.weight_averaging import Averages, averaged
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from src.population.population import Population
 
 
-class Kept:
+class PredictionWeights:
     """Rows [K, P], other tensors and predictions of the members; those of `places` count, the others need none."""
 
-    def __init__(self, population: "Population", states: Sequence[State | None]) -> None:
+    def __init__(self, population: "Population", states: Sequence[Checkpoint | None]) -> None:
         self.p_KP = population.p_KP.clone()
         self.fixed = {
             name: population.fixed[name].clone() for name in set(population.saved.values()) & set(population.fixed)
@@ -33,7 +33,7 @@ class Kept:
         self.bind(population)
 
     @classmethod
-    def of(cls, population: "Population", states: Sequence[State | None]) -> "Kept | None":
+    def of(cls, population: "Population", states: Sequence[Checkpoint | None]) -> "PredictionWeights | None":
         """That of a population, if any member needs it."""
         needed = any(averaged(member.config) or stops(member.config) for member in population.members)
         return cls(population, states) if needed else None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.building import build
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.exact_layers import exact
 from src.population.member import Member, derived_seed
 
@@ -15,7 +15,7 @@ EVALUATION_ROWS = 2048  # at once, to bound memory
 HELD_ROWS = 512  # the same where every member has its own
 
 
-def build_model(member: Member, meta: Mapping[str, Any], state: State | None) -> nn.Module:
+def build_model(member: Member, meta: Mapping[str, Any], state: Checkpoint | None) -> nn.Module:
     """The member's model with its own initial weights, or those of `state`."""
     model = member.config["model"]
     with torch.random.fork_rng(devices=[]):

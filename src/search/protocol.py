@@ -91,7 +91,7 @@ def own_epochs(spec: Spec, why: str, instead: str) -> None:
 class Search(Protocol):
     """Decides from the history alone, so that a killed sweep goes on as if nothing had been."""
 
-    learns: bool  # whether points depend on the results so far: then only few may be in flight
+    depends_on_results: bool  # whether points depend on the results so far: then only few may be in flight
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         """At most `n` proposals; fewer: wait for results."""

@@ -1,7 +1,7 @@
 """A trained model, or an ensemble of several, as a folder that MLflow loads and serves: raw rows in, predictions out.
 
 The bundle folder holds `meta.json` (what the data are), `preprocessing.skops` (raw rows → x), `bundle.json` (each member's
-config and file, or files and coefficients), `member-<i>[-<part>].safetensors`, `joint.safetensors` (how they are joined),
+config and file, or files and coefficients), `member-<i>[-<part>].safetensors`, `mixture.safetensors` (how they are joined),
 and `MLmodel`, by which `mlflow.pyfunc.load_model` finds this module.
 """
 
@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from src.ensembles.mixture import Joint, Weighted, read, write
+from src.ensembles.mixture import Mixture, Weighted, read, write
 from src.models.building import build
-from src.serving.ensemble_module import Product, Sum
+from src.serving.ensemble_module import EnsembleModule, Sum
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_json, write_text
 
@@ -38,12 +38,12 @@ def write_bundle(
     meta: Mapping[str, Any],
     members: Sequence[Mapping[str, Any]],
     prepared: Path,
-    joint: Joint | None = None,
+    mixture: Mixture | None = None,
 ) -> None:
     """Put members into `folder`: each has a `config` and its `weights`: a safetensors file or a state dict.
 
     A boosted member has, in place of `weights`, `parts`: nets with `weights` and a `coefficient`, whose raw outputs are
-    summed. The same members give the same bytes. They are joined by `joint`, or else by their mean, of which each has its
+    summed. The same members give the same bytes. They are joined by `mixture`, or else by their mean, of which each has its
     `weight` (1) as its share; these need not sum to one.
     """
     with atomic_folder(folder) as new:
@@ -61,7 +61,7 @@ def write_bundle(
                 _write_weights(member["weights"], new / entry["file"])
             entries.append(entry)
         weights = np.array([member.get("weight", 1.0) for member in members])
-        write(joint or Weighted(weights / weights.sum()), new / "joint.safetensors")
+        write(mixture or Weighted(weights / weights.sum()), new / "joint.safetensors")
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta)
         write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
@@ -87,15 +87,15 @@ def load_members(path: str | Path) -> list[nn.Module]:
     return [_load(folder, meta, entry) for entry in entries]
 
 
-def load_product(path: str | Path) -> Product:
+def load_product(path: str | Path) -> EnsembleModule:
     """The same as one module, with what joins them: x → probabilities [N, C], or values [N]."""
     folder, meta, entries = read_entries(Path(path))
     if (file := folder / "joint.safetensors").exists():
-        joint = read(file)
+        mixture = read(file)
     else:  # before format 3 every ensemble was a weighted mean
         weights = np.array([entry["weight"] for entry in entries])
-        joint = Weighted(weights / weights.sum())
-    return Product([_load(folder, meta, entry) for entry in entries], joint, meta).eval().requires_grad_(False)
+        mixture = Weighted(weights / weights.sum())
+    return EnsembleModule([_load(folder, meta, entry) for entry in entries], mixture, meta).eval().requires_grad_(False)
 
 
 def _load(folder: Path, meta: Mapping[str, Any], entry: Mapping[str, Any]) -> nn.Module:

@@ -22,7 +22,7 @@ class Sum(nn.Module):
         return (self.coefficients[:, None, None] * raw_LNC).sum(0)
 
 
-class Product(nn.Module):
+class EnsembleModule(nn.Module):
     """Prepared rows x [N, ...] in; probabilities [N, C], or values [N] in the target's unit, out.
 
     Behind the nets it computes in float64, as the combiners did when they were fitted.
@@ -32,11 +32,11 @@ class Product(nn.Module):
     target_mean: Tensor
     target_std: Tensor
 
-    def __init__(self, members: Sequence[nn.Module], joint: nn.Module, meta: Mapping[str, Any]) -> None:
+    def __init__(self, members: Sequence[nn.Module], mixture: nn.Module, meta: Mapping[str, Any]) -> None:
         super().__init__()
         parts = [list(m.nets) if isinstance(m, Sum) else [m] for m in members]
         self.nets = nn.ModuleList(net for own in parts for net in own)
-        self.joint = joint
+        self.mixture = mixture
         self.plain = all(not isinstance(member, Sum) for member in members)
         sums_ML, done = torch.zeros(len(parts), len(self.nets), dtype=torch.float64), 0
         for row, member, own in zip(sums_ML, members, parts, strict=True):
@@ -56,5 +56,5 @@ class Product(nn.Module):
         predictions = (
             raw_MNC.softmax(-1) if self.classification else raw_MNC[..., 0] * self.target_std + self.target_mean
         )
-        joined: Tensor = self.joint(predictions)
+        joined: Tensor = self.mixture(predictions)
         return joined

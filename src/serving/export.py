@@ -1,6 +1,7 @@
 """The ensemble as one file that needs nothing of this project: for `torch.export`, and for ONNX.
 
-Both take prepared rows x, as `data.transform` makes them of raw ones, any number at a time, and answer as `Product` does.
+Both take prepared rows x, as `data.transform` makes them of raw ones, any number at a time, and answer as `EnsembleModule`
+does.
 """
 
 import importlib.util
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from src.serving.ensemble_module import Product
+from src.serving.ensemble_module import EnsembleModule
 from src.system.errors import UserError
 from src.system.files import write_bytes
 
@@ -29,7 +30,7 @@ def check(wanted: Mapping[str, bool]) -> None:
         raise UserError(f"export.onnx: {', '.join(lacking)} must be installed; pip install -e '.[onnx]'")
 
 
-def export(product: Product, x: Tensor, folder: Path, wanted: Mapping[str, bool]) -> list[str]:
+def export(module: EnsembleModule, x: Tensor, folder: Path, wanted: Mapping[str, bool]) -> list[str]:
     """Write `model.pt2` and `model.onnx` as `wanted`, tried on the rows `x`; returns a sentence for each that cannot be.
 
     A module of a user's own may do what no graph can hold. The same product gives the same bytes.
@@ -41,35 +42,35 @@ def export(product: Product, x: Tensor, folder: Path, wanted: Mapping[str, bool]
         if wanted[kind]:
             try:
                 with torch.no_grad(), _quiet():
-                    write_bytes(file, packed(product, x))
+                    write_bytes(file, packed(module, x))
             except Exception as error:  # PyTorch's of many kinds, and whatever the module raises
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 complaints.append(f"export.{kind}: this ensemble cannot be such a file: {reason}")
     return complaints
 
 
-def _pt2(product: Product, x: Tensor) -> bytes:
-    program, packed = _traced(product, x), io.BytesIO()
+def _pt2(module: EnsembleModule, x: Tensor) -> bytes:
+    program, packed = _traced(module, x), io.BytesIO()
     torch.export.save(program, packed)
-    _check_agreement(torch.export.load(packed).module()(x), product(x))
+    _check_agreement(torch.export.load(packed).module()(x), module(x))
     return packed.getvalue()
 
 
-def _onnx(product: Product, x: Tensor) -> bytes:
+def _onnx(module: EnsembleModule, x: Tensor) -> bytes:
     import onnxruntime
 
-    made = torch.onnx.export(_traced(product, x), (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
+    made = torch.onnx.export(_traced(module, x), (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
     assert made is not None
     packed = bytes(made.model_proto.SerializeToString())
     (y,) = onnxruntime.InferenceSession(packed).run(None, {"x": x.numpy()})
-    _check_agreement(torch.from_numpy(y), product(x))
+    _check_agreement(torch.from_numpy(y), module(x))
     return packed
 
 
-def _traced(product: Product, x: Tensor) -> ExportedProgram:
+def _traced(module: EnsembleModule, x: Tensor) -> ExportedProgram:
     """The graph of the members, one after another, and of their joint, for any number of rows."""
     example = torch.zeros(2, *x.shape[1:])  # it is kept in the file, so no row of anybody's
-    program = torch.export.export(product, (example,), dynamic_shapes=({0: Dim("rows")},), strict=False)
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: Dim("rows")},), strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # places on this machine
     return program

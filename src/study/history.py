@@ -38,8 +38,8 @@ class Proposal:
     trial: int | None = None  # None: a new trial; else a promotion
     start_from: tuple[int, int] | None = None  # a new trial goes on with the weights of (trial, epoch), its parent
     reason: str = ""  # why it ends its trial
-    anew: bool = False  # of its parent it has the weights alone: its epochs and its curves begin anew
-    full: int | None = None  # epochs of a complete run, where a new trial has others than its config says
+    weights_only: bool = False  # of its parent it has the weights alone: its epochs and its curves begin anew
+    max_epochs: int | None = None  # epochs of a complete run, where a new trial has others than its config says
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Trial:
     """One point of the space and what became of it. `values[e]` is the objective after epoch e + 1.
 
     A trial that has a parent begins with the parent's values: its epochs are those that its weights have had. One that
-    begins `anew` with the weights of a smaller net counts its own.
+    begins `weights_only` with the weights of a smaller net counts its own.
     """
 
     number: int
     params: Mapping[str, Any]
-    full: int  # epochs of a complete run
+    max_epochs: int  # epochs of a complete run
     cost: float  # virtual seconds an epoch
     target: int  # epochs it shall have when it next reports
     start_from: tuple[int, int] | None = None
@@ -60,7 +60,7 @@ class Trial:
     values: list[float] = field(default_factory=list)
     reason: str = ""  # of a failure, or of an end that its own curve gave reason for
     measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
-    anew: bool = False  # whether it has only its weights from its parent, and no epochs
+    weights_only: bool = False  # whether it has only its weights from its parent, and no epochs
     curves: dict[str, list[float]] = field(default_factory=dict)  # all that it has recorded, a point an epoch
 
     @property
@@ -70,7 +70,7 @@ class Trial:
     @property
     def inherited(self) -> int:
         """The epochs that it has from its parent."""
-        return self.start_from[1] if self.start_from and not self.anew else 0
+        return self.start_from[1] if self.start_from and not self.weights_only else 0
 
     @property
     def value(self) -> float | None:
@@ -106,26 +106,28 @@ class History:
     goals: Goals = field(default_factory=Goals)
 
     def __post_init__(self) -> None:
-        self.founders = sum(not trial.start_from for trial in self.trials)  # how many trials have begun anew
+        self.trials_from_scratch = sum(not trial.start_from for trial in self.trials)  # how many trials have begun anew
         self._in: dict[TrialState, set[int]] = {state: set() for state in get_args(TrialState)}  # places in `trials`
         for place, trial in enumerate(self.trials):
             self._in[trial.state].add(place)
 
-    def start(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None = None) -> Trial:
+    def start(
+        self, proposal: Proposal, max_epochs: int, cost: float, measures: Mapping[str, float] | None = None
+    ) -> Trial:
         """A new trial begins, with the measures known before it trains, or a paused one goes on."""
         if proposal.trial is None:
-            target = min(proposal.epochs, full)
-            trial = Trial(len(self.trials), proposal.params, full, cost, target, proposal.start_from)
+            target = min(proposal.epochs, max_epochs)
+            trial = Trial(len(self.trials), proposal.params, max_epochs, cost, target, proposal.start_from)
             trial.measures |= measures or {}
-            trial.anew = proposal.anew
+            trial.weights_only = proposal.weights_only
             if trial.start_from:
                 trial.values = self.trials[trial.start_from[0]].values[: trial.inherited]
             self.trials.append(trial)
-            self.founders += not trial.start_from
+            self.trials_from_scratch += not trial.start_from
         else:
             trial = self.trials[proposal.trial]
             assert trial.state == "paused", f"trial {trial.number} is {trial.state}"
-            trial.target = min(proposal.epochs, trial.full)
+            trial.target = min(proposal.epochs, trial.max_epochs)
         self._move(trial, "running")
         self.events.append(Started(trial.number, trial.target, trial.epochs))
         return trial

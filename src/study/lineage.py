@@ -61,7 +61,7 @@ def _of_study(shelf: Shelf, name: str) -> Schedule:
         raise UserError(f"replay.study: {name} has several objectives, so none of its trials is the best")
     direction: Direction = "minimize" if found.name == "MINIMIZE" else "maximize"
     history = Study(storage, name, shelf.root / "studies" / name, direction).history
-    if any(trial.anew for trial in history.trials):
+    if any(trial.weights_only for trial in history.trials):
         raise UserError(
             f"replay.study: {name} grew its nets, so that no net followed its schedule; name one of search=pbt"
         )

@@ -94,27 +94,36 @@ class Study:
         self,
         proposal: Proposal,
         distributions: Mapping[str, BaseDistribution],
-        full: int,
+        max_epochs: int,
         cost: float,
         measures: Mapping[str, float] | None = None,
     ) -> Trial:
         """Acknowledge a proposal: its trial begins, with the measures known beforehand, or goes on."""
         order = len(self.history.events)
-        event = {"start": proposal.epochs, "from": proposal.start_from, **({"anew": True} if proposal.anew else {})}
+        event = {
+            "start": proposal.epochs,
+            "from": proposal.start_from,
+            **({"anew": True} if proposal.weights_only else {}),
+        }
         if proposal.trial is None:
-            parent, epoch = (0, 0) if proposal.anew else proposal.start_from or (0, 0)
+            parent, epoch = (0, 0) if proposal.weights_only else proposal.start_from or (0, 0)
             values = self.history.trials[parent].values[:epoch] if epoch else []
             template = create_trial(
                 state=OptunaState.RUNNING,
                 params=dict(proposal.params),
                 distributions=dict(distributions),
-                system_attrs={"full": full, "cost": cost, "measures": dict(measures or {}), f"event:{order}": event},
+                system_attrs={
+                    "full": max_epochs,
+                    "cost": cost,
+                    "measures": dict(measures or {}),
+                    f"event:{order}": event,
+                },
                 intermediate_values=dict(enumerate(values, start=1)),
             )
             self._ids.append(self.storage.create_new_trial(self.id, template))
         else:
             self.storage.set_trial_system_attr(self._ids[proposal.trial], f"event:{order}", event)
-        return self._begin(proposal, full, cost, measures)
+        return self._begin(proposal, max_epochs, cost, measures)
 
     def report(
         self,
@@ -183,8 +192,10 @@ class Study:
                 trial, known = trials[number], number < len(self.history.trials)
                 notes = trial.user_attrs | trial.system_attrs
                 source = tuple(event["from"]) if event["from"] else None
-                anew = event.get("anew", False)
-                proposal = Proposal(trial.params, event["start"], number if known else None, source, anew=anew)
+                weights_only = event.get("anew", False)
+                proposal = Proposal(
+                    trial.params, event["start"], number if known else None, source, weights_only=weights_only
+                )
                 self._begin(proposal, notes["full"], notes["cost"], notes.get("measures"))
             else:
                 self._take(number, event)
@@ -200,8 +211,8 @@ class Study:
         values = [trial.values[-1], *(trial.measures[name] for name in goals.minimized)] if complete else None
         self.storage.set_trial_state_values(self._ids[number], STATES[trial.state], values)
 
-    def _begin(self, proposal: Proposal, full: int, cost: float, measures: Mapping[str, float] | None) -> Trial:
-        trial = self.history.start(proposal, full, cost, measures)
+    def _begin(self, proposal: Proposal, max_epochs: int, cost: float, measures: Mapping[str, float] | None) -> Trial:
+        trial = self.history.start(proposal, max_epochs, cost, measures)
         if proposal.trial is None:
             before = self.curves[trial.start_from[0]] if trial.start_from else {}
             self.curves.append({n: c[: trial.inherited] for n, c in before.items()} if trial.inherited else {})

@@ -14,8 +14,8 @@ from optuna.distributions import distribution_to_json
 from safetensors.torch import save
 
 from src.config.space import Space
-from src.diagnosis.rules import least, verdict
-from src.population.checkpoint import State
+from src.diagnosis.rules import diagnosis_of, least
+from src.population.checkpoint import Checkpoint
 from src.study import lineage
 from src.study.history import Reported, Trial
 from src.study.study import Study
@@ -41,7 +41,7 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
     write_json(out / "ranking.json", ranking(study, space))
     predictions: dict[str, np.ndarray[Any, Any]] = {}
     for trial in study.history.of("complete"):
-        states = [State.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
+        states = [Checkpoint.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
         predictions[str(trial.number)] = torch.stack([state.predictions for state in states]).mean(0).numpy()
         for name, state in zip(_weights(study, trial), states, strict=True):
             write_bytes(out / "weights" / name, save(state.model_weights))
@@ -57,7 +57,7 @@ def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
 
 def own_config(space: Space, trial: Trial) -> dict[str, Any]:
     """The config that a trial was trained by, with the epochs of its own."""
-    return {**space.config(trial.params), "epochs": trial.full}
+    return {**space.config(trial.params), "epochs": trial.max_epochs}
 
 
 def trials_csv(study: Study) -> str:
@@ -72,7 +72,7 @@ def trials_csv(study: Study) -> str:
     known = least(study.curves)
     rows = [
         {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs}
-        | {"diagnosis": verdict(t.reason, study.curves[t.number], known)}
+        | {"diagnosis": diagnosis_of(t.reason, study.curves[t.number], known)}
         | {columns[n]: measure for n, measure in t.measures.items()}
         | {name: "@".join(map(str, t.start_from or ())) for name in parents}
         | {f"params.{n}": v for n, v in t.params.items()}
@@ -183,7 +183,7 @@ def _remove_leftovers(out: Path, study: Study) -> None:
 def _grown(study: Study) -> bool:
     """Whether the best trial's weights began in a smaller net: then its parts are no schedule of one."""
     best = study.history.best
-    return best is not None and any(trial.anew for trial, _ in study.history.lineage(best))
+    return best is not None and any(trial.weights_only for trial, _ in study.history.lineage(best))
 
 
 def _csv(columns: list[str], rows: Sequence[Mapping[str, Any]]) -> str:

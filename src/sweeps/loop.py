@@ -15,7 +15,7 @@ from src.engine.cross_validation import Fold, joined
 from src.engine.engine import Engine
 from src.engine.net_growth import refusal
 from src.engine.task import Outcome, Task
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import earliest
 from src.population.member import Member, derived_seed
 from src.search.protocol import Search
@@ -36,7 +36,7 @@ def slots(wanted: Any, n_trials: int, search: Search) -> int:
     """How many trials are in flight: few for a search that learns from results, as many as fit for one that does not."""
     if wanted != "auto":
         return int(wanted)
-    return FEW_SLOTS if search.learns else min(n_trials, MOST_SLOTS)
+    return FEW_SLOTS if search.depends_on_results else min(n_trials, MOST_SLOTS)
 
 
 class Loop:
@@ -123,8 +123,8 @@ class Loop:
                     continue
                 config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
                 known = known_measures(config, self.meta, self.objectives)
-                full = proposal.full or config["epochs"]
-                self.study.start(proposal, distributions, full, self._cost(config), known)
+                max_epochs = proposal.max_epochs or config["epochs"]
+                self.study.start(proposal, distributions, max_epochs, self._cost(config), known)
             self.timetable.sync()
 
     def _cost(self, config: Mapping[str, Any]) -> float:
@@ -157,7 +157,7 @@ class Loop:
         if error:
             state = "fail"
             self._kept.add((trial.number, segment.stop))  # what folds that did not fail have left
-        elif segment.stop == trial.full or outcome.stopped:
+        elif segment.stop == trial.max_epochs or outcome.stopped:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
         reason = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
@@ -185,7 +185,7 @@ class Loop:
         rows, held = self.folds[fold]
         seed = derived_seed(self.seed, trial.number, *[0, fold] * (held is not None))
         checkpoint = self._checkpoints(trial, stop)[fold]
-        member = Member(self.space.config(trial.params) | {"epochs": trial.full}, seed, rows, held=held)
+        member = Member(self.space.config(trial.params) | {"epochs": trial.max_epochs}, seed, rows, held=held)
         return Task(checkpoint.stem, member, stop, None, checkpoint)
 
     def _checkpoints(self, trial: Trial, epoch: int) -> list[Path]:
@@ -201,7 +201,7 @@ class Loop:
 
     def _origin(self, trial: Trial) -> str:
         """Why a trial that should have grown from another did not begin with its weights, or ""."""
-        if not (trial.start_from and trial.anew):
+        if not (trial.start_from and trial.weights_only):
             return ""
         parent = self.history.trials[trial.start_from[0]]
         why = refusal(self.space.config(parent.params)["model"], self.space.config(trial.params)["model"])
@@ -255,7 +255,7 @@ def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objective
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        return bool(State.load(checkpoint).weights)
+        return bool(Checkpoint.load(checkpoint).weights)
     except OSError:
         return False
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.config.space import Space
-from src.diagnosis.rules import least, verdict
-from src.population.checkpoint import State
+from src.diagnosis.rules import diagnosis_of, least
+from src.population.checkpoint import Checkpoint
 from src.population.training_statistics import NAMES
 from src.serving.bundle import write_bundle
 from src.study.history import Trial
@@ -67,14 +67,16 @@ class Records:
             name=f"{self.model} {trial.number}",
             parent="sweep",
             state=STATES.get(trial.state, "RUNNING"),
-            params={**trial.params, "epochs": trial.full},
+            params={**trial.params, "epochs": trial.max_epochs},
             curves=curves,
             metrics=figures,
             tags={
                 "lockstep.stage": "sweep",
                 "lockstep.trial": str(trial.number),
                 "lockstep.state": trial.state,
-                "lockstep.diagnosis": verdict(trial.reason, self.study.curves[trial.number], known) if over else "",
+                "lockstep.diagnosis": diagnosis_of(trial.reason, self.study.curves[trial.number], known)
+                if over
+                else "",
             }
             | ({"lockstep.parent": "@".join(map(str, trial.start_from))} if trial.start_from else {}),
             dataset=self.meta,
@@ -87,7 +89,7 @@ class Records:
             return None
         bundle = self.study.folder / "models" / str(trial.number)
         if not bundle.exists():
-            states = [State.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
+            states = [Checkpoint.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
             config = self.space.config(trial.params)
             members = [{"config": config, "weights": state.model_weights, "weight": 1.0} for state in states]
             write_bundle(bundle, self.meta, members, self.data)

@@ -55,7 +55,7 @@ def masked(uri: str) -> str:
 
 
 @contextmanager
-def of_the_machine(advice: str) -> Iterator[None]:
+def os_errors_as_user_errors(advice: str) -> Iterator[None]:
     """A full disk, a lost file or a server that is gone becomes one sentence, with what to do then."""
     try:
         yield

@@ -107,7 +107,7 @@ def _register(
             tags = identity | {VALUE: repr(float(value)), DATA: sha256}
             known = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
         run_id = runs.write(replace(record, model=None))
-        alias = _crown(runs.client, known, value, higher_is_better, sha256)
+        alias = promote(runs.client, known, value, higher_is_better, sha256)
     except BaseException:
         with suppress(Exception):
             runs.kill_running()
@@ -154,7 +154,7 @@ def _signature(example: Any, answer: Any) -> ModelSignature:
     return inferred
 
 
-def _crown(client: MlflowClient, candidate: ModelVersion, value: float, higher_is_better: bool, sha256: str) -> str:
+def promote(client: MlflowClient, candidate: ModelVersion, value: float, higher_is_better: bool, sha256: str) -> str:
     """Give `candidate` its alias, once: what a person does to aliases later stands."""
     if ALIAS in candidate.tags:
         return str(candidate.tags[ALIAS])

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, json_to_distribution
 
 from hydra_plugins.lockstep_sweeper.sweeper import combinations, dimension, named, own_folder
-from src.config.compose import CONF, lenient
+from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
 from src.engine.compatibility import prepared
 from src.system.errors import UserError
@@ -71,11 +71,11 @@ def summary(out: Path) -> dict[str, Any]:
     ],
 )
 def test_a_value_is_for_a_key_that_may_be_in_some_choices_only(word: str, seen: str) -> None:
-    assert lenient(word) == seen
+    assert with_force_add(word) == seen
 
 
 def parsed(*words: str) -> list[Any]:
-    return OverridesParser.create().parse_overrides([lenient(word) for word in words])
+    return OverridesParser.create().parse_overrides([with_force_add(word) for word in words])
 
 
 def test_choices_multiply_and_intervals_do_not() -> None:
@@ -166,7 +166,7 @@ def meta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conf: None) -> None:
 
 
 def config(*words: str) -> Config:
-    return load([lenient(word) for word in words])
+    return load([with_force_add(word) for word in words])
 
 
 SMALL = "space.batch_size.choices=[16,32]"

@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.config import loading as schema
-from src.config.compose import CONF, lenient, options_of
+from src.config.compose import CONF, options_of, with_force_add
 from src.config.loading import Config, load
 from src.config.space import Leaf
 from src.system.errors import UserError, nearest
@@ -29,7 +29,7 @@ def conf() -> Iterator[None]:
 
 
 def made(*words: str) -> Config:
-    return load([lenient(word) for word in words])
+    return load([with_force_add(word) for word in words])
 
 
 def refusal(*words: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra import initialize_config_dir
 
-from src.config.compose import CONF, lenient
+from src.config.compose import CONF, with_force_add
 from src.config.loading import load
 from src.system.errors import UserError
 
@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def combiners(*words: str) -> list[dict[str, Any]]:
-    config = load([lenient(word) for word in words], several=("combiner",))
+    config = load([with_force_add(word) for word in words], several=("combiner",))
     assert config["combiner"] == config.several["combiner"][0]
     return config.several["combiner"]
 

@@ -13,7 +13,7 @@ from src.diagnosis.rate_range import best, bounds, over, read, smooth, trend
 from src.engine.fusing import rows as worker_rows
 from src.engine.rate_ramp import ramp, side_by_side
 from src.population.rows import Rows
-from tests.support.training import OPTIMIZERS, bench, config, digits, images, rows, table
+from tests.support.training import OPTIMIZERS, config, digits, images, rows, setup, table
 
 Curves = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -88,7 +88,7 @@ def test_least_squares_through_the_whole_engine(tmp_path: Path, batch_size: int)
     with_bias = torch.cat([data.x_train, torch.ones(1000, 1)], 1).double()
     limit = 1 / torch.linalg.eigvalsh(with_bias.T @ with_bias / 1000).max().item()
     plain = config("linear", "sgd", momentum=0.0, nesterov=False, weight_decay=0.0, batch_size=batch_size)
-    found = ramp(plain, bench(data, tmp_path), 0, seeds=3, low=1e-4, high=100.0, steps=200, over=over)
+    found = ramp(plain, setup(data, tmp_path), 0, seeds=3, low=1e-4, high=100.0, steps=200, over=over)
     assert found.loss_KS.shape == found.score_KS.shape == (3, len(found.rate_S))
     np.testing.assert_allclose(found.rate_S, np.geomspace(1e-4, 100, 200)[: len(found.rate_S)], rtol=1e-5)
     assert read(found.rate_S, found.loss_KS).diverged_at == pytest.approx(limit, rel=0.2)
@@ -108,7 +108,7 @@ def _least_squares_error(data: Rows) -> float:
 
 def test_it_tests_the_optimizer_that_is_chosen(tmp_path: Path) -> None:
     """The same data, seeds and rates: lion needs the smallest, plain descent the largest."""
-    data, found = bench(digits(), tmp_path), {}
+    data, found = setup(digits(), tmp_path), {}
     for name, changes in {"lion": {}, "adamw": {}, "adagrad": {}, "sgd": {"momentum": 0.0, "nesterov": False}}.items():
         seen = ramp(config(optimizer=name, **changes), data, 0, seeds=3, low=1e-6, high=10.0, steps=120)
         found[name] = read(seen.rate_S, seen.loss_KS).valley_lr
@@ -117,7 +117,7 @@ def test_it_tests_the_optimizer_that_is_chosen(tmp_path: Path) -> None:
 
 def test_what_it_suggests_is_for_the_key_that_is_searched(tmp_path: Path) -> None:
     """Where the rate is scaled by the batch size, `optimizer.lr` is still the one before."""
-    data = bench(digits(), tmp_path)
+    data = setup(digits(), tmp_path)
     plain, scaled = (
         ramp(config(optimizer="sgd", scaling=scaling, base_batch=16), data, 0, seeds=2, low=low, high=high, steps=60)
         for scaling, low, high in (("none", 4e-4, 4.0), ("linear", 1e-4, 1.0))
@@ -182,7 +182,7 @@ def test_raggedness_is_an_upper_bound_before_the_rise_ends() -> None:
 def test_all_forms_work_for_every_optimizer(task: str, optimizer: str, tmp_path: Path) -> None:
     """What they find trains: better than from the lowest rates, and after 3 epochs better than a constant answer."""
     data = {"mlp": digits, "cnn": images, "regression": lambda: table("regression")}[task]()
-    place, own = bench(data, tmp_path), config("cnn" if task == "cnn" else "mlp", optimizer, batch_size=32)
+    place, own = setup(data, tmp_path), config("cnn" if task == "cnn" else "mlp", optimizer, batch_size=32)
     rise = ramp(own, place, 0, seeds=2, low=1e-6, high=10.0, steps=80, over=over)
     rules = read(rise.rate_S, rise.loss_KS)
     line = ramp(own, place, 0, seeds=2, low=rules.top / 52, high=rules.top, steps=52, linear=True, watch=2)
@@ -196,7 +196,7 @@ def test_all_forms_work_for_every_optimizer(task: str, optimizer: str, tmp_path:
 
 
 def test_rates_side_by_side_differ_in_the_rate_alone(tmp_path: Path) -> None:
-    place = bench(digits(), tmp_path)
+    place = setup(digits(), tmp_path)
     twice = side_by_side(config(), place, 0, [1e-3, 1e-3, 1e-2], 2)
     assert twice.loss_KS[0][0] == twice.loss_KS[0][1] != twice.loss_KS[0][2]
     assert side_by_side(config(), place, 0, [1e-3, 3.0], 2).loss_KS[0][0] == twice.loss_KS[0][0]
@@ -206,7 +206,7 @@ def test_rates_side_by_side_differ_in_the_rate_alone(tmp_path: Path) -> None:
 
 
 def test_of_many_rows_a_part_is_enough(tmp_path: Path) -> None:
-    data, place = digits(), bench(digits(), tmp_path)
+    data, place = digits(), setup(digits(), tmp_path)
     part = worker_rows(replace(place, most=100))
     for x, y, whole_x, whole_y in (
         (part.x_train, part.y_train, data.x_train, data.y_train),

@@ -18,13 +18,13 @@ from src.engine.cross_validation import Fold, folds, joined
 from src.engine.fusing import fusable, rows
 from src.engine.task import Outcome, Task
 from src.engine.worker import train
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member, derived_seed
 from src.population.rows import Rows
 from src.system.errors import UserError
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.sweeps import check_tracking
-from tests.support.training import bench, config, digits, images, population, table, tensors
+from tests.support.training import config, digits, images, population, setup, table, tensors
 
 CLASSES = [str(k) for k in range(10)]
 
@@ -64,7 +64,7 @@ def test_more_folds_than_rows_are_refused_in_one_sentence() -> None:
 # --- the members -------------------------------------------------------------------------------------------------------
 
 
-def by_hand(member: Member, data: Rows, epochs: int) -> tuple[State, torch.Tensor]:
+def by_hand(member: Member, data: Rows, epochs: int) -> tuple[Checkpoint, torch.Tensor]:
     """Trained on data cut beforehand, whose validation rows are the fold; and what it predicts for the real ones."""
     assert member.rows is not None
     assert member.held is not None
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 def test_a_population_of_folds_is_separate_runs_by_hand(case: str, count: int, tmp_path: Path) -> None:
     """Bit for bit, also going on from a checkpoint, and whatever else trains beside."""
     make, changes = CASES[case]
-    here = bench(make(), tmp_path)
+    here = setup(make(), tmp_path)
     data = rows(here)
     classes = [str(k) for k in range(data.meta["n_classes"])]
     group = members(folds(data.y_train.numpy(), count, 1, classes), **changes)
@@ -105,7 +105,7 @@ def test_a_population_of_folds_is_separate_runs_by_hand(case: str, count: int, t
             found = train([task for task in tasks if task.member.signature() == signature], here)
             assert {outcome.error for outcome in found} == {""}
     for task in last:
-        state, (wanted, predictions) = State.load(task.checkpoint), by_hand(task.member, data, 3)
+        state, (wanted, predictions) = Checkpoint.load(task.checkpoint), by_hand(task.member, data, 3)
         assert state.curves == wanted.curves
         for name in tensors(wanted).keys() - {"predictions"}:
             assert torch.equal(tensors(state)[name], tensors(wanted)[name]), name
@@ -114,7 +114,7 @@ def test_a_population_of_folds_is_separate_runs_by_hand(case: str, count: int, t
 
 def test_our_own_nets_are_fused_with_held_rows(tmp_path: Path) -> None:
     (member, *_) = members(folds(digits().y_train.numpy(), 5, 1, CLASSES))
-    assert fusable(member, bench(digits(), tmp_path)) == ""
+    assert fusable(member, setup(digits(), tmp_path)) == ""
 
 
 def test_held_rows_of_any_number_are_evaluated_in_parts() -> None:

@@ -19,22 +19,22 @@ from sklearn.metrics import root_mean_squared_error
 
 from src.data.dataset import load
 from src.engine.cost import seconds_per_epoch
-from src.engine.engine import GUILTY, Engine
+from src.engine.engine import MAX_DEATHS, Engine
 from src.engine.fusing import fusable
-from src.engine.task import Bench, Outcome, Task
+from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member, derived_seed
 from src.system.errors import UserError
-from tests.support.training import assert_same, bench, config, digits, images, population, table, trained
+from tests.support.training import assert_same, config, digits, images, population, setup, table, trained
 
 ROOT = Path(__file__).parents[2]
 INFINITY = float("inf")
 
 
 @pytest.fixture
-def digits_bench(tmp_path: Path) -> Bench:
-    return bench(digits(), tmp_path)
+def digits_bench(tmp_path: Path) -> WorkerSetup:
+    return setup(digits(), tmp_path)
 
 
 def member(k: int, **changes: Any) -> Member:
@@ -54,13 +54,13 @@ def assert_alone(task: Task, outcome: Outcome, data: Any = None) -> None:
     state = trained([task.member], digits() if data is None else data, task.stop)[0]
     assert (outcome.key, outcome.error, outcome.epochs) == (task.key, "", task.stop)
     assert outcome.curves == state.curves
-    assert_same(State.load(task.checkpoint), state)
+    assert_same(Checkpoint.load(task.checkpoint), state)
 
 
 # --- a worker's job ---------------------------------------------------------------------------------------------------
 
 
-def test_a_group_is_trained_as_each_alone(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_group_is_trained_as_each_alone(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     group = [replace(task, stop=1 + k % 3) for k, task in enumerate(tasks(map(member, range(5)), tmp_path))]
     outcomes = {o.key: o for o in train(group, digits_bench)}
     assert {o.note for o in outcomes.values()} == {""}
@@ -69,7 +69,7 @@ def test_a_group_is_trained_as_each_alone(digits_bench: Bench, tmp_path: Path) -
         assert 0 < outcomes[task.key].seconds <= outcomes[task.key].ended - outcomes[task.key].began
 
 
-def test_a_group_goes_on_from_where_each_stood(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_group_goes_on_from_where_each_stood(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     first = tasks(map(member, range(3)), tmp_path, stop=1)
     train(first, digits_bench)
     further = [
@@ -80,7 +80,7 @@ def test_a_group_goes_on_from_where_each_stood(digits_bench: Bench, tmp_path: Pa
         assert_alone(task, outcome)
 
 
-def test_a_torn_or_missing_source_is_trained_again_from_the_start(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_torn_or_missing_source_is_trained_again_from_the_start(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     torn, missing = tmp_path / "torn", tmp_path / "missing"
     train([Task("", member(1), 2, None, torn)], digits_bench)
     torn.write_bytes(torn.read_bytes()[:-100])
@@ -89,7 +89,7 @@ def test_a_torn_or_missing_source_is_trained_again_from_the_start(digits_bench: 
         assert_alone(task, train([task], digits_bench)[0])
 
 
-def test_a_checkpoint_that_stands_is_not_trained_again(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_checkpoint_that_stands_is_not_trained_again(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     group = tasks(map(member, range(3)), tmp_path)
     train(group[1:2], digits_bench)
     written = group[1].checkpoint.stat().st_mtime_ns
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_stands_is_not_trained_again(digits_bench: Bench, tmp_
     assert_alone(group[2], train(group[2:], digits_bench)[0])
 
 
-def test_the_diverged_end_alone(digits_bench: Bench, tmp_path: Path) -> None:
+def test_the_diverged_end_alone(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     group = tasks([member(0), Member(config(lr=1e9), 3), Member(config(lr=float("nan")), 4), member(1)], tmp_path)
     outcomes = {o.key: o for o in train(group, digits_bench)}
     for key in ("t1", "t2"):
@@ -115,7 +115,7 @@ def test_the_diverged_end_alone(digits_bench: Bench, tmp_path: Path) -> None:
         assert_alone(task, outcomes[task.key])
 
 
-def test_an_exception_fails_its_own_trial_with_the_traceback(digits_bench: Bench, tmp_path: Path) -> None:
+def test_an_exception_fails_its_own_trial_with_the_traceback(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     members = [of_user("Failing", k, dropout=0.125 * k) for k in range(3)]
     assert len({m.signature() for m in members}) == 1
     group = tasks(members, tmp_path)
@@ -126,7 +126,7 @@ def test_an_exception_fails_its_own_trial_with_the_traceback(digits_bench: Bench
         assert_alone(task, outcomes[task.key])
 
 
-def test_a_user_s_mistake_is_told_in_a_sentence_without_a_traceback(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_user_s_mistake_is_told_in_a_sentence_without_a_traceback(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     group = tasks([Member(config("cnn"), 0), Member(config(width=[3, 4, 5]), 0)], tmp_path)
     for task, words in zip(group, ("cnn needs images", "must agree"), strict=True):
         (outcome,) = train([task], digits_bench)
@@ -139,7 +139,7 @@ def test_a_user_s_mistake_is_told_in_a_sentence_without_a_traceback(digits_bench
 
 
 def test_missing_data_is_told(tmp_path: Path) -> None:
-    (outcome,) = train(tasks([member(0)], tmp_path), Bench(tmp_path / "nowhere", "cpu"))
+    (outcome,) = train(tasks([member(0)], tmp_path), WorkerSetup(tmp_path / "nowhere", "cpu"))
     assert "holds no prepared data" in outcome.error
     with pytest.raises(UserError, match="holds no prepared data"):
         load(tmp_path / "nowhere")
@@ -149,19 +149,19 @@ TOO_LARGE = "out of memory: batch_size=64 may be too large; accumulate=2 takes l
 
 
 @pytest.mark.parametrize("name", ["Greedy", "Exhausted"])
-def test_what_asks_for_too_much_memory_is_out_of_memory(digits_bench: Bench, tmp_path: Path, name: str) -> None:
+def test_what_asks_for_too_much_memory_is_out_of_memory(digits_bench: WorkerSetup, tmp_path: Path, name: str) -> None:
     (outcome,) = train(tasks([of_user(name)], tmp_path), digits_bench)
     assert (outcome.error, outcome.detail) == (TOO_LARGE, "")
 
 
-def test_a_limit_of_memory_hits_the_large_alone(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_limit_of_memory_hits_the_large_alone(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     script = (
         "import tests.conftest, resource, sys\n"
         "from pathlib import Path\n"
-        "from src.engine.task import Bench, Task\n"
+        "from src.engine.task import Task, WorkerSetup\n"
         "from src.engine.worker import train\n"
         "from tests.support.training import *\n"
-        "where = Bench(Path(sys.argv[1]), 'cpu', ('tests',))\n"
+        "where = WorkerSetup(Path(sys.argv[1]), 'cpu', ('tests',))\n"
         "def run(member, name):\n"
         "    return train([Task(name, member, 1, None, where.data / name)], where)[0].error or 'trained'\n"
         "run(Member(config(), 0), 'first')\n"
@@ -190,7 +190,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", ["Plain", "Tied", "Frozen", "Viewing", *REFUSED])
-def test_a_user_s_module_is_fused_or_trained_alone_and_told_why(digits_bench: Bench, tmp_path: Path, name: str) -> None:
+def test_a_user_s_module_is_fused_or_trained_alone_and_told_why(
+    digits_bench: WorkerSetup, tmp_path: Path, name: str
+) -> None:
     dropouts = [{"dropout": k / 10} if name == "Reading" else {} for k in range(3)]
     members = [of_user(name, k, **dropouts[k]) for k in range(3)]
     note = fusable(members[0], digits_bench)
@@ -203,7 +205,7 @@ def test_a_user_s_module_is_fused_or_trained_alone_and_told_why(digits_bench: Be
 
 
 def test_convolutions_are_trained_alone(tmp_path: Path) -> None:
-    where = bench(images(), tmp_path)
+    where = setup(images(), tmp_path)
     members = [Member(config("cnn", dropout=0.1), k) for k in range(2)]
     note = fusable(members[0], where)
     assert note == "its kernels give other bits in a stack than alone"
@@ -214,7 +216,7 @@ def test_convolutions_are_trained_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "batch"}, {"norm": "layer", "activation": "gelu"}, {"width": 1}])
-def test_our_own_nets_are_fused(digits_bench: Bench, changes: dict[str, Any]) -> None:
+def test_our_own_nets_are_fused(digits_bench: WorkerSetup, changes: dict[str, Any]) -> None:
     assert fusable(Member(config(**changes), 0), digits_bench) == ""
 
 
@@ -246,11 +248,11 @@ def test_derived_seeds_are_all_different() -> None:
 
 
 def test_regression_is_scored_on_its_predictions(tmp_path: Path) -> None:
-    where = bench(table("regression"), tmp_path)
+    where = setup(table("regression"), tmp_path)
     (task,) = tasks([Member(config(batch_size=33), 0)], tmp_path, stop=5)
     (outcome,) = train([task], where)
     y_val = load(where.data).y_val * 7 + 50
-    rmse = root_mean_squared_error(y_val, State.load(task.checkpoint).predictions.numpy())
+    rmse = root_mean_squared_error(y_val, Checkpoint.load(task.checkpoint).predictions.numpy())
     assert outcome.curves["val/rmse"][-1] == pytest.approx(rmse, rel=1e-5)
 
 
@@ -269,7 +271,7 @@ def mixed() -> list[Member]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_outcomes(digits_bench: Bench, tmp_path: Path, workers: int) -> None:
+def test_any_number_of_workers_gives_the_same_outcomes(digits_bench: WorkerSetup, tmp_path: Path, workers: int) -> None:
     group = tasks(mixed(), tmp_path)
     with Engine(digits_bench, workers) as engine:
         engine.submit(group[:5])
@@ -281,7 +283,7 @@ def test_any_number_of_workers_gives_the_same_outcomes(digits_bench: Bench, tmp_
         assert_alone(task, outcomes[task.key])
 
 
-def test_another_executor_will_do(digits_bench: Bench, tmp_path: Path) -> None:
+def test_another_executor_will_do(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor, Engine(digits_bench, 1, executor) as engine:
         group = tasks([member(0), of_user("Branching")], tmp_path)
         engine.submit(group)
@@ -291,7 +293,7 @@ def test_another_executor_will_do(digits_bench: Bench, tmp_path: Path) -> None:
         assert_alone(task, outcomes[task.key])
 
 
-def test_patience_ends(digits_bench: Bench, tmp_path: Path) -> None:
+def test_patience_ends(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     busy = threading.Event()
     with ThreadPoolExecutor(1) as executor, Engine(digits_bench, 1, executor) as engine:
         executor.submit(busy.wait)
@@ -301,7 +303,7 @@ def test_patience_ends(digits_bench: Bench, tmp_path: Path) -> None:
         assert engine.result("t0") is not None
 
 
-def test_a_killed_worker_is_replaced_and_nothing_shows(digits_bench: Bench, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_nothing_shows(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"), times=1)
     group = tasks([*map(member, range(4)), deadly], tmp_path)
     with Engine(digits_bench, 2) as engine:
@@ -313,31 +315,31 @@ def test_a_killed_worker_is_replaced_and_nothing_shows(digits_bench: Bench, tmp_
 
 
 @pytest.mark.slow
-def test_who_is_killed_again_and_again_but_gets_on_does_not_fail(digits_bench: Bench, tmp_path: Path) -> None:
+def test_who_is_killed_again_and_again_but_gets_on_does_not_fail(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     """More deaths than make a task guilty, each some epochs after the one before: what was trained is kept."""
-    deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"), times=GUILTY + 1)
-    group = tasks([deadly], tmp_path, stop=4 * (GUILTY + 2))
+    deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"), times=MAX_DEATHS + 1)
+    group = tasks([deadly], tmp_path, stop=4 * (MAX_DEATHS + 2))
     with Engine(digits_bench, 1) as engine:
         engine.submit(group)
         outcomes = results(engine, group)
-    assert (tmp_path / "deaths").read_text() == "x" * (GUILTY + 1)
+    assert (tmp_path / "deaths").read_text() == "x" * (MAX_DEATHS + 1)
     assert_alone(group[0], outcomes["t0"])
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_what_kills_every_worker_fails_alone(digits_bench: Bench, tmp_path: Path) -> None:
+def test_what_kills_every_worker_fails_alone(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     deadly = of_user("Deadly", 1, log=str(tmp_path / "deaths"), at=2)
     group = tasks([deadly, *map(member, range(4)), of_user("Branching"), of_user("Plain")], tmp_path, stop=8)
     with Engine(digits_bench, 2) as engine:
         engine.submit(group)
         outcomes = results(engine, group)
     assert outcomes["t0"].error.startswith("its worker died")
-    assert (tmp_path / "deaths").read_text() == "x" * GUILTY
+    assert (tmp_path / "deaths").read_text() == "x" * MAX_DEATHS
     for task in group[1:]:
         assert_alone(task, outcomes[task.key])
 
 
-def test_workers_go_when_the_engine_fails(digits_bench: Bench, tmp_path: Path) -> None:
+def test_workers_go_when_the_engine_fails(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     began = time.monotonic()
     with suppress(KeyboardInterrupt), Engine(digits_bench, 1) as engine:
         engine.submit(tasks([member(0)], tmp_path, stop=100_000))

@@ -14,7 +14,7 @@ from src.engine.net_growth import inherited, refusal
 from src.engine.task import Task
 from src.engine.worker import train
 from src.models.building import build
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.rows import Rows
 from src.search.protocol import Spec
@@ -22,7 +22,7 @@ from src.search.strategies.grow import grow
 from src.study.history import Goals, History, Trial
 from src.system.errors import UserError
 from tests.support.running import Place
-from tests.support.training import assert_same, bench, config, digits, images, population, table, trained
+from tests.support.training import assert_same, config, digits, images, population, setup, table, trained
 from tests.support.virtual import BASE, Sweep
 
 MLP, CNN = {"width": 12, "depth": 2}, {"model": "cnn", "channels": 4, "depth": 2}
@@ -54,7 +54,7 @@ def family(small: dict[str, Any], more: dict[str, Any]) -> tuple[Member, Member]
     return Member(config(**small), 1), Member(config(**small | more), 2)
 
 
-def outputs(member: Member, state: State, data: Rows) -> torch.Tensor:
+def outputs(member: Member, state: Checkpoint, data: Rows) -> torch.Tensor:
     return population([member], data, [state]).predict(data.x_val)[0]
 
 
@@ -103,23 +103,23 @@ def test_a_state_of_the_same_net_is_its_own() -> None:
 
 
 def test_company_kills_and_lost_ancestors_do_not_show(tmp_path: Path) -> None:
-    where = bench(digits(), tmp_path)
+    where = setup(digits(), tmp_path)
     line = [Member(config(width=w, depth=d, dropout=0.1), 7 + d) for w, d in ((8, 1), (16, 1), (16, 2))]
     tasks: list[Task] = []
     for k, member in enumerate(line):
         tasks.append(Task(f"{k}", member, 3, None, tmp_path / f"{k}", lineage=tuple(tasks)))
         train([tasks[-1]], where)
-    last = State.load(tmp_path / "2")
+    last = Checkpoint.load(tmp_path / "2")
     assert last.epoch == 3
     for lost in ([2], [1, 2], [0, 1, 2]):
         for k in lost:
             (tmp_path / f"{k}").unlink(missing_ok=True)
         train([tasks[2]], where)
-        assert_same(State.load(tmp_path / "2"), last)
+        assert_same(Checkpoint.load(tmp_path / "2"), last)
     (tmp_path / "2").unlink()
     beside = Task("beside", Member(line[2].config, 99), 3, None, tmp_path / "beside")
     train([beside, tasks[2]], where)
-    assert_same(State.load(tmp_path / "2"), last)
+    assert_same(Checkpoint.load(tmp_path / "2"), last)
 
 
 # --- the search --------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_it_stops_at_the_net_beyond_which_nothing_is_gained(
     assert all(trial.params["model.depth"] <= depth + 1 for trial in live.history.trials)
     for trial in live.history.trials:
         assert trial.epochs == 18
-        assert trial.anew == bool(trial.start_from)
+        assert trial.weights_only == bool(trial.start_from)
         if trial.start_from:
             parent: Trial = live.history.trials[trial.start_from[0]]
             changed = [key for key in trial.params if trial.params[key] != parent.params[key]]

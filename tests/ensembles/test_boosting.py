@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor
 from torch import nn
 
-from src.ensembles.final_member import Item
+from src.ensembles.final_member import FinalMember
 from src.ensembles.members.adaboost import adaboost, samme
 from src.ensembles.members.gradient_boosting import gradient_boosting
 from src.ensembles.members.snapshot import snapshot
@@ -18,16 +18,16 @@ from src.ensembles.members.tabm import tabm
 from src.ensembles.weak_learner import weak
 from src.models.building import build
 from src.optim.schedule import Position
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.losses import losses
 from src.population.member import Member, derived_seed
 from src.population.rows import Rows
 from src.population.stack import build_model
 from src.system.errors import UserError
-from tests.ensembles.test_members import assert_same, making
+from tests.ensembles.test_members import assert_same, training
 from tests.support.training import config, digits, population, table, tensors, trained
 
-__all__ = ["making"]  # a fixture
+__all__ = ["training"]  # a fixture
 
 WEAK = {"learning_rate": 1.0, "epochs": 1, "model": {"width": 4, "depth": 1}}
 
@@ -65,12 +65,12 @@ class Script(dict):  # type: ignore[type-arg]
         return self
 
 
-def test_samme_is_that_of_scikit_learn(making: Any) -> None:
+def test_samme_is_that_of_scikit_learn(training: Any) -> None:
     """The same weak predictions give the same weights of rows and the same say of members."""
-    made = making(digits())
-    items = made.items(adaboost(config(lr=0.01), 3, made.given, n=6, **WEAK))
-    given, y = made.given, made.given.y_train
-    predictions = [item.trained.predict(given.rows.x_train).argmax(1) for item in items]
+    made = training(digits())
+    items = made.items(adaboost(config(lr=0.01), 3, made.context, n=6, **WEAK))
+    context, y = made.context, made.context.y_train
+    predictions = [item.trained.predict(context.rows.x_train).argmax(1) for item in items]
     script = Script(predictions=predictions, weights=[])
     theirs = AdaBoostClassifier(ReplayClassifier(script), n_estimators=len(items)).fit(np.zeros((len(y), 1)), y)
     assert len(items) == 6
@@ -78,15 +78,15 @@ def test_samme_is_that_of_scikit_learn(making: Any) -> None:
     for item, weights in zip(items, script["weights"], strict=True):
         assert np.abs(item.trained.member.weights / len(y) - weights).max() < 1e-6
     assert np.ptp(items[-1].trained.member.weights) > 1
-    (state,) = trained([items[3].trained.member], given.rows, 1)
+    (state,) = trained([items[3].trained.member], context.rows, 1)
     assert_same(items[3].trained.state, state)
 
 
-def test_r2_gives_the_say_of_scikit_learns_with_the_same_predictions(making: Any) -> None:
-    made = making(table("regression"))
-    items = made.items(adaboost(config(lr=0.01), 3, made.given, n=5, **WEAK | {"epochs": 4}))
-    y = made.given.y_train
-    predictions = [item.trained.predict(made.given.rows.x_train) for item in items]
+def test_r2_gives_the_say_of_scikit_learns_with_the_same_predictions(training: Any) -> None:
+    made = training(table("regression"))
+    items = made.items(adaboost(config(lr=0.01), 3, made.context, n=5, **WEAK | {"epochs": 4}))
+    y = made.context.y_train
+    predictions = [item.trained.predict(made.context.rows.x_train) for item in items]
     script = Script(predictions=predictions, weights=[])
     theirs = AdaBoostRegressor(ReplayRegressor(script), n_estimators=len(items), random_state=0).fit(
         np.zeros((len(y), 1)), y
@@ -95,13 +95,13 @@ def test_r2_gives_the_say_of_scikit_learns_with_the_same_predictions(making: Any
     assert np.abs(np.array([item.weight for item in items]) - theirs.estimator_weights_[: len(items)]).max() < 1e-6
 
 
-def test_the_training_error_is_below_its_bound_and_the_bound_falls(making: Any) -> None:
+def test_the_training_error_is_below_its_bound_and_the_bound_falls(training: Any) -> None:
     """Freund & Schapire 1997: of two classes, the vote's training error is at most the product of 2 √(ε (1 − ε))."""
     data = digits()
     odd = Rows({**data.meta, "n_classes": 2}, data.x_train, data.y_train % 2, data.x_val, data.y_val % 2)
-    made = making(odd)
-    items = made.items(adaboost(config(lr=0.01), 3, made.given, n=12, **WEAK))
-    y = np.where(made.given.y_train == 1, 1, -1)
+    made = training(odd)
+    items = made.items(adaboost(config(lr=0.01), 3, made.context, n=12, **WEAK))
+    y = np.where(made.context.y_train == 1, 1, -1)
     votes = [np.where(item.trained.predict(data.x_train).argmax(1) == 1, 1, -1) for item in items]
     errors = [
         float((item.trained.member.weights / len(y)) @ (vote != y)) for item, vote in zip(items, votes, strict=True)
@@ -122,15 +122,15 @@ def test_a_perfect_member_is_the_last_and_a_useless_one_is_none() -> None:
     assert samme(np.arange(10) < 6, weights, 3, 1.0).say == pytest.approx(np.log(4 / 6) + np.log(2))
 
 
-def test_a_first_member_that_is_no_better_than_chance_is_one_sentence(making: Any) -> None:
+def test_a_first_member_that_is_no_better_than_chance_is_one_sentence(training: Any) -> None:
     data, best = digits(), config(lr=1e-12)
     untrained = build_model(Member(weak(best, WEAK["model"], 1), derived_seed(3, 3, 0, 3)), data.meta, None)
     always_another = (outputs(untrained.eval(), data.x_train).argmax(1) + 1) % 10
-    made = making(replace(data, y_train=always_another))
+    made = training(replace(data, y_train=always_another))
     with pytest.raises(UserError, match=r"^members: the first member of adaboost is no better than chance; "):
-        made.items(adaboost(best, 3, made.given, n=2, **WEAK))
+        made.items(adaboost(best, 3, made.context, n=2, **WEAK))
     with pytest.raises(UserError, match=r"^members\.model: 'widht' is none of .*; did you mean width\?"):
-        next(adaboost(config(), 3, made.given, n=2, **WEAK | {"model": {"widht": 1}}))
+        next(adaboost(config(), 3, made.context, n=2, **WEAK | {"model": {"widht": 1}}))
 
 
 # --- gradient boosting -------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_a_first_member_that_is_no_better_than_chance_is_one_sentence(making: An
 SMALL = {"shrinkage": 0.5, "corrective_rate": 0.3, "epochs": 3, "model": {"width": 8, "depth": 1}}
 
 
-def parts(item: Item, data: Rows) -> list[nn.Module]:
+def parts(item: FinalMember, data: Rows) -> list[nn.Module]:
     model = build(item.trained.member.config["model"], data.meta)
     model.load_state_dict(item.trained.state.weights)
     return [part.eval() for part in model.parts]
@@ -150,18 +150,18 @@ def outputs(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def test_a_net_of_a_regression_fits_the_residual_of_those_before(making: Any) -> None:
+def test_a_net_of_a_regression_fits_the_residual_of_those_before(training: Any) -> None:
     """It is the net that would be trained on it by itself, from the same initial weights."""
-    made = making(table("regression"))
-    data, best = made.given.rows, config()
-    (item,) = made.items(gradient_boosting(best, 3, made.given, n=3, corrective_epochs=0, **SMALL))
+    made = training(table("regression"))
+    data, best = made.context.rows, config()
+    (item,) = made.items(gradient_boosting(best, 3, made.context, n=3, corrective_epochs=0, **SMALL))
     nets = parts(item, data)
     last = Member(made.configs["mine-2"], derived_seed(3, 3, 2, 5))
     assert last.config["model"]["coefficients"] == [0.5, 0.5, 1.0]
     before = sum(0.5 * outputs(net, data.x_train)[:, 0] for net in nets[:2])
     by_itself = replace(last, config={**last.config, "model": last.config["model"]["of"]})
     initial = build_model(last, data.meta, None).parts[2].state_dict()
-    start = State(0, initial, {}, {}, torch.zeros(0))
+    start = Checkpoint(0, initial, {}, {}, torch.zeros(0))
     (state,) = trained([by_itself], replace(data, y_train=data.y_train - before), 3, [start])
     assert max(float((initial[n] - w).abs().max()) for n, w in nets[2].state_dict().items()) > 0.01
     for name, weight in nets[2].state_dict().items():
@@ -169,22 +169,22 @@ def test_a_net_of_a_regression_fits_the_residual_of_those_before(making: Any) ->
 
 
 @pytest.mark.parametrize("corrective_epochs", [0, 2])
-def test_the_sum_is_that_of_its_parts_and_its_training_loss_falls(corrective_epochs: int, making: Any) -> None:
-    made = making(digits())
-    data, best = made.given.rows, config(lr=0.01)
-    (item,) = made.items(gradient_boosting(best, 3, made.given, n=4, corrective_epochs=corrective_epochs, **SMALL))
+def test_the_sum_is_that_of_its_parts_and_its_training_loss_falls(corrective_epochs: int, training: Any) -> None:
+    made = training(digits())
+    data, best = made.context.rows, config(lr=0.01)
+    (item,) = made.items(gradient_boosting(best, 3, made.context, n=4, corrective_epochs=corrective_epochs, **SMALL))
     nets = parts(item, data)
     logits = sum(0.5 * outputs(net, data.x_val) for net in nets)
     assert np.allclose(logits.softmax(1).numpy(), item.trained.state.predictions.numpy(), atol=1e-5)
     sums = torch.stack([0.5 * outputs(net, data.x_train) for net in nets]).cumsum(0)
     loss = [float(nn.functional.cross_entropy(total, data.y_train)) for total in sums]
     assert loss == sorted(loss, reverse=True)
-    again = making(digits())
-    (same,) = again.items(gradient_boosting(best, 3, again.given, n=4, corrective_epochs=corrective_epochs, **SMALL))
+    again = training(digits())
+    (same,) = again.items(gradient_boosting(best, 3, again.context, n=4, corrective_epochs=corrective_epochs, **SMALL))
     assert all(torch.equal(a, tensors(same.trained.state)[name]) for name, a in tensors(item.trained.state).items())
 
 
-def ended(way: Any) -> list[Item]:
+def ended(way: Any) -> list[FinalMember]:
     """What is made where all that follows fails."""
     while True:
         try:
@@ -194,15 +194,15 @@ def ended(way: Any) -> list[Item]:
 
 
 @pytest.mark.parametrize("how", ["adaboost", "gradient_boosting", "snapshot"])
-def test_what_was_made_before_one_fails_stays(how: str, making: Any) -> None:
-    made, best = making(digits()), config(epochs=4)
+def test_what_was_made_before_one_fails_stays(how: str, training: Any) -> None:
+    made, best = training(digits()), config(epochs=4)
     growing = {"shrinkage": 0.5, "corrective_epochs": 1, "corrective_rate": 0.1}
     way = {
-        "adaboost": lambda: adaboost(best, 3, made.given, n=5, **WEAK | {"epochs": 5}),
+        "adaboost": lambda: adaboost(best, 3, made.context, n=5, **WEAK | {"epochs": 5}),
         "gradient_boosting": lambda: gradient_boosting(
-            best, 3, made.given, n=5, epochs=1, model=WEAK["model"], **growing
+            best, 3, made.context, n=5, epochs=1, model=WEAK["model"], **growing
         ),
-        "snapshot": lambda: snapshot(best, 3, made.given, cycles=4),
+        "snapshot": lambda: snapshot(best, 3, made.context, cycles=4),
     }[how]()
     generation = next(way)
     for _ in range(3):  # of boosting a net, its corrective step, a second net
@@ -211,15 +211,15 @@ def test_what_was_made_before_one_fails_stays(how: str, making: Any) -> None:
     assert len(items) == {"adaboost": 3, "gradient_boosting": 1, "snapshot": 3}[how]
     if how == "gradient_boosting":
         assert items[0].trained.member.config["model"]["coefficients"] == [0.5, 0.5]
-    assert all(np.isfinite(item.trained.predict(made.given.rows.x_val)).all() for item in items)
+    assert all(np.isfinite(item.trained.predict(made.context.rows.x_val)).all() for item in items)
 
 
 # --- snapshots ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_is_the_run_as_it_was_at_the_end_of_a_cycle(making: Any) -> None:
-    made = making(digits())
-    items = made.items(snapshot(config(dropout=0.1, epochs=7), 3, made.given, cycles=3))
+def test_a_snapshot_is_the_run_as_it_was_at_the_end_of_a_cycle(training: Any) -> None:
+    made = training(digits())
+    items = made.items(snapshot(config(dropout=0.1, epochs=7), 3, made.context, cycles=3))
     assert [item.trained.state.epoch for item in items] == [2, 4, 6]
     for item in items:
         assert_same(item.trained.state, trained([item.trained.member], digits(), item.trained.state.epoch)[0])
@@ -234,10 +234,10 @@ def test_a_snapshot_is_the_run_as_it_was_at_the_end_of_a_cycle(making: Any) -> N
         ({"name": "exp_range", "period": 5.0, "gamma": 0.9}, [5, 10]),
     ],
 )
-def test_cycles_of_its_own_end_where_the_rate_is_low(schedule: dict[str, Any], ends: list[int], making: Any) -> None:
-    made = making(digits())
+def test_cycles_of_its_own_end_where_the_rate_is_low(schedule: dict[str, Any], ends: list[int], training: Any) -> None:
+    made = training(digits())
     best = config(epochs=12) | {"schedule": schedule}
-    items = made.items(snapshot(best, 3, made.given, cycles=None))
+    items = made.items(snapshot(best, 3, made.context, cycles=None))
     assert [item.trained.state.epoch for item in items] == ends
     group = population([items[0].trained.member], digits())
     rate = group.schedules[0].factor(Position(np.arange(1200.0), 100, 12, {}))
@@ -246,12 +246,12 @@ def test_cycles_of_its_own_end_where_the_rate_is_low(schedule: dict[str, Any], e
         assert rate[end * 100 - 1] == pytest.approx(around.min(), abs=0.02)
 
 
-def test_cycles_that_are_not_there_are_one_sentence(making: Any) -> None:
-    made = making(digits())
+def test_cycles_that_are_not_there_are_one_sentence(training: Any) -> None:
+    made = training(digits())
     with pytest.raises(UserError, match=r"^members\.cycles: schedule constant has no whole cycle within 10 epochs; "):
-        next(snapshot(config(), 3, made.given, cycles=None))
+        next(snapshot(config(), 3, made.context, cycles=None))
     with pytest.raises(UserError, match=r"^members\.cycles: 11 is more than the 10 epochs; take fewer$"):
-        next(snapshot(config(), 3, made.given, cycles=11))
+        next(snapshot(config(), 3, made.context, cycles=11))
 
 
 # --- ensembles in one model --------------------------------------------------------------------------------------------
@@ -259,10 +259,10 @@ def test_cycles_that_are_not_there_are_one_sentence(making: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["tabm", "tabm-mini", "tabm-packed", "batch_ensemble"])
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_k_nets_train_each_by_its_own_loss_and_predict_by_their_mean(kind: Any, task: str, making: Any) -> None:
-    made = making(digits() if task == "classification" else table("regression"))
-    data = made.given.rows
-    items = made.items(tabm(config(epochs=2), 3, made.given, n=2, k=4, kind=kind))
+def test_k_nets_train_each_by_its_own_loss_and_predict_by_their_mean(kind: Any, task: str, training: Any) -> None:
+    made = training(digits() if task == "classification" else table("regression"))
+    data = made.context.rows
+    items = made.items(tabm(config(epochs=2), 3, made.context, n=2, k=4, kind=kind))
     one = items[1].trained
     assert_same(one.state, trained([one.member], data, 2)[0])
     module = build(one.member.config["model"], data.meta)
@@ -280,7 +280,7 @@ def test_k_nets_train_each_by_its_own_loss_and_predict_by_their_mean(kind: Any, 
     assert torch.allclose(losses(heads[None], data.y_val[None])[0], torch.stack(each).mean(0), atol=1e-5)
 
 
-def test_only_perceptrons_share_their_layers(making: Any) -> None:
-    made = making(digits())
+def test_only_perceptrons_share_their_layers(training: Any) -> None:
+    made = training(digits())
     with pytest.raises(UserError, match=r"^members: tabm and batch_ensemble share the layers of model=mlp"):
-        tabm(config("cnn"), 3, made.given, n=1, k=4, kind="tabm")
+        tabm(config("cnn"), 3, made.context, n=1, k=4, kind="tabm")

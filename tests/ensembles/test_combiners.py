@@ -20,8 +20,8 @@ from src.ensembles.combiners.greedy import greedy
 from src.ensembles.combiners.stacking import stacking
 from src.ensembles.combiners.vote import vote
 from src.ensembles.combiners.weighted import weighted
-from src.ensembles.mixture import Joint, Stacking, Temperature, Vote, Weighted, read, write
-from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.mixture import Mixture, Stacking, Temperature, Vote, Weighted, read, write
+from src.ensembles.mixture_loss import losses, true_class_probability
 from src.ensembles.row_folds import cross_validated, folds
 from src.ensembles.temperature import calibrated, temperature
 from src.system.errors import UserError
@@ -60,7 +60,7 @@ def equal(p_MNC: NDArray[Any]) -> NDArray[np.float64]:
 
 def value(p: NDArray[Any], y_N: NDArray[Any]) -> float:
     """NLL or mean squared error of one prediction of all rows."""
-    return float(losses(of_truth(p[None], y_N), p.ndim == 2).mean())
+    return float(losses(true_class_probability(p[None], y_N), p.ndim == 2).mean())
 
 
 GREEDY = partial(greedy, steps=40, bags=20, fraction=0.5)
@@ -71,25 +71,25 @@ STACKING = partial(stacking, strengths=[0.0003, 0.003, 0.03], parts=5, rows=2000
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_combiner_gives_a_joint_that_lasts(name: str, draw: Any, tmp_path: Path) -> None:
     p_MNC, y_N = draw()
-    joint = make("combiner", SECTIONS[name], [], p_MNC, y_N, equal(p_MNC))
-    out = joint.predict(p_MNC)
+    mixture = make("combiner", SECTIONS[name], [], p_MNC, y_N, equal(p_MNC))
+    out = mixture.predict(p_MNC)
     assert out.shape == p_MNC.shape[1:]
     if out.ndim == 2:
         assert (out >= 0).all()
         np.testing.assert_allclose(out.sum(1), 1, atol=1e-9)
-    shares = joint.shares.numpy()
+    shares = mixture.shares.numpy()
     assert shares.shape == (len(p_MNC),)
     assert (shares >= 0).all()
     assert shares.sum() == pytest.approx(1)
     used = np.flatnonzero(shares)
-    np.testing.assert_allclose(joint.of(used).predict(p_MNC[used]), out, atol=1e-12)
-    assert not list(joint.parameters())
-    write(joint, tmp_path / "joint.safetensors")
+    np.testing.assert_allclose(mixture.of(used).predict(p_MNC[used]), out, atol=1e-12)
+    assert not list(mixture.parameters())
+    write(mixture, tmp_path / "joint.safetensors")
     same = read(tmp_path / "joint.safetensors")
-    assert type(same) is type(joint)
+    assert type(same) is type(mixture)
     assert (same.predict(p_MNC) == out).all()
     n = torch.export.Dim("n", min=2)
-    exported = torch.export.export(joint, (torch.from_numpy(p_MNC),), dynamic_shapes=({1: n},)).module()
+    exported = torch.export.export(mixture, (torch.from_numpy(p_MNC),), dynamic_shapes=({1: n},)).module()
     np.testing.assert_allclose(exported(torch.from_numpy(p_MNC[:, :50])).numpy(), out[:50], atol=1e-12)
 
 
@@ -131,7 +131,7 @@ def test_weights_are_the_best_mixture(draw: Any, seed: int) -> None:
     """Karush, Kuhn and Tucker: more of no member would lower the loss, nor would less of one that is in it."""
     p_MNC, y_N = draw(seed)
     w_M = weighted(p_MNC, y_N, equal(p_MNC)).weights.numpy()
-    t_MN = of_truth(p_MNC, y_N)
+    t_MN = true_class_probability(p_MNC, y_N)
     mixed = w_M @ t_MN
     slope_M = t_MN @ (-1 / mixed if draw is classified else 2 * mixed) / len(y_N)
     slope_M /= abs(slope_M @ w_M)
@@ -248,8 +248,8 @@ def test_every_row_is_judged_once_by_a_fit_without_it() -> None:
 def test_a_class_without_rows_is_improbable_but_there() -> None:
     p_MNC, y_N = classified(classes=4)
     kept = y_N != 2
-    joint = STACKING(p_MNC[:, kept], y_N[kept], equal(p_MNC))
-    out = joint.predict(p_MNC)
+    mixture = STACKING(p_MNC[:, kept], y_N[kept], equal(p_MNC))
+    out = mixture.predict(p_MNC)
     assert out.shape == (200, 4)
     assert out[:, 2].max() < 1e-3
     one = STACKING(p_MNC[:, y_N == 1], y_N[y_N == 1], equal(p_MNC))
@@ -267,5 +267,5 @@ def test_a_file_that_is_no_joint_is_refused(tmp_path: Path) -> None:
 
 
 def test_negative_weights_still_have_shares() -> None:
-    joint: Joint = Weighted(np.array([1.5, -0.5]))
-    assert joint.shares.tolist() == [0.5, 0.5]
+    mixture: Mixture = Weighted(np.array([1.5, -0.5]))
+    assert mixture.shares.tolist() == [0.5, 0.5]

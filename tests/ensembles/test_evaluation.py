@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from src.ensembles import evaluation as judging
+from src.ensembles import evaluation as evaluation
 from src.ensembles.forward_selection import judged, order
 from src.ensembles.metrics import calibration_error, reliability
 from tests.ensembles.test_combiners import classified, equal, valued
@@ -23,7 +23,7 @@ def test_the_ambiguity_identity_is_exact(draw: Any) -> None:
     for seed in range(20):
         p_MNC, y_N = draw(seed, members=2 + seed % 6)
         shares = np.random.default_rng(seed).dirichlet(np.ones(len(p_MNC)))
-        found = judging.ambiguity(p_MNC, y_N, shares)
+        found = evaluation.ambiguity(p_MNC, y_N, shares)
         mean = np.tensordot(shares, p_MNC, 1)
         direct = (mean - y_N) ** 2 if mean.ndim == 1 else ((mean - np.eye(3)[y_N]) ** 2).sum(1)
         scale = max(1.0, found["members"])
@@ -35,12 +35,12 @@ def test_the_ambiguity_identity_is_exact(draw: Any) -> None:
 def test_members_that_are_equal_have_no_ambiguity() -> None:
     p_MNC, y_N = classified()
     same = np.repeat(p_MNC[:1], 4, 0)
-    assert judging.ambiguity(same, y_N, equal(same))["ambiguity"] == pytest.approx(0, abs=1e-12)
+    assert evaluation.ambiguity(same, y_N, equal(same))["ambiguity"] == pytest.approx(0, abs=1e-12)
 
 
 def test_diversity_is_counted_pair_by_pair() -> None:
     p_MNC, y_N = classified(members=4)
-    found = judging.diversity(p_MNC, y_N)
+    found = evaluation.diversity(p_MNC, y_N)
     right = p_MNC.argmax(2) == y_N
     for i, j in combinations(range(4), 2):
         a, b = (int((right[i] & right[j]).sum()), int((right[i] & ~right[j]).sum()))
@@ -54,7 +54,7 @@ def test_diversity_is_counted_pair_by_pair() -> None:
 
 def test_diversity_of_values() -> None:
     values_MN, y_N = valued(members=3)
-    found = judging.diversity(values_MN, y_N)
+    found = evaluation.diversity(values_MN, y_N)
     np.testing.assert_allclose(found["correlation"], np.corrcoef(values_MN - y_N))
     assert found["disagreement"][0, 2] == pytest.approx(np.sqrt(np.mean((values_MN[0] - values_MN[2]) ** 2)))
     assert "q" not in found
@@ -62,11 +62,11 @@ def test_diversity_of_values() -> None:
 
 def test_members_without_a_fault_have_no_correlation() -> None:
     right = np.eye(3)[[0, 1, 2, 0]][None].repeat(2, 0)
-    found = judging.diversity(right, np.array([0, 1, 2, 0]))
+    found = evaluation.diversity(right, np.array([0, 1, 2, 0]))
     assert np.isnan(found["correlation"]).all()
     assert np.isnan(found["q"]).all()
-    assert judging.mean_pair(found["q"]) is None
-    assert judging.mean_pair(found["double_fault"]) == 0
+    assert evaluation.mean_pair(found["q"]) is None
+    assert evaluation.mean_pair(found["double_fault"]) == 0
 
 
 def test_crps_of_members_is_the_integral_of_its_definition() -> None:
@@ -78,17 +78,17 @@ def test_crps_of_members_is_the_integral_of_its_definition() -> None:
         np.trapezoid(((shares[:, None] * (values[:, None] <= x)).sum(0) - (x >= y)) ** 2, x)
         for values, y in zip(values_MN.T, y_N, strict=True)
     ]
-    assert judging.crps(values_MN, y_N, shares) == pytest.approx(np.mean(by_hand), abs=2e-4)
-    assert judging.crps(values_MN[:1], y_N, np.ones(1)) == pytest.approx(abs(values_MN[0] - y_N).mean())
+    assert evaluation.crps(values_MN, y_N, shares) == pytest.approx(np.mean(by_hand), abs=2e-4)
+    assert evaluation.crps(values_MN[:1], y_N, np.ones(1)) == pytest.approx(abs(values_MN[0] - y_N).mean())
 
 
 def test_brier_is_scikit_learns() -> None:
     p_MNC, y_N = classified()
-    found = judging.judge("classification", p_MNC[0], y_N, p_MNC[:1], np.ones(1))
+    found = evaluation.judge("classification", p_MNC[0], y_N, p_MNC[:1], np.ones(1))
     assert found["brier"] == pytest.approx(brier_score_loss(y_N, p_MNC[0], scale_by_half=False))
     assert found.keys() == {"accuracy", "nll", "ece", "brier"}
     values_MN, z_N = valued()
-    assert "crps" in judging.judge("regression", values_MN.mean(0), z_N, values_MN, equal(values_MN))
+    assert "crps" in evaluation.judge("regression", values_MN.mean(0), z_N, values_MN, equal(values_MN))
 
 
 def test_reliability_adds_up_to_the_calibration_error() -> None:
@@ -110,7 +110,7 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     for seed in range(200):
         y_N = np.zeros(150, int)
         p_NC = np.where((rng.random(150) < 0.8)[:, None], [[0.9, 0.1]], [[0.1, 0.9]])
-        found = judging.intervals("classification", p_NC, y_N, seed=seed)["accuracy"]
+        found = evaluation.intervals("classification", p_NC, y_N, seed=seed)["accuracy"]
         assert found["value"] == pytest.approx((p_NC[:, 0] > 0.5).mean())
         hits += found["low"] <= 0.8 <= found["high"]
     assert abs(hits / 200 - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 200)
@@ -118,8 +118,8 @@ def test_intervals_cover_as_often_as_they_say() -> None:
 
 def test_a_gain_is_paired_row_by_row() -> None:
     values_MN, y_N = valued(rows=400)
-    gain = judging.intervals("regression", values_MN[0], y_N, values_MN[0] + 1e-3)["rmse"]
-    apart = judging.intervals("regression", values_MN[0], y_N)["rmse"]
+    gain = evaluation.intervals("regression", values_MN[0], y_N, values_MN[0] + 1e-3)["rmse"]
+    apart = evaluation.intervals("regression", values_MN[0], y_N)["rmse"]
     assert gain["high"] - gain["low"] < 0.01 * (apart["high"] - apart["low"])
     rmse = [np.sqrt(np.mean((v - y_N) ** 2)) for v in (values_MN[0], values_MN[0] + 1e-3)]
     assert gain["value"] == pytest.approx(rmse[0] - rmse[1])
@@ -127,12 +127,12 @@ def test_a_gain_is_paired_row_by_row() -> None:
 
 def test_growth_ends_with_the_average_and_begins_with_the_mean_member() -> None:
     p_MNC, y_N = classified(members=5)
-    found = judging.growth("classification", p_MNC, y_N, "nll", draws=400)
+    found = evaluation.growth("classification", p_MNC, y_N, "nll", draws=400)
     assert [point["n"] for point in found] == [1, 2, 3, 4, 5]
     nll = [float(-np.log(p[range(200), y_N]).mean()) for p in (*p_MNC, p_MNC.mean(0))]
     assert found[-1]["value"] == pytest.approx(nll[-1])
     assert found[0]["value"] == pytest.approx(np.mean(nll[:-1]), rel=0.05)
-    assert [point["n"] for point in judging.growth("classification", p_MNC.repeat(20, 0), y_N, "nll", 1)][-1] == 100
+    assert [point["n"] for point in evaluation.growth("classification", p_MNC.repeat(20, 0), y_N, "nll", 1)][-1] == 100
 
 
 def test_the_frontier_is_what_nothing_beats() -> None:
@@ -146,7 +146,7 @@ def test_the_frontier_is_what_nothing_beats() -> None:
             for j in range(40)
         )
     }
-    assert set(judging.frontier(costs, values)) == by_hand
+    assert set(evaluation.frontier(costs, values)) == by_hand
 
 
 def test_the_smallest_within_a_standard_error_is_marked() -> None:
@@ -154,7 +154,7 @@ def test_the_smallest_within_a_standard_error_is_marked() -> None:
     noise = rng.normal(size=100)
     noise = (noise - noise.mean()) / noise.std(ddof=1)  # a standard error of 0.1
     losses = np.stack([1.05 + noise, 1.0 + noise, 1.09 + noise, 1.2 + noise])
-    place, limit = judging.smallest([5, 9, 2, 1], losses)
+    place, limit = evaluation.smallest([5, 9, 2, 1], losses)
     assert limit == pytest.approx(1.1)
     assert place == 2
 
@@ -162,18 +162,18 @@ def test_the_smallest_within_a_standard_error_is_marked() -> None:
 def test_the_map_keeps_distances_that_lie_in_a_plane() -> None:
     rng = np.random.default_rng(0)
     plane, directions = rng.normal(size=(6, 2)), np.linalg.qr(rng.normal(size=(30, 2)))[0]
-    points, axes = judging.embedding((plane @ directions.T).reshape(6, 10, 3))
+    points, axes = evaluation.embedding((plane @ directions.T).reshape(6, 10, 3))
     for i, j in combinations(range(6), 2):
         assert np.linalg.norm(points[i] - points[j]) == pytest.approx(np.linalg.norm(plane[i] - plane[j]))
     assert sum(axes) == pytest.approx(1)
-    assert judging.embedding(np.ones((3, 4, 2)))[0].tolist() == [[0, 0]] * 3
+    assert evaluation.embedding(np.ones((3, 4, 2)))[0].tolist() == [[0, 0]] * 3
 
 
 def test_disputed_rows_are_those_of_most_variance() -> None:
     p_MNC: NDArray[Any] = np.full((4, 50, 2), 0.5)
     p_MNC[:2, [7, 31]] = [0.9, 0.1]
     p_MNC[2:, 31] = [0.1, 0.9]
-    assert judging.disputed(p_MNC, equal(p_MNC), 2).tolist() == [31, 7]
+    assert evaluation.disputed(p_MNC, equal(p_MNC), 2).tolist() == [31, 7]
 
 
 @pytest.mark.parametrize("draw", [classified, valued], ids=["classes", "values"])
@@ -184,8 +184,8 @@ def test_the_best_few_are_taken_one_by_one(draw: Any) -> None:
     taken: list[int] = []
     while len(taken) < 5:
         rest = [k for k in range(5) if k not in taken]
-        loss = [judging.rows(task, p_MNC[[*taken, k]].mean(0), y_N)[by].mean() for k in rest]
+        loss = [evaluation.rows(task, p_MNC[[*taken, k]].mean(0), y_N)[by].mean() for k in rest]
         taken.append(rest[int(np.argmin(loss))])
     assert order(p_MNC, y_N, 5) == taken
     everyone = judged(p_MNC, y_N, 5)[-1]
-    np.testing.assert_allclose(everyone, judging.rows(task, p_MNC.mean(0), y_N)[by], rtol=1e-9)
+    np.testing.assert_allclose(everyone, evaluation.rows(task, p_MNC.mean(0), y_N)[by], rtol=1e-9)

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from src.data.dataset import load, train_targets, val_targets
 from src.engine.engine import Engine
 from src.engine.fusing import rows
-from src.ensembles.final_member import Generations, Given, Item, held_mean
-from src.ensembles.member_training import Making
+from src.ensembles.final_member import FinalMember, Generations, TrainingContext, held_mean
+from src.ensembles.member_training import MemberTraining
 from src.ensembles.members.bagging import bagging
 from src.ensembles.members.folds import folds
 from src.ensembles.members.seeds import seeds
@@ -28,24 +28,24 @@ from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
 from tests.support.running import Place, end_all, kill, wait_until
-from tests.support.training import assert_same, bench, config, digits, table, trained
+from tests.support.training import assert_same, config, digits, setup, table, trained
 
 BEST = config(epochs=3, dropout=0.1)
 CASES = {"classification": digits, "regression": lambda: table("regression")}
 
 
 @pytest.fixture
-def making(tmp_path: Path) -> Iterator[Callable[..., Making]]:
-    """Makes a `Making` on an engine of one thread of this process."""
+def training(tmp_path: Path) -> Iterator[Callable[..., MemberTraining]]:
+    """Makes a `MemberTraining` on an engine of one thread of this process."""
     with ThreadPoolExecutor(1) as executor:
 
-        def made(data: Rows, how: str = "mine", best: Any = BEST, **more: Any) -> Making:
+        def made(data: Rows, how: str = "mine", best: Any = BEST, **more: Any) -> MemberTraining:
             meta = {**data.meta, "class_names": [str(k) for k in range(data.meta["n_classes"])]}
             folder = tmp_path / meta["task"]
             folder.mkdir(exist_ok=True)
-            here = bench(replace(data, meta=meta), folder)
-            given = Given(rows(here), train_targets(folder), val_targets(folder), folder)
-            return Making(how, Engine(here, 1, executor), given, folder / how, best, **more)
+            here = setup(replace(data, meta=meta), folder)
+            context = TrainingContext(rows(here), train_targets(folder), val_targets(folder), folder)
+            return MemberTraining(how, Engine(here, 1, executor), context, folder / how, best, **more)
 
         yield made
 
@@ -57,7 +57,7 @@ def rows_of(held_NC: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.flatnonzero(there.all(1))
 
 
-def assert_alone(item: Item, data: Rows) -> None:
+def assert_alone(item: FinalMember, data: Rows) -> None:
     """Its weights are those of the member trained by itself."""
     one = item.trained
     assert_same(one.state, trained([one.member], data, one.member.config["epochs"])[0])
@@ -68,10 +68,10 @@ def assert_alone(item: Item, data: Rows) -> None:
 
 @pytest.mark.parametrize("task", CASES)
 @pytest.mark.parametrize("bootstrap", ["rows", "weights"])
-def test_bagged_members_predict_the_rows_out_of_their_bags(task: str, bootstrap: Any, making: Any) -> None:
-    made = making(CASES[task]())
-    data = made.given.rows
-    items = made.items(bagging(BEST, 3, made.given, n=6, bootstrap=bootstrap))
+def test_bagged_members_predict_the_rows_out_of_their_bags(task: str, bootstrap: Any, training: Any) -> None:
+    made = training(CASES[task]())
+    data = made.context.rows
+    items = made.items(bagging(BEST, 3, made.context, n=6, bootstrap=bootstrap))
     assert len({item.trained.member.seed for item in items}) == 6
     assert len({item.trained.member.signature() for item in items}) == 1, "one population"
     for item in items:
@@ -91,10 +91,10 @@ def test_bagged_members_predict_the_rows_out_of_their_bags(task: str, bootstrap:
 
 
 @pytest.mark.parametrize("task", CASES)
-def test_the_committee_predicts_every_row_once_by_a_member_that_has_not_seen_it(task: str, making: Any) -> None:
-    made = making(CASES[task]())
-    data = made.given.rows
-    items = made.items(folds(BEST, 3, made.given, n=5))
+def test_the_committee_predicts_every_row_once_by_a_member_that_has_not_seen_it(task: str, training: Any) -> None:
+    made = training(CASES[task]())
+    data = made.context.rows
+    items = made.items(folds(BEST, 3, made.context, n=5))
     held = [rows_of(item.held) for item in items]
     assert sorted(np.concatenate(held)) == list(range(420))
     for item, out in zip(items, held, strict=True):
@@ -103,23 +103,23 @@ def test_the_committee_predicts_every_row_once_by_a_member_that_has_not_seen_it(
     assert len(rows_of(held_mean([item.held for item in items]))) == 420
 
 
-def test_predictions_are_those_of_the_engine(making: Any) -> None:
+def test_predictions_are_those_of_the_engine(training: Any) -> None:
     for data in (digits(), table("regression")):
-        made = making(data)
-        data = made.given.rows
-        (item,) = made.items(seeds(BEST, 3, made.given, n=1))
+        made = training(data)
+        data = made.context.rows
+        (item,) = made.items(seeds(BEST, 3, made.context, n=1))
         assert np.array_equal(item.trained.predict(data.x_val), item.trained.state.predictions.numpy())
         task = data.meta["task"]
         by = "val/accuracy" if task == "classification" else "val/rmse"
-        found = score(task, item.trained.predict(data.x_val), made.given.y_val)
+        found = score(task, item.trained.predict(data.x_val), made.context.y_val)
         assert found[by.removeprefix("val/")] == pytest.approx(item.trained.state.curves[by][-1], rel=1e-5)
 
 
-def test_a_member_that_fails_is_left_out_and_all_that_fail_are_one_sentence(making: Any, capsys: Any) -> None:
+def test_a_member_that_fails_is_left_out_and_all_that_fail_are_one_sentence(training: Any, capsys: Any) -> None:
     def wild(k: int, lr: float) -> Member:
         return Member(config(epochs=2, lr=lr), k)
 
-    made = making(digits())
+    made = training(digits())
     items = made.items([wild(0, 1e-3), wild(1, 1e30), wild(2, 1e-3)])
     assert [item.trained.key for item in items] == ["mine-0", "mine-2"]
     assert capsys.readouterr().out == "mine-1 is left out: diverged\n"
@@ -127,8 +127,8 @@ def test_a_member_that_fails_is_left_out_and_all_that_fail_are_one_sentence(maki
         made.items([wild(k, 1e30) for k in range(2)])
 
 
-def test_what_is_made_one_after_another_ends_where_one_fails(making: Any, capsys: Any) -> None:
-    made = making(digits())
+def test_what_is_made_one_after_another_ends_where_one_fails(training: Any, capsys: Any) -> None:
+    made = training(digits())
 
     def two_good_and_a_wild_one() -> Generations:
         items = []
@@ -136,17 +136,17 @@ def test_what_is_made_one_after_another_ends_where_one_fails(making: Any, capsys
             trained = yield [Member(config(epochs=2, lr=lr), k)]
             if not trained:
                 break
-            items += map(Item, trained)
+            items += map(FinalMember, trained)
         return items
 
     assert [item.trained.key for item in made.items(two_good_and_a_wild_one())] == ["mine-0", "mine-1"]
     assert capsys.readouterr().out == "mine-2 is left out: diverged\n"
 
 
-def test_members_follow_the_lineage_of_the_best_trial(making: Any) -> None:
+def test_members_follow_the_lineage_of_the_best_trial(training: Any) -> None:
     earlier = [(1, config(epochs=3, lr=0.01)), (2, config(epochs=3, lr=0.02))]
-    made = making(digits(), earlier=earlier)
-    items = made.items(bagging(BEST, 3, made.given, n=2, bootstrap="rows"))
+    made = training(digits(), earlier=earlier)
+    items = made.items(bagging(BEST, 3, made.context, n=2, bootstrap="rows"))
     state = None
     for until, part in [*earlier, (3, BEST)]:
         member = replace(items[1].trained.member, config=part)
@@ -241,7 +241,7 @@ def test_once_judged_the_members_learn_from_the_validation_rows_too(swept: Place
     whole = Rows(data.meta, *map(torch.from_numpy, (x, y, data.x_val, data.y_val)))
     part = replace(whole, x_train=torch.from_numpy(data.x_train), y_train=torch.from_numpy(data.y_train))
     for rows_, weights in ((whole, again), (part, judged)):
-        (member,) = seeds(best, 0, Given(rows_, y, data.y_val, swept.out), n=1)
+        (member,) = seeds(best, 0, TrainingContext(rows_, y, data.y_val, swept.out), n=1)
         (state,) = trained([member], rows_, best["epochs"])
         found = loads(weights["mlp/seeds-0/weights.safetensors"])
         assert all(torch.equal(found[name], value) for name, value in state.model_weights.items())

@@ -15,11 +15,11 @@ import torch
 from matplotlib.image import imread
 from safetensors.torch import save_file
 
-from src.ensembles import report_data as verdict
+from src.ensembles import report_data
 from src.ensembles.combiners.average import average
 from src.ensembles.combiners.greedy import greedy
 from src.ensembles.pool import Trained
-from src.ensembles.selection import Joined, contest
+from src.ensembles.selection import Joined, compare_combiners
 from src.reporting import ensemble_plots, results
 from src.reporting import page as pages
 from src.system.files import write_json
@@ -46,12 +46,12 @@ def found(task: str, folder: Path) -> tuple[dict[str, Any], list[Trained], dict[
     p_MNC, y_N = classified(rows=300) if task == "classification" else valued(rows=300)
     by = "nll" if task == "classification" else "rmse"
     pool = pool_of(p_MNC, folder)
-    compared = contest(pool, FITS, y_N, y_N)
-    judged = verdict.on_validation(task, by, pool, compared, "all:seeds+average", y_N)
+    compared = compare_combiners(pool, FITS, y_N, y_N)
+    judged = report_data.on_validation(task, by, pool, compared, "all:seeds+average", y_N)
     chosen = compared["all:seeds+average"]
     x = np.random.default_rng(0).normal(size=(300, 1, 6, 6))
-    joined = chosen.joint.predict(p_MNC)
-    judged |= verdict.on_test(task, pool, chosen, p_MNC, joined, p_MNC[0], x, y_N)
+    joined = chosen.mixture.predict(p_MNC)
+    judged |= report_data.on_test(task, pool, chosen, p_MNC, joined, p_MNC[0], x, y_N)
     write_json(folder / "judged.json", judged)
     return json.loads((folder / "judged.json").read_text()), pool, compared, y_N
 
@@ -63,7 +63,7 @@ def test_every_group_meets_every_combiner(tmp_path: Path) -> None:
     assert compared["<b>cnn:seeds+average"].places == [3, 4, 5]
     for each in compared.values():
         left = each.pruned().predict(np.stack([pool[k].val for k in each.used]))
-        whole = each.joint.predict(np.stack([pool[k].val for k in each.places]))
+        whole = each.mixture.predict(np.stack([pool[k].val for k in each.places]))
         np.testing.assert_allclose(left, whole, atol=1e-12)
 
 
@@ -103,8 +103,8 @@ def test_a_regression_has_no_reliability_and_one_member_no_pairs(tmp_path: Path)
     assert set(ensemble_plots.figures(judged)) == {"diversity", "members", "growth", "frontier"}
     p_MNC, y_N = classified(members=1)
     pool = [Trained("mlp", "seeds", "seeds-0", {}, ((tmp_path / "0.safetensors", 1.0),), p_MNC[0].astype(np.float32))]
-    compared = contest(pool, FITS, y_N, y_N)
-    alone = verdict.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N)
+    compared = compare_combiners(pool, FITS, y_N, y_N)
+    alone = report_data.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N)
     assert set(ensemble_plots.figures(alone)) == {"frontier"}
     assert alone["ensembles"]["mlp:seeds+average"]["squared_ambiguity"] == pytest.approx(0, abs=1e-12)
 
@@ -124,8 +124,8 @@ def test_the_report_has_a_section_of_the_ensemble(task: str, tmp_path: Path) -> 
     html = pages.render(results.read(tmp_path / "outputs", ["mlp"], tmp_path / "prepared"))
     section = html.partition('<section id="ensemble">')[2].partition("</section>")[0]
     assert all(f'id="ensemble-{name}"' in section for name in ensemble_plots.figures(judged))
-    assert section.count("data:image/png") == verdict.DISPUTED
-    assert section.count("<li") == verdict.DISPUTED
+    assert section.count("data:image/png") == report_data.DISPUTED
+    assert section.count("<li") == report_data.DISPUTED
     assert "&lt;b&gt;cnn:seeds+average" in section
     assert "<b>cnn" not in section
     assert "ms a row" not in section  # there is no timing.json

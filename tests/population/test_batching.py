@@ -9,7 +9,7 @@ import torch
 from src.engine.task import Task
 from src.engine.worker import train
 from src.population.batching import batch_at, batch_starts, steps_before
-from tests.support.training import N_TRAIN, Member, bench, config, digest, digits, images, population, trained
+from tests.support.training import N_TRAIN, Member, config, digest, digits, images, population, setup, trained
 
 GROWTH = {"factor": 5.0, "at": [0.3, 0.6, 0.8]}
 
@@ -41,7 +41,7 @@ def test_a_grown_batch_is_stepped_with_and_steps_are_counted() -> None:
 
 def test_members_at_different_epochs_of_growing_batches_train_as_if_alone(tmp_path: Path) -> None:
     members = [Member(config(batch_size=32, epochs=6, batch_growth={"factor": 2.0, "at": [0.5]}), k) for k in range(3)]
-    work = bench(digits(), tmp_path)
+    work = setup(digits(), tmp_path)
 
     def task(k: int, stop: int, source: Path | None) -> Task:
         return Task(f"{k}-{stop}", members[k], stop, source, tmp_path / f"{k}-{stop}.safetensors")

@@ -13,13 +13,13 @@ from src.config.space import Leaf, Space
 from src.engine.cross_validation import folds, joined
 from src.engine.task import Outcome, Task
 from src.engine.worker import train
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import best_epochs, earliest, kept_epochs, reason, stopped
 from src.population.member import Member
 from src.search.protocol import Spec, equal_epochs
 from src.system.errors import UserError
 from tests.support.running import Place
-from tests.support.training import assert_same, bench, config, digits, trained
+from tests.support.training import assert_same, config, digits, setup, trained
 
 PATIENCE = 3
 OVERFITTING = {"lr": 0.02, "width": 64, "weight_decay": 0.0, "batch_size": 16}
@@ -73,7 +73,7 @@ def test_nothing_stops_without_patience_or_before_it_has_passed() -> None:
 
 
 def test_an_overfitting_run_stops_at_its_minimum_and_keeps_it(tmp_path: Path) -> None:
-    where = bench(digits(), tmp_path)
+    where = setup(digits(), tmp_path)
     for k in range(4):
         (whole,) = trained([member(k, None)], digits(), 25)
         losses = whole.curves["val/loss"]
@@ -85,7 +85,7 @@ def test_an_overfitting_run_stops_at_its_minimum_and_keeps_it(tmp_path: Path) ->
         assert outcome.reached["val/loss"][-1] == losses[lowest - 1]
         assert outcome.reached["val/accuracy"][-1] == whole.curves["val/accuracy"][lowest - 1]
         assert f"lowest after epoch {lowest} " in outcome.stopped
-        state, (best,) = State.load(task.checkpoint), trained([member(k, None)], digits(), lowest)
+        state, (best,) = Checkpoint.load(task.checkpoint), trained([member(k, None)], digits(), lowest)
         assert state.epoch == outcome.epochs
         for name, tensor in best.weights.items():
             assert torch.equal(state.model_weights[name], tensor)
@@ -96,7 +96,7 @@ def test_an_overfitting_run_stops_at_its_minimum_and_keeps_it(tmp_path: Path) ->
 
 @pytest.mark.parametrize("fold", [False, True])
 def test_company_segments_and_kills_do_not_show(fold: bool, tmp_path: Path) -> None:
-    where = bench(digits(), tmp_path)
+    where = setup(digits(), tmp_path)
     group = [member(k, patience, dropout=k / 20) for k, patience in enumerate((1, 2, 3, None, 4))]
     if fold:
         cut = folds(digits().y_train.numpy(), 5, 1, [str(c) for c in range(10)])
@@ -112,9 +112,9 @@ def test_company_segments_and_kills_do_not_show(fold: bool, tmp_path: Path) -> N
     for k, outcome in outcomes.items():
         assert outcome.reached == alone[k].reached
         assert (outcome.curves, outcome.epochs, outcome.stopped) == (alone[k].curves, alone[k].epochs, alone[k].stopped)
-        assert_same(State.load(tmp_path / f"12-{k}"), State.load(tmp_path / f"w{k}"))
+        assert_same(Checkpoint.load(tmp_path / f"12-{k}"), Checkpoint.load(tmp_path / f"w{k}"))
         again = train([replace(whole[k], checkpoint=tmp_path / "again", source=tmp_path / "lost")], where)
-        assert_same(State.load(tmp_path / "again"), State.load(tmp_path / f"w{k}"))
+        assert_same(Checkpoint.load(tmp_path / "again"), Checkpoint.load(tmp_path / f"w{k}"))
         assert again[0].reached == outcome.reached
         (tmp_path / "again").unlink()
 

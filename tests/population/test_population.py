@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from src.models.building import build
 from src.optim.schedule import Position, Steps
 from src.population.batching import batch_starts
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member, derived_seed
 from src.population.rows import Rows
 from tests.support.training import (
@@ -234,7 +234,7 @@ def test_a_saved_member_goes_on_as_if_nothing_had_happened(tmp_path: Path, fused
     members = [varied(k) for k in range(3)]
     for k, state in enumerate(trained(members, digits(), 4, fused=fused)):
         state.save(tmp_path / f"{k}.safetensors")
-    loaded = [State.load(tmp_path / f"{k}.safetensors") for k in range(3)]
+    loaded = [Checkpoint.load(tmp_path / f"{k}.safetensors") for k in range(3)]
     for k, state in enumerate(trained(members[::-1], digits(), 6, loaded[::-1], fused)[::-1]):
         assert_same(state, trained([members[k]], digits(), 10)[0])
 
@@ -247,10 +247,10 @@ def test_every_optimizer_and_schedule_goes_on_from_its_checkpoint(tmp_path: Path
         group.epoch()
         for k in range(len(members)):
             group.save(k).save(tmp_path / f"{epoch}-{k}")
-        again = [State.load(tmp_path / f"{epoch}-{k}") for k in range(len(members))]
+        again = [Checkpoint.load(tmp_path / f"{epoch}-{k}") for k in range(len(members))]
         group = population(members, digits(), again)
     for k, undisturbed in enumerate(trained(members, digits(), 7)):
-        assert_same(group_state := State.load(tmp_path / f"6-{k}"), undisturbed)
+        assert_same(group_state := Checkpoint.load(tmp_path / f"6-{k}"), undisturbed)
         assert (len(set(group_state.curves["lr"])) > 1) == (members[k].config["schedule"]["name"] != "constant")
 
 
@@ -295,14 +295,14 @@ def test_loading_gives_what_was_saved_or_refuses(tmp_path: Path) -> None:
     path = tmp_path / "state"
     state = trained([varied(1)], digits(), 2)[0]
     state.save(path)
-    assert_same(State.load(path), state)
+    assert_same(Checkpoint.load(path), state)
     whole = path.read_bytes()
     for length in (0, 7, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(OSError, match="is torn"):
-            State.load(path)
+            Checkpoint.load(path)
     with pytest.raises(OSError, match="No such"):
-        State.load(tmp_path / "nowhere")
+        Checkpoint.load(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from src.population import population as engine
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.training_statistics import NAMES, ROWS, Watched
 from tests.support.training import config, digits, images, population, table, tensors
@@ -97,7 +97,7 @@ def test_no_bit_of_the_training_follows_from_them(monkeypatch: Any) -> None:
         def points(self) -> list[dict[str, float]]:
             return [{} for _ in range(self.size)]
 
-    def trained() -> list[State]:
+    def trained() -> list[Checkpoint]:
         group = population([Member(config(dropout=0.2 * k), k) for k in range(3)], digits())
         for _ in range(3):
             group.epoch()

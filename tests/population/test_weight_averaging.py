@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from src.models.building import build
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member, derived_seed
 from src.population.rows import Rows
 from tests.support.training import assert_same, config, digits, images, population, trained
@@ -112,10 +112,10 @@ def test_before_an_swa_begins_there_is_none() -> None:
 def test_a_killed_member_goes_on_as_if_nothing_had_happened(averaging: Mapping[str, Any], tmp_path: Path) -> None:
     one = Member(config(norm="batch", dropout=0.1, epochs=EPOCHS, averaging=averaging), 3)
     (undisturbed,) = trained([one], digits(), EPOCHS)
-    state: State | None = None
+    state: Checkpoint | None = None
     for epoch in range(EPOCHS):
         (state,) = trained([one, Member(config(norm="batch"), 4)], digits(), 1, [state, None])[:1]
         state.save(tmp_path / f"{epoch}")
-        state = State.load(tmp_path / f"{epoch}")
+        state = Checkpoint.load(tmp_path / f"{epoch}")
     assert state
     assert_same(state, undisturbed)

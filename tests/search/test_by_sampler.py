@@ -44,7 +44,7 @@ def swept(name: str, space: Space, objective: Objective, n_trials: int, seed: in
     live.fill()
     while segment := live.timetable.next:
         trial = live.history.trials[segment.trial]
-        state = "complete" if segment.stop == trial.full else "paused"
+        state = "complete" if segment.stop == trial.max_epochs else "paused"
         live.apply(("report", trial.number, [objective(trial.params)] * (segment.stop - segment.start), state))
         live.fill()
     return live.history

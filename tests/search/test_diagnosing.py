@@ -91,7 +91,7 @@ def test_who_is_unstable_goes_on_once_with_a_lower_rate() -> None:
     (child,) = follow(rule, history)
     assert history.trials[1].reason.startswith("unstable: the loss jumps by")
     assert history.trials[1].reason.endswith("goes on as another trial with optimizer.lr 0.03")
-    assert (child.trial, child.start_from, child.epochs, child.full) == (None, (1, 8), 10, None)
+    assert (child.trial, child.start_from, child.epochs, child.max_epochs) == (None, (1, 8), 10, None)
     assert child.params == {"optimizer.lr": pytest.approx(0.03)}
     trial = history.start(child, 20, 1.0)
     trial.curves |= {"val/loss": JUMPING[:10], "train/loss": JUMPING[:10]}
@@ -113,7 +113,7 @@ def test_who_may_still_pass_the_best_gets_half_as_many_epochs_again() -> None:
     history = seen(rule, [fast, slow, fast[:16]])
     child, *others = follow(rule, history)
     assert history.trials[1].reason.endswith("goes on as another trial to 30 epochs")
-    assert (child.start_from, child.epochs, child.full) == ((1, 18), 30, 30)
+    assert (child.start_from, child.epochs, child.max_epochs) == ((1, 18), 30, 30)
     assert [p.trial for p in others] == [2, 3]
     history.start(child, 30, 1.0)
     assert history.trials[-1].target == 30

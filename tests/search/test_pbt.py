@@ -17,7 +17,7 @@ from src.config.loading import load
 from src.config.space import Dimension, Leaf, Space
 from src.engine.task import Task
 from src.engine.worker import train
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.search.points.mutation import neighbour
 from src.search.protocol import Spec
@@ -35,7 +35,7 @@ from src.system.errors import UserError
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.stored import SPEC, Stored, opened, table
 from tests.support.sweeps import check_outputs, check_tracking
-from tests.support.training import assert_same, bench, config, digits
+from tests.support.training import assert_same, config, digits, setup
 from tests.support.virtual import BASE, EPOCHS, Sweep, conditional, fails, flat
 
 INTERVAL = 4  # the last generation of 18 epochs is shorter
@@ -84,9 +84,9 @@ def test_the_worst_quarter_ends_and_the_best_quarter_is_copied(space: Any, at_on
 
 
 def test_the_founders_are_the_points_of_random_search() -> None:
-    founders = [t.params for t in sweep(conditional()).history.trials if not t.start_from]
+    trials_from_scratch = [t.params for t in sweep(conditional()).history.trials if not t.start_from]
     drawn = Sweep(random(spec(conditional()), pruner="none")).run()
-    assert founders == [t.params for t in drawn.history.trials]
+    assert trials_from_scratch == [t.params for t in drawn.history.trials]
 
 
 def test_what_fails_is_replaced_like_the_worst() -> None:
@@ -246,12 +246,12 @@ def test_torn_in_any_record_it_comes_to_the_same_end(tmp_path: Path) -> None:
 
 def test_whatever_of_a_lineage_is_lost_the_bits_are_the_same(tmp_path: Path) -> None:
     line: list[Task] = []
-    where = bench(digits(), tmp_path)
+    where = setup(digits(), tmp_path)
     for k, stop in enumerate((1, 3, 4)):
         member = Member(config(lr=10 ** (-2 - k / 2), dropout=0.1 * k), k)
         line.append(Task(f"t{k}", member, stop, None, tmp_path / f"t{k}", lineage=tuple(line)))
         (outcome,) = train(line[-1:], where)
-    wanted, curves = State.load(line[-1].checkpoint), outcome.curves
+    wanted, curves = Checkpoint.load(line[-1].checkpoint), outcome.curves
     assert {len(curve) for curve in curves.values()} == {4}
     for gone in ((0,), (1,), (0, 1)):
         for place in gone:
@@ -262,7 +262,7 @@ def test_whatever_of_a_lineage_is_lost_the_bits_are_the_same(tmp_path: Path) -> 
         again = replace(line[-1], checkpoint=tmp_path / f"again-{len(gone)}-{gone[0]}")
         (outcome,) = train([again], where)
         assert outcome.curves == curves
-        assert_same(State.load(again.checkpoint), wanted)
+        assert_same(Checkpoint.load(again.checkpoint), wanted)
         for task in line[:2]:
             train([task], where)
 

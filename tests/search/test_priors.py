@@ -101,7 +101,7 @@ def test_a_bad_guess_is_found_out_by_searches_that_draw_at_random_too(name: str)
         live.fill()
         while segment := live.timetable.next:
             trial = live.history.trials[segment.trial]
-            state = "complete" if segment.stop == trial.full else "paused"
+            state = "complete" if segment.stop == trial.max_epochs else "paused"
             live.apply(("report", trial.number, [trial.params["x"]] * (segment.stop - segment.start), state))
             live.fill()
         near += [trial.params["x"] > 0.85 for trial in live.history.trials[15:]]

@@ -52,7 +52,7 @@ def section(name: str) -> dict[str, Any]:
     return found
 
 
-def founders(history: History) -> int:
+def trials_from_scratch(history: History) -> int:
     """The trials that do not go on from another."""
     return sum(trial.start_from is None for trial in history.trials)
 
@@ -77,7 +77,7 @@ def pruners(name: str) -> Sequence[str]:
     """Those to try a strategy with: all, if its points are the same whatever they find."""
     if "pruner" not in section(name):
         return ("none",)
-    kinds = KINDS if search(name, "flat", pruner="none").learns else tuple(PRUNERS)
+    kinds = KINDS if search(name, "flat", pruner="none").depends_on_results else tuple(PRUNERS)
     return (*kinds, "diagnosis") if name in DIAGNOSED else kinds
 
 
@@ -97,7 +97,7 @@ def case(request: pytest.FixtureRequest) -> tuple[Callable[[], Search], Sweep]:
 
 def test_it_ends_with_every_trial_in_a_final_state(case: tuple[Callable[[], Search], Sweep]) -> None:
     _, live = case
-    assert founders(live.history) == 30
+    assert trials_from_scratch(live.history) == 30
     assert {t.state for t in live.history.trials} <= {"complete", "pruned", "fail"}
     assert live.search.done(live.history)
     assert live.search.propose(live.history, 5) == []
@@ -192,7 +192,7 @@ def test_a_larger_total_goes_on_from_where_the_smaller_ended(name: str) -> None:
     small = Sweep(search(name, "flat", n_trials=10)).run()
     large = small.rebuilt(search(name, "flat", n_trials=25), len(small.ops))
     large.run()
-    assert founders(large.history) == 25
+    assert trials_from_scratch(large.history) == 25
     assert large.ops[: len(small.ops)] == small.ops
 
 

@@ -21,7 +21,7 @@ from src.data.preparing import prepare
 from src.ensembles.mixture import Committees, Stacking, Temperature, Vote, Weighted
 from src.models.building import build, n_operations
 from src.serving.bundle import load_members, load_product, write_bundle
-from src.serving.ensemble_module import Product
+from src.serving.ensemble_module import EnsembleModule
 from src.serving.export import check, export
 from src.serving.fused_nets import WORTH_STACKING, Fused
 from src.serving.pyfunc import Ensemble
@@ -239,9 +239,9 @@ JOINTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JOINTS)
 def test_every_joint_can_leave(name: str, tmp_path: Path) -> None:
-    meta, joint = JOINTS[name]
+    meta, mixture = JOINTS[name]
     linear = conf("model", "linear")
-    product = Product([net(linear, meta, seed) for seed in range(3)], joint, meta).eval().requires_grad_(False)
+    product = EnsembleModule([net(linear, meta, seed) for seed in range(3)], mixture, meta).eval().requires_grad_(False)
     x = torch.randn(40, 1, 8, 8)
     assert export(product, x, tmp_path, BOTH) == []
     for rows in (1, 40):
@@ -256,13 +256,13 @@ def test_every_model_is_stacked_and_can_leave(name: str, tmp_path: Path) -> None
     with torch.no_grad():
         assert fused.groups[0].rows >= len(x)
         torch.testing.assert_close(fused(x), torch.stack([each(x) for each in nets]), rtol=1e-4, atol=1e-5)
-    product = Product(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
+    product = EnsembleModule(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
     assert export(product, x, tmp_path, {"pt2": True, "onnx": False}) == []
 
 
 def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_text("of an ensemble before")
-    product = Product([Centred()], Weighted([1.0]), CLASSIFIED).eval()
+    product = EnsembleModule([Centred()], Weighted([1.0]), CLASSIFIED).eval()
     (said,) = export(product, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
     assert said.startswith("export.pt2: this ensemble cannot be such a file: ")
     assert "\n" not in said

@@ -299,10 +299,10 @@ def test_the_champion_answers_over_http_far_from_the_project(shelf: Shelf, digit
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     where = ["-m", "models:/digits@champion", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
-    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (options_that_have := tmp_path / "elsewhere").mkdir()
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", *where],
-        cwd=elsewhere,
+        cwd=options_that_have,
         env=os.environ
         | {"MLFLOW_TRACKING_URI": shelf.uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.DEVNULL,

@@ -33,10 +33,10 @@ class Stored(Sweep):
     """Goes on from whatever the study holds."""
 
     def __init__(self, study: Study, search: str = "random") -> None:
-        learns = search == "tpe"
+        depends_on_results = search == "tpe"
         made = (
             tpe(SPEC, n_startup_trials=10, random_fraction=0.33, pruner="asha")
-            if learns
+            if depends_on_results
             else random_search(SPEC, pruner={"name": "successive_halving", "min_resource": 2})
         )
         self.study = study
@@ -63,7 +63,7 @@ class Stored(Sweep):
 
 def table(history: History) -> list[Any]:
     """What must be the same, whatever happened on the way."""
-    return [(dict(t.params), t.state, t.values, t.target, t.full, t.reason) for t in history.trials]
+    return [(dict(t.params), t.state, t.values, t.target, t.max_epochs, t.reason) for t in history.trials]
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from src.config.components import make
-from src.engine.task import Bench
-from src.population.checkpoint import State
+from src.engine.task import WorkerSetup
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
@@ -129,7 +129,7 @@ def rows(x: Tensor, y: Tensor, n_train: int, n_val: int, **meta: Any) -> Rows:
     return Rows(known | meta, x[:n_train], y[:n_train], x[n_train:end], y[n_train:end])
 
 
-def bench(data: Rows, folder: Path) -> Bench:
+def setup(data: Rows, folder: Path) -> WorkerSetup:
     """The data as `prepare` would leave it, for workers; they may name the modules of `zoo`."""
     for part in ("x_train", "y_train", "x_val", "y_val"):
         array = getattr(data, part).numpy()
@@ -137,11 +137,11 @@ def bench(data: Rows, folder: Path) -> Bench:
             array = array * np.float32(data.meta["target_std"]) + np.float32(data.meta["target_mean"])
         np.save(folder / part, array)
     (folder / "meta.json").write_text(json.dumps(data.meta))
-    return Bench(folder, "cpu", ("tests",))
+    return WorkerSetup(folder, "cpu", ("tests",))
 
 
 def population(
-    members: Sequence[Member], data: Rows, states: Sequence[State | None] | None = None, fused: bool | None = None
+    members: Sequence[Member], data: Rows, states: Sequence[Checkpoint | None] | None = None, fused: bool | None = None
 ) -> Population:
     def optimizer(config: Mapping[str, Any]) -> Any:
         return make("optimizer", config["optimizer"], ())
@@ -156,9 +156,9 @@ def trained(
     members: Sequence[Member],
     data: Rows,
     epochs: int,
-    states: Sequence[State | None] | None = None,
+    states: Sequence[Checkpoint | None] | None = None,
     fused: bool | None = None,
-) -> list[State]:
+) -> list[Checkpoint]:
     """The members after so many epochs more, in one population."""
     group = population(members, data, states, fused)
     for _ in range(epochs):
@@ -166,7 +166,7 @@ def trained(
     return [group.save(k) for k in range(len(members))]
 
 
-def assert_same(one: State, other: State) -> None:
+def assert_same(one: Checkpoint, other: Checkpoint) -> None:
     """Bit for bit: weights, optimizer, curves, predictions."""
     assert one.epoch == other.epoch
     assert tensors(one).keys() == tensors(other).keys()
@@ -176,12 +176,12 @@ def assert_same(one: State, other: State) -> None:
     assert one.curves == other.curves
 
 
-def tensors(state: State) -> dict[str, Tensor]:
+def tensors(state: Checkpoint) -> dict[str, Tensor]:
     kept = {f"kept/{name}": tensor for name, tensor in state.kept.items()}
     return {**state.weights, **state.optimizer, **kept, "predictions": state.predictions}
 
 
-def digest(states: Sequence[State]) -> str:
+def digest(states: Sequence[Checkpoint]) -> str:
     total = hashlib.sha256()
     for state in states:
         for name, tensor in tensors(state).items():

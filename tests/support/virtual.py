@@ -102,7 +102,7 @@ class Sweep:
         trial = self.history.trials[segment.trial]
         values = [objective(trial.params, epoch) for epoch in range(segment.start + 1, segment.stop + 1)]
         state: TrialState = "paused" if segment.stop == trial.target else "running"
-        if segment.stop == trial.full:
+        if segment.stop == trial.max_epochs:
             state = "complete"
         if self.fails(trial.params):
             state, values = "fail", values[:1]

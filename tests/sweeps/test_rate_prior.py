@@ -11,7 +11,7 @@ import pytest
 from hydra import initialize_config_dir
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from src.config.compose import CONF, lenient
+from src.config.compose import CONF, with_force_add
 from src.config.loading import load
 from src.config.space import Choice, Dimension, Leaf, Prior, Space
 from src.search.protocol import Spec
@@ -119,7 +119,7 @@ def test_every_search_searches_around_it(name: str, tmp_path: Path) -> None:
     """Most take it first; `qmc` takes the range, and a grid keeps its points."""
     rate_alone = ["~space.model", "~space.batch_size", "~space.optimizer.weight_decay", "+space.optimizer.lr.points=4"]
     words = [f"search={name}", *rate_alone * (name == "grid")]
-    config = load([lenient(word) for word in words])
+    config = load([with_force_add(word) for word in words])
     before = {d.key: d for _, own in config.space.leaves() for d in own.dimensions.values()}["optimizer.lr"].ends
     space = around(config.space, tmp_path)
     spec = Spec(space, "minimize", 12, 6, 0, **(SEVERAL if name == "nsga2" else {}))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from src.ensembles.mixture import Weighted
-from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.mixture_loss import losses, true_class_probability
 
 
 def greedy(
@@ -24,7 +24,7 @@ def greedy(
     A selection starts with the best member and takes up to `steps` more, each time the one that helps the mean most, the
     same again if it is that one, and is cut back to where it was best.
     """
-    classes, t_MN = np.ndim(p_MNC) == 3, of_truth(p_MNC, y_N)
+    classes, t_MN = np.ndim(p_MNC) == 3, true_class_probability(p_MNC, y_N)
     rng, n = np.random.default_rng(0), len(t_MN)
     size = max(1, round(fraction * n))
     weights_M = np.zeros(n)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from src.ensembles.mixture import LEAST, Joint, Stacking, Weighted
-from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.mixture import LEAST, Mixture, Stacking, Weighted
+from src.ensembles.mixture_loss import losses, true_class_probability
 from src.ensembles.row_folds import folds
 
 Pairs = list[tuple[NDArray[np.int64], NDArray[np.int64]]]  # rows to fit on, rows to judge
@@ -22,7 +22,7 @@ def stacking(
     strengths: Annotated[list[float], Field(min_length=1)],
     parts: Annotated[int, Field(ge=2)],
     rows: Annotated[int, Field(ge=10)],
-) -> Joint:
+) -> Mixture:
     """Logistic regression on log-probabilities, or ridge on values; the penalty by cross-validation in `parts` of `rows`."""
     some = np.sort(np.random.default_rng(0).permutation(len(y_N))[:rows])
     pairs = [(some[others], some[mine]) for others, mine in folds(y_N[some], parts)] if len(strengths) > 1 else []
@@ -31,7 +31,7 @@ def stacking(
     return _ridge(np.asarray(p_MNC, np.float64), y_N, weight_M, strengths, pairs)
 
 
-def _logistic(p_MNC: NDArray[np.float64], y_N: NDArray[Any], strengths: list[float], pairs: Pairs) -> Joint:
+def _logistic(p_MNC: NDArray[np.float64], y_N: NDArray[Any], strengths: list[float], pairs: Pairs) -> Mixture:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -55,14 +55,16 @@ def _logistic(p_MNC: NDArray[np.float64], y_N: NDArray[Any], strengths: list[flo
 
     def loss(strength: float) -> float:
         joined = [(fitted(others, strength).predict(p_MNC[:, mine]), y_N[mine]) for others, mine in pairs]
-        return float(np.concatenate([losses(of_truth(p_NC[None], y), True)[0] for p_NC, y in joined]).mean())
+        return float(
+            np.concatenate([losses(true_class_probability(p_NC[None], y), True)[0] for p_NC, y in joined]).mean()
+        )
 
     return fitted(np.arange(n), min(strengths, key=loss) if pairs else strengths[0])
 
 
 def _ridge(
     values_MN: NDArray[np.float64], y_N: NDArray[Any], weight_M: NDArray[Any], strengths: list[float], pairs: Pairs
-) -> Joint:
+) -> Mixture:
     """Ridge on how the members differ from their mean, so that the penalty pulls towards the mean, not towards zero."""
     from sklearn.linear_model import Ridge
 

@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from src.ensembles.metrics import LEAST
 from src.ensembles.mixture import Weighted
-from src.ensembles.mixture_loss import losses, of_truth
+from src.ensembles.mixture_loss import losses, true_class_probability
 
 
 def weighted(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Weighted:
     """Minimize the NLL of the mixture, or its squared error, over the simplex: a convex problem (SLSQP)."""
     from scipy.optimize import LinearConstraint, minimize
 
-    classes, t_MN = np.ndim(p_MNC) == 3, of_truth(p_MNC, y_N)
+    classes, t_MN = np.ndim(p_MNC) == 3, true_class_probability(p_MNC, y_N)
     unit = 1.0 if classes else float(losses(t_MN, classes).mean()) or 1.0
 
     def value(w_M: Any) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from src.ensembles.final_member import Config, Generations, Given, Item
+from src.ensembles.final_member import Config, FinalMember, Generations, TrainingContext
 from src.ensembles.weak_learner import weak
 from src.population.member import Member, derived_seed
 from src.system.errors import UserError
@@ -22,7 +22,7 @@ class Round(NamedTuple):
 def adaboost(
     best: Config,
     seed: int,
-    given: Given,
+    context: TrainingContext,
     *,
     n: Annotated[int, Field(gt=0)],
     learning_rate: Annotated[float, Field(gt=0)],
@@ -30,23 +30,23 @@ def adaboost(
     model: dict[str, Any],
 ) -> Generations:
     """Up to `n` weak members; it ends early when one is right about all rows, no better than chance, or fails."""
-    config, y_N, classes = weak(best, model, epochs), given.y_train, given.rows.meta["n_classes"]
+    config, y_N, classes = weak(best, model, epochs), context.y_train, context.rows.meta["n_classes"]
     weights_N = np.full(len(y_N), 1 / len(y_N))
-    items: list[Item] = []
+    items: list[FinalMember] = []
     for k in range(n):
         member = Member(config, derived_seed(seed, 3, k, 3), weights=(weights_N * len(y_N)).astype(np.float32))
         trained = yield [member]
         if not trained:
             break
         (one,) = trained
-        predicted = one.predict(given.rows.x_train)
+        predicted = one.predict(context.rows.x_train)
         if classes:
             say, weights_N = samme(predicted.argmax(1) != y_N, weights_N, classes, learning_rate)
         else:
             say, weights_N = r2(np.abs(predicted - y_N), weights_N, learning_rate)
         if say is None:
             break
-        items.append(Item(one, say))
+        items.append(FinalMember(one, say))
         if not weights_N.any():
             break
     if not items:

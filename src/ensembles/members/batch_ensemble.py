@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from src.ensembles.final_member import Config, Given
+from src.ensembles.final_member import Config, TrainingContext
 from src.ensembles.members.tabm import tabm
 from src.population.member import Member
 
 
 def batch_ensemble(
-    best: Config, seed: int, given: Given, *, n: Annotated[int, Field(gt=0)], k: Annotated[int, Field(gt=1)]
+    best: Config, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)], k: Annotated[int, Field(gt=1)]
 ) -> list[Member]:
     """`n` models of `k` nets each: see `tabm`."""
-    return tabm(best, seed, given, n=n, k=k, kind="batch_ensemble")
+    return tabm(best, seed, context, n=n, k=k, kind="batch_ensemble")

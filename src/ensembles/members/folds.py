@@ -6,17 +6,17 @@ import numpy as np
 from pydantic import Field
 
 from src.engine.cross_validation import folds as cut
-from src.ensembles.final_member import Config, Generations, Given, Item
+from src.ensembles.final_member import Config, FinalMember, Generations, TrainingContext
 from src.population.member import Member, derived_seed
 from src.system.errors import UserError
 
 
-def folds(best: Config, seed: int, given: Given, *, n: Annotated[int, Field(ge=2)]) -> Generations:
+def folds(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int, Field(ge=2)]) -> Generations:
     """`n` members, each of which trains on all training rows but a fold, and predicts this one."""
     try:
-        parts = cut(given.y_train, n, seed, given.rows.meta["class_names"])
+        parts = cut(context.y_train, n, seed, context.rows.meta["class_names"])
     except UserError as error:
         raise UserError(str(error).replace("objective.folds", "members.n", 1)) from error
     held = {derived_seed(seed, 3, k, 2): part for k, part in enumerate(parts)}
     trained = yield [Member(best, own, rows=part.rows) for own, part in held.items()]
-    return [Item(one, held=one.held(np.asarray(held[one.member.seed].held))) for one in trained]
+    return [FinalMember(one, held=one.held(np.asarray(held[one.member.seed].held))) for one in trained]

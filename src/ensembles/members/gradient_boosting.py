@@ -7,9 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from src.ensembles.final_member import Config, Generations, Given, Item, Segment, Trained
+from src.ensembles.final_member import Config, FinalMember, Generations, Segment, Trained, TrainingContext
 from src.ensembles.weak_learner import weak
-from src.population.checkpoint import State
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member, derived_seed
 from src.population.stack import build_model
 
@@ -17,7 +17,7 @@ from src.population.stack import build_model
 def gradient_boosting(
     best: Config,
     seed: int,
-    given: Given,
+    context: TrainingContext,
     *,
     n: Annotated[int, Field(gt=0)],
     shrinkage: Annotated[float, Field(gt=0, le=1)],
@@ -38,7 +38,7 @@ def gradient_boosting(
     for k in range(n):
         fitted = _sum(small, [shrinkage] * k + [1.0], "last")
         member = Member(fitted, derived_seed(seed, 3, k, 5))
-        trained = yield [Segment(member, small["epochs"], _start(member, given, weights) if k else None)]
+        trained = yield [Segment(member, small["epochs"], _start(member, context, weights) if k else None)]
         if not trained:
             break
         (one,) = trained
@@ -48,10 +48,10 @@ def gradient_boosting(
             together = Member(
                 {**settled, "optimizer": slower, "epochs": corrective_epochs}, derived_seed(seed, 3, k, 6)
             )
-            if trained := (yield [Segment(together, corrective_epochs, _start(together, given, weights))]):
+            if trained := (yield [Segment(together, corrective_epochs, _start(together, context, weights))]):
                 (one,) = trained
                 weights = one.state.model_weights
-    return [Item(_settled(replace(one, member=replace(one.member, config=settled)), given))]
+    return [FinalMember(_settled(replace(one, member=replace(one.member, config=settled)), context))]
 
 
 def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, Any]:
@@ -60,13 +60,13 @@ def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, An
     return {**config, "model": model}
 
 
-def _start(member: Member, given: Given, weights: dict[str, Tensor]) -> State:
+def _start(member: Member, context: TrainingContext, weights: dict[str, Tensor]) -> Checkpoint:
     """Where a sum begins: these weights, and those of a new net from the member's seed."""
-    fresh = build_model(member, given.rows.meta, None).state_dict()
-    return State(0, {**fresh, **weights}, {}, {}, torch.zeros(0))
+    fresh = build_model(member, context.rows.meta, None).state_dict()
+    return Checkpoint(0, {**fresh, **weights}, {}, {}, torch.zeros(0))
 
 
-def _settled(one: Trained, given: Given) -> Trained:
+def _settled(one: Trained, context: TrainingContext) -> Trained:
     """With the predictions of its own coefficients: while it trained, its last net had another."""
-    predictions = torch.from_numpy(one.predict(given.rows.x_val))
+    predictions = torch.from_numpy(one.predict(context.rows.x_val))
     return replace(one, state=replace(one.state, weights=one.state.model_weights, kept={}, predictions=predictions))

@@ -6,13 +6,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from src.config.components import make
-from src.ensembles.final_member import Config, Generations, Given, Item, Segment
+from src.ensembles.final_member import Config, FinalMember, Generations, Segment, TrainingContext
 from src.optim.schedule import Repeating
 from src.population.member import Member, derived_seed
 from src.system.errors import UserError
 
 
-def snapshot(best: Config, seed: int, given: Given, *, cycles: Annotated[int, Field(gt=0)] | None) -> Generations:
+def snapshot(
+    best: Config, seed: int, context: TrainingContext, *, cycles: Annotated[int, Field(gt=0)] | None
+) -> Generations:
     """One member at the end of each cycle of the rate, until it fails.
 
     `cycles`: so many half cosines of equal length in the place of the best config's schedule; None: those of its own.
@@ -26,14 +28,14 @@ def snapshot(best: Config, seed: int, given: Given, *, cycles: Annotated[int, Fi
         stops = [length * (cycle + 1) for cycle in range(cycles)]
         config |= {"schedule": {"name": "sgdr", "period": float(length), "growth": 1.0, "final": 0.0}}
     member, state = Member(config, derived_seed(seed, 3, 0, 4)), None
-    items: list[Item] = []
+    items: list[FinalMember] = []
     for stop in stops:
         trained = yield [Segment(member, stop, state)]
         if not trained:
             break
         (one,) = trained
         state = one.state
-        items.append(Item(one))
+        items.append(FinalMember(one))
     return items
 
 

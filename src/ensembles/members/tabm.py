@@ -4,14 +4,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from src.ensembles.final_member import Config, Given
+from src.ensembles.final_member import Config, TrainingContext
 from src.models.architectures.tabm import Kind
 from src.population.member import Member, derived_seed
 from src.system.errors import UserError
 
 
 def tabm(
-    best: Config, seed: int, given: Given, *, n: Annotated[int, Field(gt=0)], k: Annotated[int, Field(gt=1)], kind: Kind
+    best: Config,
+    seed: int,
+    context: TrainingContext,
+    *,
+    n: Annotated[int, Field(gt=0)],
+    k: Annotated[int, Field(gt=1)],
+    kind: Kind,
 ) -> list[Member]:
     """`n` models of `k` nets each, with the width, the depth and all else of the best mlp but its normalisation."""
     model = best["model"]

@@ -61,7 +61,7 @@ class Diagnosed:
 
     def _next(self, trial: Trial) -> int:
         """The epochs at which a trial reports next."""
-        return next((rung for rung in self.rungs if rung > trial.epochs), trial.full)
+        return next((rung for rung in self.rungs if rung > trial.epochs), trial.max_epochs)
 
     def _reason(self, history: History, trial: Trial, known: float | None) -> str:
         """Why a trial ends here, or ""."""
@@ -77,7 +77,9 @@ class Diagnosed:
         if found.kind == "unstable" and not trial.start_from and (lower := self._lower(trial)) is not None:
             return f"{found.kind}: {found.evidence}: goes on as another trial with {RATE} {lower:.3g}"
         if found.kind == "still improving" and self._may_pass(trial, known):
-            return f"{found.kind}: {found.evidence}: goes on as another trial to {ceil(LONGER * trial.full)} epochs"
+            return (
+                f"{found.kind}: {found.evidence}: goes on as another trial to {ceil(LONGER * trial.max_epochs)} epochs"
+            )
         return ""
 
     def _successor(self, trial: Trial) -> Proposal | None:
@@ -87,18 +89,18 @@ class Diagnosed:
             params = {**trial.params, self._rate_of(trial): self._lower(trial)}
             return Proposal(params, self._next(trial), None, source)
         if trial.reason.startswith("still improving: "):
-            longer = ceil(LONGER * trial.full)
-            return Proposal(trial.params, longer, None, source, full=longer)
+            longer = ceil(LONGER * trial.max_epochs)
+            return Proposal(trial.params, longer, None, source, max_epochs=longer)
         return None
 
     def _may_pass(self, trial: Trial, known: float | None) -> bool:
         """Whether it is the last look at a trial of the usual length, which at its pace would come to the best loss."""
-        last = len(self.rungs) > 1 and trial.epochs == self.rungs[-2] and trial.full == self.spec.epochs
+        last = len(self.rungs) > 1 and trial.epochs == self.rungs[-2] and trial.max_epochs == self.spec.epochs
         losses = trial.curves["val/loss"]
         if not last or len(losses) < 3:
             return False
         pace = (losses[-3] - losses[-1]) / 2
-        return losses[-1] - pace * (ceil(LONGER * trial.full) - trial.epochs) <= (inf if known is None else known)
+        return losses[-1] - pace * (ceil(LONGER * trial.max_epochs) - trial.epochs) <= (inf if known is None else known)
 
     def _rate_of(self, trial: Trial) -> str:
         """The name of the dimension of the rate, or ""."""

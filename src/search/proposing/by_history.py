@@ -39,12 +39,12 @@ class Whole(BaseSampler):
 class Drawn:
     """A search whose points are a function of the history, where a sampler's view of it would be too narrow."""
 
-    learns = True
+    depends_on_results = True
 
     def __init__(self, spec: Spec, draw: Callable[[History, Sequence[Point], int], Point], fidelity: Fidelity) -> None:
         """`draw(history, points, seed)` is the point after those, the last of which may not be in the history yet."""
         self.spec, self.draw = spec, draw
-        self.sampled = Sampled(spec, lambda seed: RandomSampler(seed=seed), fidelity, learns=True)
+        self.sampled = Sampled(spec, lambda seed: RandomSampler(seed=seed), fidelity, depends_on_results=True)
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         def sampler(seed: int) -> BaseSampler:

@@ -24,11 +24,13 @@ GUIDED, TRIES = 20, 1000  # draws for a feasible point: of the sampler, and in a
 class Sampled:
     """Each point comes from a sampler made anew, seeded by (study seed, trial number): no state but the history."""
 
-    def __init__(self, spec: Spec, sampler: Callable[[int], BaseSampler], fidelity: Fidelity, learns: bool) -> None:
-        """`sampler(seed)` makes one, `fidelity` says who goes on. `learns`: whether the points depend on results."""
+    def __init__(
+        self, spec: Spec, sampler: Callable[[int], BaseSampler], fidelity: Fidelity, depends_on_results: bool
+    ) -> None:
+        """`sampler(seed)` makes one, `fidelity` says who goes on. `depends_on_results`: whether points do."""
         self.spec, self.sampler, self.fidelity = spec, sampler, fidelity
-        self.samples_learn = learns
-        self.learns = learns or len(fidelity.rungs) > 1
+        self.sampler_depends_on_results = depends_on_results
+        self.depends_on_results = depends_on_results or len(fidelity.rungs) > 1
         self.priors = Priors(spec.space)
         self._seen: dict[int, tuple[Trial, Seen]] = {}
 
@@ -36,17 +38,19 @@ class Sampled:
         if ends := self.fidelity.ends(history):
             return ends[:n]
         proposals = self.fidelity.promotions(history)
-        count = min(n - len(proposals), self.spec.n_trials - history.founders)
+        count = min(n - len(proposals), self.spec.n_trials - history.trials_from_scratch)
         if count > 0:
             study = self._view(history)
             first = len(history.trials) + sum(proposal.trial is None for proposal in proposals)
-            for number, founder in enumerate(range(history.founders, history.founders + count), start=first):
+            for number, founder in enumerate(
+                range(history.trials_from_scratch, history.trials_from_scratch + count), start=first
+            ):
                 proposals.append(Proposal(self._point(study, number, founder), self.fidelity.first(number)))
         return proposals[:n]
 
     def done(self, history: History) -> bool:
         going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
-        return history.founders >= self.spec.n_trials and not going
+        return history.trials_from_scratch >= self.spec.n_trials and not going
 
     def _fixed(self, study: optuna.Study, number: int) -> dict[str, Any]:
         """What the sampler is not asked: the points of an earlier study first, then what a prior decides."""
@@ -83,7 +87,7 @@ class Sampled:
         A diverged trial counts as bad as the worst in everything; one that ended below the rung is out of sight.
         """
         study = optuna.create_study(directions=self.spec.directions)
-        if not (self.samples_learn or self.priors.names):
+        if not (self.sampler_depends_on_results or self.priors.names):
             return study
         trials = [*self.spec.earlier, *history.trials]
         rung = _rung(self.fidelity.rungs, trials)

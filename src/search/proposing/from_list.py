@@ -26,16 +26,16 @@ class Listed:
             raise spec.refusal(list(islice(points(), TRIES)))
         self.spec = replace(spec, n_trials=len(self.points))
         self.fidelity = fidelity(pruner, self.spec)
-        self.learns = len(self.fidelity.rungs) > 1
+        self.depends_on_results = len(self.fidelity.rungs) > 1
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         if ends := self.fidelity.ends(history):
             return ends[:n]
-        begun = history.founders
+        begun = history.trials_from_scratch
         new = enumerate(self.points[begun : begun + n], start=begun)
         fresh = [Proposal(params, self.fidelity.first(number)) for number, params in new]
         return [*self.fidelity.promotions(history), *fresh][:n]
 
     def done(self, history: History) -> bool:
         going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
-        return history.founders >= len(self.points) and not going
+        return history.trials_from_scratch >= len(self.points) and not going

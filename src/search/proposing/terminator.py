@@ -33,7 +33,7 @@ class Terminator(BaseModel):
 class Terminated:
     """A search that starts nothing new once its terminator has spoken: what trains ends, what is paused is over."""
 
-    learns = True
+    depends_on_results = True
 
     def __init__(self, search: Search, spec: Spec, terminator: Terminator) -> None:
         self.search, self.spec, self.terminator = search, spec, terminator

@@ -15,4 +15,4 @@ def asha(
 ) -> Search:
     """Of each rung the best 1/`eta` train on, to `eta` times the epochs."""
     rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=1)
-    return Sampled(spec, lambda seed: RandomSampler(seed=seed), rungs, learns=False)
+    return Sampled(spec, lambda seed: RandomSampler(seed=seed), rungs, depends_on_results=False)

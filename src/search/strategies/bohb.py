@@ -23,4 +23,4 @@ def bohb(
 
     rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
     model = exploring(lambda seed: TPESampler(seed=seed, n_startup_trials=n_startup_trials), random_fraction)
-    return Sampled(spec, model, rungs, learns=True)
+    return Sampled(spec, model, rungs, depends_on_results=True)

@@ -22,7 +22,7 @@ class Grow:
     for as many epochs.
     """
 
-    learns = False  # all that begin with the smallest net may be in flight
+    depends_on_results = False  # all that begin with the smallest net may be in flight
 
     def __init__(self, spec: Spec, factor: float, gain: float) -> None:
         one_objective(spec, "grow")
@@ -41,9 +41,9 @@ class Grow:
         self.founding = random(smallest, pruner="none")
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        founders = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
-        if len(founders) < self.spec.n_trials:
-            points = self.founding.propose(History(history.direction, founders), n)
+        trials_from_scratch = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
+        if len(trials_from_scratch) < self.spec.n_trials:
+            points = self.founding.propose(History(history.direction, trials_from_scratch), n)
             return [replace(point, params=self._smallest(point.params)) for point in points]
         return self._children(history)[:n]
 
@@ -66,7 +66,7 @@ class Grow:
             larger = self._larger(parent)
             if len(family) < len(larger):
                 source = parent.number, parent.epochs
-                return [Proposal(p, self.spec.epochs, None, source, anew=True) for p in larger[len(family) :]]
+                return [Proposal(p, self.spec.epochs, None, source, weights_only=True) for p in larger[len(family) :]]
         return []
 
     def _larger(self, parent: Trial) -> list[dict[str, Any]]:

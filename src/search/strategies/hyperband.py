@@ -19,4 +19,4 @@ def hyperband(
 ) -> Search:
     """Every bracket has about the same budget: many trials with few epochs at first, or few with many."""
     rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
-    return Sampled(spec, lambda seed: RandomSampler(seed=seed), rungs, learns=False)
+    return Sampled(spec, lambda seed: RandomSampler(seed=seed), rungs, depends_on_results=False)

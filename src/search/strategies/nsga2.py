@@ -25,7 +25,10 @@ def nsga2(spec: Spec, *, population_size: Annotated[int, Field(ge=2)], pruner: P
             "search: nsga2 is for several objectives; name them, as in objectives=[val/error,parameters], or use tpe"
         )
     return Sampled(
-        spec, lambda seed: SteadyState(seed=seed, population_size=population_size), fidelity(pruner, spec), learns=True
+        spec,
+        lambda seed: SteadyState(seed=seed, population_size=population_size),
+        fidelity(pruner, spec),
+        depends_on_results=True,
     )
 
 

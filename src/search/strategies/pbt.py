@@ -29,7 +29,7 @@ FREE = re.compile(r"(optimizer|schedule|training)\.(?!name$|_target_$).+|model\.
 class PopulationBased:
     """As many members as trials were asked for; each generation of a member is a trial, which begins as its parent ended."""
 
-    learns = False  # the whole population may be in flight
+    depends_on_results = False  # the whole population may be in flight
 
     def __init__(self, spec: Spec, interval: int, quantile: float, factor: float, resample: float) -> None:
         one_objective(spec, "pbt")
@@ -44,17 +44,17 @@ class PopulationBased:
             )
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        founders = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
-        if len(founders) < self.spec.n_trials:
-            points = self.founding.propose(History(history.direction, founders), n)
+        trials_from_scratch = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
+        if len(trials_from_scratch) < self.spec.n_trials:
+            points = self.founding.propose(History(history.direction, trials_from_scratch), n)
             return [replace(point, epochs=self._next(0)) for point in points]
         epoch = min((trial.epochs for trial in history.of("paused")), default=0)
         behind = any(trial.epochs < epoch for trial in history.of("running"))
         return [] if behind or not epoch else self._generation(history, epoch)[:n]
 
     def done(self, history: History) -> bool:
-        founders = sum(not trial.start_from for trial in history.trials)
-        return founders >= self.spec.n_trials and not any(history.of("running", "paused"))
+        trials_from_scratch = sum(not trial.start_from for trial in history.trials)
+        return trials_from_scratch >= self.spec.n_trials and not any(history.of("running", "paused"))
 
     def _generation(self, history: History, epoch: int) -> list[Proposal]:
         """What follows once all have come to an epoch: the worst end, copies of the best replace them, the others go on.

@@ -10,4 +10,4 @@ from src.search.protocol import Search, Spec
 
 def random(spec: Spec, *, pruner: Pruner) -> Search:
     """Draw every point independently, log-uniform where the space says so."""
-    return Sampled(spec, lambda seed: RandomSampler(seed=seed), fidelity(pruner, spec), learns=False)
+    return Sampled(spec, lambda seed: RandomSampler(seed=seed), fidelity(pruner, spec), depends_on_results=False)

@@ -11,7 +11,7 @@ from src.system.errors import UserError
 class Replay:
     """As many members as trials were asked for; each part of the schedule is a trial, which begins as the last ended."""
 
-    learns = False
+    depends_on_results = False
 
     def __init__(self, spec: Spec) -> None:
         equal_epochs(spec, "replay")
@@ -29,8 +29,8 @@ class Replay:
         ends = [Proposal(trial.params, trial.epochs, trial.number) for trial in history.of("paused")]
         over = [trial for trial in history.of("paused", "pruned") if trial.number not in parents]
         following = [self._part(trial.epochs, trial.number) for trial in over]
-        founders = sum(not trial.start_from for trial in history.trials)
-        fresh = [self._part(0) for _ in range(founders, self.spec.n_trials)]
+        trials_from_scratch = sum(not trial.start_from for trial in history.trials)
+        fresh = [self._part(0) for _ in range(trials_from_scratch, self.spec.n_trials)]
         return [*ends, *following, *fresh][:n]
 
     def done(self, history: History) -> bool:

@@ -28,5 +28,5 @@ def tpe(
         spec,
         exploring(lambda seed: TPESampler(seed=seed, n_startup_trials=n_startup_trials), fraction),
         who,
-        learns=True,
+        depends_on_results=True,
     )
