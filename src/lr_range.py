@@ -25,7 +25,7 @@ def main(config: Config) -> None:
     from src.engine import rate_ramp as ramp
     from src.engine.task import WorkerSetup
     from src.population.member import one_thread
-    from src.reporting.range_plots import lr_range_png
+    from src.reporting.range_panels import write_png
     from src.system.files import write_json
 
     folder, meta = prepared(config)
@@ -50,7 +50,7 @@ def main(config: Config) -> None:
     out = Path(config["outputs"]) / "lr_range" / name
     header = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"], "rule": keys["rule"]}
     write_json(out / "lr_range.json", {**header, **suggested, **curves})
-    lr_range_png({**suggested, **curves}, out / "lr_range.png")
+    write_png({**suggested, **curves}, out / "lr_range.png")
     print(f"{name}: suggested rate {suggested['suggested_lr']:.2g}, cycles between {base_lr:.2g} and {max_lr:.2g}")
 
 

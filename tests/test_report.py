@@ -25,7 +25,7 @@ from optuna.trial import TrialState, create_trial
 
 from src.report import report
 from src.reporting import page as pages
-from src.reporting import plots, results
+from src.reporting import palette, plots, results
 from src.system.errors import UserError
 from tests.support.made_outputs import (
     DIGITS,
@@ -310,7 +310,7 @@ def test_page_in_a_browser(browser: Any, kind: str, request: pytest.FixtureReque
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) == 0
 
-    for scheme, colour in (("light", plots.MUTED), ("dark", plots.PALETTE[plots.MUTED])):
+    for scheme, colour in (("light", palette.MUTED), ("dark", palette.PALETTE[palette.MUTED])):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         tick = "return getComputedStyle(document.querySelector('#sweep0-history .xtick text')).fill"

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from src.ensembles.member_training import MemberTraining
 
 
-CODE = (  # what can change a member's numbers
-    *("config/components.py", "config/loading.py", "config/schema.py", "data/dataset.py"),
-    *("engine", "ensembles/members", "ensembles/final_member.py", "ensembles/member_training.py"),
-    *("models", "optim", "population"),
-)
-
-
 def reads_validation(config: Config, best: dict[str, Any]) -> bool:
     """Whether training by this config looks at the validation rows, which it then cannot learn from."""
     from src.optim.schedule import watched
@@ -62,9 +55,9 @@ def _making(
     import json
 
     from src.ensembles.member_training import MemberTraining
-    from src.system.fingerprint import code_digests, digest, target_modules
+    from src.system.fingerprint import FINAL_MEMBER, code_digests, digest, target_modules
 
-    code = code_digests(ROOT / "src", CODE, target_modules([best, section]))
+    code = code_digests(ROOT / "src", FINAL_MEMBER, target_modules([best, section]))
     inputs = [best, section, config["seed"], config["device"], code, engine.setup.whole]
     fingerprint = digest(context.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     last = {k: v for k, v in best.items() if k != "earlier"}

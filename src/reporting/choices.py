@@ -8,13 +8,13 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from src.reporting import plots
+from src.reporting import labels
 
 
 def names(trials: Sequence[FrozenTrial]) -> list[str]:
     """The parameters that are config groups: `optimizer`, but not `batch_size` or `model.norm`."""
     kinds = {name: kind for trial in trials for name, kind in trial.distributions.items()}
-    return [name for name, kind in kinds.items() if "." not in plots.leaf(name) and _is_group(kind)]
+    return [name for name, kind in kinds.items() if "." not in labels.leaf(name) and _is_group(kind)]
 
 
 def table(trials: Sequence[FrozenTrial], name: str, maximize: bool) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from src.reporting import plots
-from src.reporting.plots import ACCENT, FAILED, GRID, INK, MUTED, PRUNED, SECOND
+from src.reporting import labels, plots
+from src.reporting.palette import ACCENT, FAILED, GRID, INK, MUTED, PRUNED, SECOND
 from src.system.files import write_json, write_text
 
 COLOURS = (ACCENT, SECOND, "#2a9d76", FAILED, "#8a5cc2", "#1c9cc0", "#b0851f", MUTED)
@@ -122,12 +122,12 @@ def figure(found: Mapping[str, Any], over: str) -> go.Figure:
     traces = []
     for number, row in enumerate(found["table"]):
         x, (low, median, high) = found["curves"][over][row["strategy"]]
-        colour, name = ON_PAGES[number % len(ON_PAGES)], plots.text(row["strategy"])
+        colour, name = ON_PAGES[number % len(ON_PAGES)], labels.text(row["strategy"])
         thin: dict[str, Any] = {"line_shape": "hv", "showlegend": False, "hoverinfo": "skip", "opacity": 0.6}
         traces += [plots.line(x, bound, colour, 0.6, **thin) for bound in (low, high)]
         traces.append(plots.line(x, median, colour, name=name, line_shape="hv"))
     limits = list(_limits(found["curves"]["epochs"], found["maximize"]))
-    yaxis = {"title": f"best {plots.text(found['metric'])}", "range": limits}
+    yaxis = {"title": f"best {labels.text(found['metric'])}", "range": limits}
     return plots.figure(320, *traces, showlegend=True, xaxis={"title": AXES[over], "rangemode": "tozero"}, yaxis=yaxis)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from src.reporting.plots import ACCENT, CARD, FAINT, HIGH, INK, MUTED, SCALE, SECOND, figure, line, text
+from src.reporting.labels import text
+from src.reporting.palette import ACCENT, CARD, FAINT, HIGH, INK, MUTED, SCALE, SECOND
+from src.reporting.plots import figure, line
 
 Judged = Mapping[str, Any]
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")

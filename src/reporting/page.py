@@ -17,7 +17,7 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from src.reporting import choices, comparison, ensemble_plots, pareto, plots, range_plots, remedies
+from src.reporting import choices, comparison, ensemble_plots, labels, palette, pareto, plots, range_plots, remedies
 from src.reporting.results import Ensemble, Report, Sweep
 
 TOP = 20
@@ -39,7 +39,7 @@ def render(report: Report) -> str:
     """The page, the same bytes for the same report; Plotly's JavaScript stands in it once."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"metric": metric, "short": plots.short, "duration": duration, "leaf": plots.leaf}
+    environment.filters |= {"metric": metric, "short": labels.short, "duration": duration, "leaf": labels.leaf}
     return environment.get_template("report.html.j2").render(
         report=report,
         columns=columns(report.ensemble),
@@ -49,6 +49,7 @@ def render(report: Report) -> str:
         chart=chart,
         tables=[trial_tables(sweep) for sweep in report.sweeps],
         plots=plots,
+        palette=palette.PALETTE,
         pareto=pareto,
         choices=choices,
         picture=ensemble_plots.picture,
@@ -114,10 +115,10 @@ class Table:
 
     @property
     def names(self) -> dict[str, str]:
-        return plots.brief(plots.leaf(name) for trial in self.trials for name in trial.params)
+        return labels.brief(labels.leaf(name) for trial in self.trials for name in trial.params)
 
     def settings(self, trial: FrozenTrial) -> dict[str, Any]:
-        return {plots.leaf(name): value for name, value in trial.params.items()}
+        return {labels.leaf(name): value for name, value in trial.params.items()}
 
 
 def is_fault(diagnosis: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
-from src.reporting import plots
+from src.reporting import labels, palette, plots
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -58,28 +58,34 @@ def figure(study: Study, name: str) -> go.Figure:
     traces: list[Any] = []
     for words, symbol, within in (("trials", "circle", True), ("outside the constraints", "x-thin-open", False)):
         if group := [trial for trial in others if feasible(trial) is within]:
-            traces.append(plots.dots(group, place(group), plots.PRUNED, hover(group), name=f"{words} ({len(group)})"))
+            traces.append(plots.dots(group, place(group), palette.PRUNED, hover(group), name=f"{words} ({len(group)})"))
             traces[-1].update(marker_symbol=symbol, opacity=0.8, marker_line_width=1 + (symbol != "circle"))
     steps = _steps(found, name, plots.sign(study))
     if steps:
         x = [*place(steps), max(place(complete))]
         y = [trial.value for trial in (*steps, steps[-1])]
-        traces.append(plots.line(x, y, plots.ACCENT, line_shape="hv", hoverinfo="skip", showlegend=False))
-        traces.append(plots.dots(found, place(found), plots.ACCENT, hover(found), name=f"Pareto front ({len(found)})"))
+        traces.append(plots.line(x, y, palette.ACCENT, line_shape="hv", hoverinfo="skip", showlegend=False))
+        traces.append(
+            plots.dots(found, place(found), palette.ACCENT, hover(found), name=f"Pareto front ({len(found)})")
+        )
         traces[-1].update(marker_size=10)
     if best in found:
-        traces.append(plots.dots([best], place([best]), plots.SECOND, hover([best]), name=f"best: trial {best.number}"))
+        traces.append(
+            plots.dots([best], place([best]), palette.SECOND, hover([best]), name=f"best: trial {best.number}")
+        )
         traces[-1].update(marker_size=13, marker_symbol="diamond")
     shown = plots.focus((trial.value for trial in complete), plots.sign(study))
     if (bound := study.user_attrs.get("constraints", {}).get(name)) is not None and shown:
         words = f"at most {bound:,.10g}"
-        traces.append(plots.line([bound] * 2, shown, plots.FAILED, 1.5, line_dash="dot", name=words, hoverinfo="name"))
-    title, log = AXES.get(name, (plots.text(name), False))
+        traces.append(
+            plots.line([bound] * 2, shown, palette.FAILED, 1.5, line_dash="dot", name=words, hoverinfo="name")
+        )
+    title, log = AXES.get(name, (labels.text(name), False))
     percent = {"tickformat": ".3~%"} if plots.metric(study).endswith("accuracy") else {}
     ticks = _counts(place(complete)) if log else {}
     return plots.figure(
         380, *traces, showlegend=True, xaxis={"title": title, **ticks},
-        yaxis={"title": plots.text(plots.metric(study)), "range": shown, **percent},
+        yaxis={"title": labels.text(plots.metric(study)), "range": shown, **percent},
     )  # fmt: skip
 
 

@@ -1,12 +1,11 @@
 """Figures: pure functions from a study, a curve or predictions to Plotly figures in the light theme.
 
-A figure uses the colours of `PALETTE` and no others, so that a page turns it dark by exchanging them one by one.
-Whatever a user named (classes, parameters, choices) is escaped, since Plotly reads text as HTML.
+A figure uses the colours of `palette.PALETTE` and no others, so that a page turns it dark by exchanging them one by one.
+Names from the data or the config (classes, parameters, choices) are escaped, since Plotly reads text as HTML.
 """
 
 from __future__ import annotations
 
-import html
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,21 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
+from src.reporting.labels import brief, label, leaf, short, text
+from src.reporting.palette import ACCENT, CARD, FAILED, FAINT, GRID, INK, MUTED, PRUNED, SCALE, SECOND
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
 
-INK, MUTED, GRID, CARD = "#1b1e28", "#667085", "#e7e9ee", "#ffffff"
-ACCENT, SECOND, PRUNED, FAILED, FAINT = "#3f5bd9", "#e07a1f", "#a4abb8", "#d23f3f", "#b9c3ee"
-LOW, HIGH = "#eef1fc", "#22338f"
-SCALE = [[0, LOW], [0.6, ACCENT], [1, HIGH]]
-PALETTE = {  # light: dark
-    INK: "#e9ebf1", MUTED: "#98a1b3", GRID: "#2b303d", CARD: "#181b23",
-    ACCENT: "#8b9dff", SECOND: "#ffa657", PRUNED: "#6c7487", FAILED: "#ff7575", FAINT: "#4a5595",
-    LOW: "#20263c", HIGH: "#d3dbff",
-}  # fmt: skip
 FONT = 'Inter, ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 AXIS = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "ticks": "", "automargin": True}
 LAYOUT = {
@@ -44,37 +37,6 @@ LAYOUT = {
     "yaxis": AXIS,
 }
 MAX_POINTS, MAX_ROWS, MAX_CLASSES, MAX_AXES, MIN_TRIALS = 10_000, 2_000, 30, 10, 10
-
-
-def text(value: Any) -> str:
-    """Anything of a user's, safe and literal inside a Plotly label."""
-    return html.escape(str(value), quote=False)
-
-
-def short(value: Any) -> str:
-    """A parameter's value or a rate in three digits: 0.0123, 3.2e-5, 64, relu."""
-    if not isinstance(value, float):
-        return str(value)
-    mantissa, _, exponent = f"{value:.3g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-
-
-def leaf(name: str) -> str:
-    """`sgd/optimizer.lr` → `optimizer.lr`: the key without the branch that it is searched under."""
-    return name.rpartition("/")[2]
-
-
-def brief(names: Iterable[str]) -> dict[str, str]:
-    """`optimizer.lr` → `lr` where no other name ends so."""
-    names = list(dict.fromkeys(names))
-    ends = [name.rpartition(".")[2] for name in names]
-    return {name: end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
-
-
-def label(name: str) -> str:
-    """`sgd/optimizer.lr` → `optimizer.lr (sgd)`."""
-    branch, _, key = name.rpartition("/")
-    return text(f"{key} ({branch})" if branch else key)
 
 
 def trials(study: Study, state: str) -> list[FrozenTrial]:

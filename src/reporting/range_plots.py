@@ -1,58 +1,15 @@
-"""Figures of the learning-rate range test: a panel for each of its forms."""
+"""The learning-rate range test as one figure of the page, a panel for each of its forms."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
 
-from src.reporting.plots import ACCENT, FAILED, GRID, INK, MUTED, SECOND, figure, line, short
-
-Curve = Sequence[Mapping[str, float | None]]
-MARKS = {
-    "suggested_lr": ("suggested", ACCENT, "solid"),
-    "valley_lr": ("valley", MUTED, "dash"),
-    "steepest_lr": ("steepest", MUTED, "dot"),
-    "parallel_lr": ("best side by side", MUTED, "dashdot"),
-    "base_lr": ("begins to rise", ACCENT, "dash"),
-    "max_lr": ("slows, ragged or falls", SECOND, "dash"),
-    "diverged_at": ("diverged", FAILED, "dot"),
-}  # key of lr_range.json: (words, colour, dash)
-DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}  # Matplotlib's
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One curve of lr_range.json over its rates: `goods`, of which the first that it has is drawn, and what is marked."""
-
-    key: str
-    title: str
-    goods: tuple[str, ...]
-    log: bool
-    marks: tuple[str, ...]
-
-    def points(self, found: Mapping[str, Any]) -> tuple[str, list[float], list[float | None]]:
-        """What is drawn, rates and values."""
-        curve: Curve = found[self.key]
-        good = next((g for g in self.goods if any(point.get(g) is not None for point in curve)), self.goods[0])
-        return good, [float(point["lr"] or 0.0) for point in curve], [point.get(good) for point in curve]
-
-    def marked(self, found: Mapping[str, Any]) -> list[tuple[float, str, str, str]]:
-        """(rate, words, colour, dash); of rules that agree the first."""
-        rates = {mark: float(found[mark]) for mark in reversed(self.marks) if found.get(mark) is not None}
-        first = {rate: mark for mark, rate in rates.items()}
-        return [(r, f"{MARKS[m][0]} {short(r)}", *MARKS[m][1:]) for m, r in rates.items() if first[r] == m][::-1]
-
-
-PANELS = (
-    Panel("curve", "exponential ramp", ("loss",), True, ("suggested_lr", "valley_lr", "steepest_lr", "diverged_at")),
-    Panel("linear", "linear ramp", ("accuracy", "r2"), False, ("base_lr", "max_lr")),
-    Panel("parallel", "side by side", ("loss",), True, ("suggested_lr", "parallel_lr")),
-)
+from src.reporting.palette import INK
+from src.reporting.plots import figure, line
+from src.reporting.range_panels import PANELS, y_range
 
 
 def lr_range(found: Mapping[str, Any]) -> go.Figure:
@@ -64,7 +21,7 @@ def lr_range(found: Mapping[str, Any]) -> go.Figure:
         here = str(k + 1) if k else ""
         own: dict[str, Any] = {"xaxis": f"x{here}", "yaxis": f"y{here}"}
         good, rates, values = panel.points(found)
-        shown = _shown(values, good)
+        shown = y_range(values, good)
         tip = f"rate %{{x:.3g}}, {good} %{{y:.4g}}<extra></extra>"
         traces.append(line(rates, values, INK, hovertemplate=tip, showlegend=False, **own))
         for rate, name, colour, dash in panel.marked(found) if shown else ():
@@ -83,36 +40,3 @@ def lr_range(found: Mapping[str, Any]) -> go.Figure:
         }  # fmt: skip
         axes[f"yaxis{here}"] = {"title": good, "range": shown, "anchor": f"x{here}"}
     return figure(320, *traces, **axes)
-
-
-def lr_range_png(found: Mapping[str, Any], path: Path) -> None:
-    """The same as a PNG: the same bytes for the same numbers."""
-    from matplotlib.figure import Figure
-
-    panels = [panel for panel in PANELS if found.get(panel.key)]
-    picture = Figure(figsize=(5 * len(panels), 4), dpi=120, layout="constrained")
-    for k, panel in enumerate(panels):
-        good, rates, values = panel.points(found)
-        axes = picture.add_subplot(1, len(panels), k + 1, title=panel.title, xlabel="learning rate", ylabel=good)
-        axes.set(xscale="log" if panel.log else "linear", ylim=_shown(values, good))
-        if len(rates) > 1:
-            axes.set_xlim(min(rates) if panel.log else 0.0, max(rates))
-        axes.plot(rates, [math.nan if v is None else v for v in values], color=INK, linewidth=1.8)
-        for rate, name, colour, dash in panel.marked(found):
-            axes.axvline(rate, color=colour, linestyle=DASHES[dash], label=name)
-        axes.grid(color=GRID)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False)
-    picture.savefig(path, metadata={"Software": None})
-
-
-def _shown(values: Sequence[float | None], good: str) -> tuple[float, float] | None:
-    """A range that the divergence at the end does not squash."""
-    finite = [value for value in values if value is not None and math.isfinite(value)]
-    if not finite:
-        return None
-    best = min(finite) if good == "loss" else max(finite)
-    span = max(abs(finite[0] - best), 0.05 * abs(finite[0]), 1e-9)
-    if good == "loss":
-        return best - 0.1 * span, finite[0] + 0.6 * span
-    return finite[0] - 0.1 * span, best + 0.1 * span

@@ -12,13 +12,13 @@ import plotly.graph_objects as go
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from src.diagnosis.rules import KINDS
-from src.reporting import plots
+from src.reporting import labels, palette, plots
 
 COLOURS = {
-    **dict.fromkeys(("diverged", "unstable", "dead units", "vanishing gradients"), plots.FAILED),
-    **dict.fromkeys(("overfitting", "too slow", "underfitting"), plots.SECOND),
-    **dict.fromkeys(("still improving", "plateaued"), plots.PRUNED),
-    "healthy": plots.ACCENT,
+    **dict.fromkeys(("diverged", "unstable", "dead units", "vanishing gradients"), palette.FAILED),
+    **dict.fromkeys(("overfitting", "too slow", "underfitting"), palette.SECOND),
+    **dict.fromkeys(("still improving", "plateaued"), palette.PRUNED),
+    "healthy": palette.ACCENT,
 }
 MANY = 0.25  # of the trials
 MOST = 0.8  # of the trials beyond a bound
@@ -73,7 +73,7 @@ def _best(trials: Sequence[Judged], maximize: bool) -> list[Judged]:
 
 def _too_wide(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]:
     """Ends of the range of the rate beyond which almost all go wrong, and none is among the best."""
-    if plots.leaf(name) != "optimizer.lr":
+    if labels.leaf(name) != "optimizer.lr":
         return []
     found = []
     for bad, end, beyond in (
@@ -90,8 +90,8 @@ def _too_wide(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]:
         if bound is not None:
             value, count = bound
             found.append(
-                f"{count} trials with {plots.leaf(name)} {beyond} {plots.short(value)} are {' or '.join(bad)}: "
-                f"set space.{plots.leaf(name)}.{end}={plots.short(value)}."
+                f"{count} trials with {labels.leaf(name)} {beyond} {labels.short(value)} are {' or '.join(bad)}: "
+                f"set space.{labels.leaf(name)}.{end}={labels.short(value)}."
             )
     return found
 
@@ -116,9 +116,9 @@ def _at_an_end(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]
     places = (scale([t.params[name] for t in best]) - scale(kind.low)) / (scale(kind.high) - scale(kind.low))
     for end, distance, word in (("low", places, "Lower"), ("high", 1 - places, "Raise")):
         if np.median(distance) <= NEAR:
-            value = plots.short(getattr(kind, end))
+            value = labels.short(getattr(kind, end))
             return [
-                f"The best trials lie at the {end} end of {plots.leaf(name)} ({value}): {word.lower()} it, if it can be."
+                f"The best trials lie at the {end} end of {labels.leaf(name)} ({value}): {word.lower()} it, if it can be."
             ]
     return []
 
@@ -133,20 +133,20 @@ def figure(trials: Sequence[Judged]) -> go.Figure | None:
     ]
     if not numeric or len(kinds := [kind for kind, _ in counts(trials)]) == 0:
         return None
-    rates = [name for name in numeric if plots.leaf(name) == "optimizer.lr"]
-    shown = plots.leaf(Counter(rates or numeric).most_common(1)[0][0])
+    rates = [name for name in numeric if labels.leaf(name) == "optimizer.lr"]
+    shown = labels.leaf(Counter(rates or numeric).most_common(1)[0][0])
     traces = []
     logarithmic = False
     for kind in kinds:
-        names = [(t, n) for t in trials if t.kind == kind for n in t.params if plots.leaf(n) == shown]
+        names = [(t, n) for t in trials if t.kind == kind for n in t.params if labels.leaf(n) == shown]
         logarithmic = logarithmic or any(t.distributions[n].log for t, n in names)
         x = [float(trial.params[name]) for trial, name in names]
-        marker = {"color": COLOURS[kind], "size": 9, "opacity": 0.75, "line": {"width": 1, "color": plots.CARD}}
+        marker = {"color": COLOURS[kind], "size": 9, "opacity": 0.75, "line": {"width": 1, "color": palette.CARD}}
         hover = f"{kind}: %{{x:.3g}}<extra></extra>"
         traces.append(go.Scatter(x=x, y=[kind] * len(x), mode="markers", marker=marker, hovertemplate=hover))
     xaxis = {
-        "title": plots.text(shown),
+        "title": labels.text(shown),
         **({"type": "log", "exponentformat": "power", "dtick": 1} if logarithmic else {}),
     }
-    yaxis = {"autorange": "reversed", "tickfont": {"color": plots.INK}, "ticksuffix": "  ", "type": "category"}
+    yaxis = {"autorange": "reversed", "tickfont": {"color": palette.INK}, "ticksuffix": "  ", "type": "category"}
     return plots.figure(90 + 30 * len(kinds), *traces, showlegend=False, xaxis=xaxis, yaxis=yaxis)

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from src.sweeps.objectives import Objectives
 
 
-CODE = (  # what can change a trial's numbers
-    *("config/checking.py", "config/components.py", "config/dimensions.py", "config/loading.py", "config/schema.py"),
-    *("config/space.py", "data/dataset.py", "diagnosis/rules.py", "study/history.py", "study/timetable.py"),
-    *("sweeps/loop.py", "sweeps/objectives.py"),
-    *("engine", "models", "optim", "population", "search"),
-)
-
-
 def with_what_is_known(config: Config, root: Path, meta: dict[str, Any], aims: Objectives) -> tuple[Config, Earlier]:
     """The config with what the range test says of its space, and what an earlier study says."""
     from dataclasses import replace
@@ -53,7 +45,7 @@ def identify(config: Config, meta: dict[str, Any], before: Earlier, schedule: Sc
     """What the trial table is a function of."""
 
     from src.study.identity import Identity
-    from src.system.fingerprint import code_digests, digest, target_modules
+    from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
 
     names = ("search", "seed", "slots", "device", "objective", "objectives", "constraints")
     keys = {key: config[key] for key in names}
@@ -62,7 +54,7 @@ def identify(config: Config, meta: dict[str, Any], before: Earlier, schedule: Sc
     replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []
     inputs = digest(meta["sha256"], config.space.describe(), text, *replayed)
     configs = [leaf.config for _, leaf in config.space.leaves()]
-    code = code_digests(ROOT / "src", CODE, target_modules([configs, config["search"]]))
+    code = code_digests(ROOT / "src", TRIAL, target_modules([configs, config["search"]]))
     return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code)
 
 

@@ -9,7 +9,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "optuna")
+PACKAGES = ("torch", "numpy", "optuna", "scikit-learn", "scipy", "cmaes", "tabm", "rtdl_num_embeddings")
+# Rooms and files under src/ whose code can change numbers; tests/test_dependencies.py holds them to the imports.
+TRAINING = (
+    *("config/checking.py", "config/components.py", "config/dimensions.py", "config/loading.py", "config/schema.py"),
+    *("config/space.py", "data/dataset.py", "engine", "models", "optim", "population"),
+)
+TRIAL = (
+    *(*TRAINING, "diagnosis/rules.py", "search", "study/history.py", "study/timetable.py"),
+    *("sweeps/loop.py", "sweeps/objectives.py"),
+)
+FINAL_MEMBER = (
+    *(*TRAINING, "ensembles/members", "ensembles/final_member.py", "ensembles/member_training.py"),
+    "ensembles/weak_learner.py",
+)
 
 
 def digest(*parts: str) -> str:

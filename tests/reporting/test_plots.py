@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from sklearn.metrics import confusion_matrix
 
-from src.reporting import plots, range_plots
+from src.reporting import labels, palette, plots, range_plots
 from tests.reporting.test_range_plots import FOUND as RANGE_TEST
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -164,7 +164,7 @@ def test_focus_keeps_the_good_and_drops_the_far() -> None:
     [(3.2e-5, "3.2e-5"), (0.01234, "0.0123"), (1e10, "1e10"), (64, "64"), (True, "True"), ("relu", "relu"), (0.0, "0")],
 )
 def test_short(value: Any, words: str) -> None:
-    assert plots.short(value) == words
+    assert labels.short(value) == words
 
 
 def test_confusion_counts_as_scikit_learn_does() -> None:
@@ -209,5 +209,5 @@ def test_figures_use_only_colours_that_a_page_can_turn_dark() -> None:
     ]  # fmt: skip
     for figure in figures:
         used = set(re.findall(r"#[0-9a-fA-F]{3,8}\b|(?:rgb|hsl)a?\([^)]*\)", figure.to_json()))
-        assert used <= {*plots.PALETTE, "rgba(0,0,0,0)"}
-    assert len(set(plots.PALETTE.values())) == len(plots.PALETTE)
+        assert used <= {*palette.PALETTE, "rgba(0,0,0,0)"}
+    assert len(set(palette.PALETTE.values())) == len(palette.PALETTE)

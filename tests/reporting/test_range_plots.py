@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.reporting import range_plots
+from src.reporting import range_panels, range_plots
 
 CURVE = [
     {"lr": 10 ** (-6 + n / 10), "loss": 2 - n / 50 if n < 55 else 9.0 * (n - 54), "accuracy": None} for n in range(70)
@@ -45,12 +45,12 @@ def test_regression_shows_the_share_that_is_explained() -> None:
 def test_it_survives_any_loss(loss: float | None, tmp_path: Path) -> None:
     curve = [{"lr": 10.0**-n, "loss": loss, "accuracy": 0.5} for n in range(5)]
     assert range_plots.lr_range({"curve": curve}).data
-    range_plots.lr_range_png({**FOUND, "curve": curve, "parallel": curve}, tmp_path / "a.png")
+    range_panels.write_png({**FOUND, "curve": curve, "parallel": curve}, tmp_path / "a.png")
 
 
 def test_png_has_the_same_bytes_and_no_metadata(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        range_plots.lr_range_png(FOUND, tmp_path / name)
+        range_panels.write_png(FOUND, tmp_path / name)
     data = (tmp_path / "a.png").read_bytes()
     assert data == (tmp_path / "b.png").read_bytes()
     assert data.startswith(b"\x89PNG")

@@ -21,9 +21,8 @@ from optuna.trial import TrialState
 
 from src.study.history import Reported
 from src.study.study import Study
-from src.sweeps.opening import CODE as CODE_FILES
 from src.system.errors import UserError
-from src.system.fingerprint import code_digests
+from src.system.fingerprint import PACKAGES, TRIAL, code_digests
 from tests.support.stored import CHOICES, CODE, Stored, identity, opened, table
 from tests.support.virtual import EPOCHS
 
@@ -356,7 +355,7 @@ def digests(folder: Path, edit: Callable[[str], str] = lambda text: text) -> dic
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     path = folder / "src" / "population" / "parameter_layout.py"
     path.write_text(edit(path.read_text()))
-    return code_digests(folder / "src", CODE_FILES)
+    return code_digests(folder / "src", TRIAL)
 
 
 def test_comments_and_docstrings_are_no_code(tmp_path: Path) -> None:
@@ -372,7 +371,7 @@ def test_what_can_change_a_trials_numbers_counts_and_what_cannot_does_not(tmp_pa
         "src/models/architectures/mlp.py",
         "src/optim/optimizers/sgd.py",
     } <= names
-    assert {"torch", "numpy", "optuna"} <= names
+    assert {"torch", "numpy", "optuna", "scipy", "cmaes", "tabm", *PACKAGES} <= names
     for word in ("tracking", "plots", "combiners", "report", "progress", "sweep.py"):
         assert not any(word in name for name in names)
 
@@ -380,9 +379,9 @@ def test_what_can_change_a_trials_numbers_counts_and_what_cannot_does_not(tmp_pa
 def test_a_module_of_the_users_counts(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("WIDTH = 3\n")
-    one = code_digests(ROOT / "src", CODE_FILES, more={"mine": path})
+    one = code_digests(ROOT / "src", TRIAL, more={"mine": path})
     path.write_text("WIDTH = 4\n")
-    two = code_digests(ROOT / "src", CODE_FILES, more={"mine": path})
+    two = code_digests(ROOT / "src", TRIAL, more={"mine": path})
     assert {name for name in one if one[name] != two[name]} == {"mine"}
 
 
