@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,17 +29,17 @@ class Timed(Statistics):
 
     spent = 0.0
 
-    def __init__(self, of: engine.Population, steps: int) -> None:
+    def __init__(self, *arguments: Any) -> None:
         with timed():
-            super().__init__(of, steps)
+            super().__init__(*arguments)
 
     def see(self, g_KP: Tensor) -> None:
         with timed():
             super().see(g_KP)
 
-    def points(self) -> list[dict[str, float]]:
+    def points(self, *arguments: Any) -> list[dict[str, float]]:
         with timed():
-            return super().points()
+            return super().points(*arguments)
 
 
 @contextmanager

@@ -89,8 +89,10 @@ def test_a_room_uses_only_the_rooms_of_its_row(path: Path) -> None:
         assert used <= ROOMS[room(path)] | {room(path)}
 
 
-def test_rooms_form_no_circle() -> None:
-    list(TopologicalSorter(ROOMS).static_order())  # refuses a circle
+def test_rooms_and_files_form_no_circle() -> None:
+    """The sorter refuses a circle."""
+    list(TopologicalSorter(ROOMS).static_order())
+    list(TopologicalSorter({path: imported_files(path) for path in files()}).static_order())
 
 
 @pytest.mark.parametrize(("group", "folder"), OPTIONS.items())

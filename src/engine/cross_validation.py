@@ -17,7 +17,7 @@ class Fold(NamedTuple):
     """The rows that a member trains on and those that it is evaluated on; None: all training rows, the validation rows."""
 
     rows: NDArray[np.int64] | None = None
-    held: NDArray[np.int64] | None = None
+    holdout_rows: NDArray[np.int64] | None = None
 
 
 def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) -> list[Fold]:
@@ -34,8 +34,8 @@ def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) 
     order_N = np.random.default_rng(derived_seed(seed, 5, 0)).permutation(len(y_N))
     if class_names:
         order_N = order_N[np.argsort(y_N[order_N], kind="stable")]  # class by class, dealt out like cards
-    held = [np.sort(order_N[place::count]) for place in range(count)]
-    return [Fold(np.setdiff1d(np.arange(len(y_N)), held_N), held_N) for held_N in held]
+    holdout = [np.sort(order_N[place::count]) for place in range(count)]
+    return [Fold(np.setdiff1d(np.arange(len(y_N)), rows_N), rows_N) for rows_N in holdout]
 
 
 def _refuse_rare(y_N: NDArray[Any], count: int, class_names: Sequence[str]) -> None:

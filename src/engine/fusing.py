@@ -66,8 +66,8 @@ def fusable(member: Member, setup: WorkerSetup) -> str:
 
 def _refusal(member: Member, setup: WorkerSetup) -> str:
     probes, data = _probes(member), _few(rows(setup), member)
-    if member.held is not None:
-        probes = [replace(probe, held=np.arange(len(data.x_train))) for probe in probes]
+    if member.holdout_rows is not None:
+        probes = [replace(probe, holdout_rows=np.arange(len(data.x_train))) for probe in probes]
     try:
         alone = population_of(probes, data, setup, None, fused=False)
         alone.epoch()
@@ -78,9 +78,9 @@ def _refusal(member: Member, setup: WorkerSetup) -> str:
         together.epoch()
     except Exception as error:
         return f"torch.func.vmap refuses it: {first_line(error)}"
-    kept = [(alone.p_KP, together.p_KP)]
+    kept = [(alone.stack.p_KP, together.stack.p_KP)]
     kept += [(alone.save(k).predictions, together.save(k).predictions) for k in range(len(probes))]
-    kept += [(tensor, together.fixed[name]) for name, tensor in alone.fixed.items()]
+    kept += [(tensor, together.stack.fixed[name]) for name, tensor in alone.stack.fixed.items()]
     kept += [(tensor, together.state[name]) for name, tensor in alone.state.items()]
     same = all(torch.equal(a, b) for a, b in kept) and alone.curves == together.curves
     return "" if same or setup.device != "cpu" else "its kernels give other bits in a stack than alone"

@@ -84,7 +84,7 @@ def ramp(
     scores: list[list[float]] = []
     columns = population.next_steps(steps)
     for s, column in enumerate(columns):
-        population.train_mode()
+        population.stack.train_mode()
         losses.append(population.step(order_KN[:, s * batch : (s + 1) * batch], column).tolist())
         looked = (s + 1) % watch == 0
         scores.append(_scores(population).tolist() if looked else [np.nan] * seeds)

@@ -17,14 +17,14 @@ from src.population.batching import grows
 class Member:
     """A config, a seed, and the training rows: which (None: all) and how heavy (mean 1; None: alike).
 
-    `held`: the training rows that it is evaluated on; None: the validation rows.
+    `holdout_rows`: the training rows that it is evaluated on; None: the validation rows.
     """
 
     config: Mapping[str, Any]
     seed: int
     rows: NDArray[np.int64] | None = None
     weights: NDArray[np.float32] | None = None
-    held: NDArray[np.int64] | None = None
+    holdout_rows: NDArray[np.int64] | None = None
 
     def signature(self) -> str:
         """Members of equal signature have equal tensor shapes and may train as one population.
@@ -33,7 +33,7 @@ class Member:
         freely, but for a penalty of activities, which changes the way of gradients where there is one.
         """
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
-        rows = [None if own is None else len(own) for own in (self.rows, self.held)]
+        rows = [None if own is None else len(own) for own in (self.rows, self.holdout_rows)]
         optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
         batches = [self.config["batch_size"], self.config.get("accumulate", 1)]
         if grows(self.config):

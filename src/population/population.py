@@ -1,7 +1,6 @@
 """K members of one signature, trained in lock-step as one computation."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -13,30 +12,25 @@ from src.optim.schedule import Schedule
 from src.population.activity_penalty import Activity, tapped
 from src.population.batching import batch_at, batch_starts, pieces
 from src.population.checkpoint import Checkpoint
-from src.population.exact_layers import Dropout
 from src.population.hashing import scramble
 from src.population.hyperparameters import column
 from src.population.input_noise import Inputs
-from src.population.losses import loss_of_targets, score
+from src.population.losses import loss_of_targets
 from src.population.member import Member
-from src.population.parameter_layout import Layout, fixed, saved_names
 from src.population.prediction_weights import PredictionWeights
-from src.population.requirements import refuse_impossible
 from src.population.rows import Rows
-from src.population.stack import EVALUATION_ROWS, HELD_ROWS, build_model, stacked_modules
+from src.population.stack import Stack
 from src.population.step_columns import Columns
 from src.population.training_statistics import Statistics
-from src.population.vmapped import Stacked
 from src.population.weight_averaging import averaged
 from src.population.weight_penalties import Penalties, clip
-
-NEVER = -(2**31)  # the threshold of a dropout that drops nothing
 
 
 class Population:
     """Members in training. Between epochs any may be saved, dropped or cloned; each stands at an epoch of its own.
 
-    All parameters are one [K, P] tensor, a row a member; so are the gradients and every state of the optimizer.
+    `stack` has their parameters as one [K, P] tensor, a row a member; so are the gradients `g_KP` and every tensor of
+    `state`, the optimizer's. `epochs` and `curves` are lists with an entry a member.
     """
 
     def __init__(
@@ -45,168 +39,116 @@ class Population:
         data: Rows,
         optimizer: Callable[[Mapping[str, Any]], Optimizer],
         schedule: Callable[[Mapping[str, Any]], Schedule],
-        states: Sequence[Checkpoint | None] | None = None,
+        checkpoints: Sequence[Checkpoint | None] | None = None,
         fused: bool | None = None,
     ) -> None:
-        """Begin the members anew, or where `states` left them.
+        """Begin the members anew, or where their checkpoints left them.
 
-        `optimizer` and `schedule` make a member's own from its config. `fused`: one vmapped call for all, or a plain
-        call each; None fuses two or more.
+        Args:
+            members: K members of one signature.
+            data: the rows that they learn from and are judged on; their device is the population's.
+            optimizer: makes a member's optimizer from its config.
+            schedule: makes a member's schedule from its config.
+            checkpoints: for each member where it goes on, or None where it begins; None: all begin.
+            fused: one vmapped call for all members, or a plain call each; None fuses two or more.
+
+        Raises:
+            UserError: a member's config asks for what its model or the data do not have.
         """
-        states = states or [None] * len(members)
-        self.data, self.device = data, data.x_train.device
-        self.members = list(members)
-        self.optimizers = [optimizer(m.config) for m in members]
-        self.schedules = [schedule(m.config) for m in members]
-        self.epochs = [s.epoch if s else 0 for s in states]
-        self.curves = [{n: list(c) for n, c in s.curves.items()} if s else {} for s in states]
-        self.fused = len(members) > 1 if fused is None else fused
-        self.modules = [build_model(m, data.meta, s).to(self.device) for m, s in zip(members, states, strict=True)]
-        for member, module in zip(members, self.modules, strict=True):
-            refuse_impossible(member.config, module, data.meta)
-        self.layout, self.saved = Layout.of(self.modules[0]), saved_names(self.modules[0])
-        self.dropouts = [name for name, layer in self.modules[0].named_modules() if isinstance(layer, Dropout)]
-        self.p_KP = torch.stack([self.layout.flatten(dict(m.named_parameters())) for m in self.modules]).to(self.device)
-        others = [fixed(m) for m in self.modules]
-        self.fixed = {n: torch.stack([o[n] for o in others]) for n in others[0]}
-        zero = torch.zeros(self.p_KP.shape[1])
-        slots = self.optimizers[0].state
-        rows = [s.optimizer if s else {} for s in states]
-        self.state = {n: torch.stack([row.get(n, zero) for row in rows]).to(self.device) for n in slots}
-        if any(averaged(m.config) for m in members):
-            own = [row.get("average", p_P).to(self.device) for row, p_P in zip(rows, self.p_KP, strict=True)]
-            self.state["average"] = torch.stack(own)
-        self.predictions = torch.empty(0)
+        checkpoints = checkpoints or [None] * len(members)
+        self.data = data
+        self.optimizers = [optimizer(member.config) for member in members]
+        self.schedules = [schedule(member.config) for member in members]
+        self.epochs = [start.epoch if start else 0 for start in checkpoints]
+        self.curves = [{n: list(c) for n, c in start.curves.items()} if start else {} for start in checkpoints]
+        self.stack = Stack(members, data, checkpoints, len(members) > 1 if fused is None else fused)
+        self.state = self._optimizer_state([start.optimizer if start else {} for start in checkpoints])
         self.statistics: Statistics | None = None
-        if self.fused:
-            self.modules = self.modules[:1]
-            self.stacked = Stacked(self.modules[0], [*self.layout.shapes, *self.fixed])
         self._bind()
-        self.kept = PredictionWeights.of(self, states)
+        self.prediction_weights = PredictionWeights.of(self.stack, self.epochs, checkpoints)
 
     @property
-    def size(self) -> int:
-        return len(self.members)
+    def members(self) -> list[Member]:
+        """The K members."""
+        return self.stack.members
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Compute all members' logits or standardised values [K, N, C] for the same rows, with the weights in training."""
+        return self.stack.predict(x)
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with the members at `places` only; a place named twice is cloned."""
-        index = torch.tensor(places, dtype=torch.long, device=self.device)
-        self.p_KP = self.p_KP[index]
-        self.state = {n: s[index] for n, s in self.state.items()}
-        self.fixed = {n: b[index] for n, b in self.fixed.items()}
-        self.predictions = self.predictions[index] if len(self.predictions) else self.predictions
-        for name in ("members", "epochs", "optimizers", "schedules"):
+        self.stack.keep(places)
+        index = torch.tensor(places, dtype=torch.long, device=self.stack.device)
+        self.state = {name: rows[index] for name, rows in self.state.items()}
+        for name in ("epochs", "optimizers", "schedules"):
             setattr(self, name, [getattr(self, name)[k] for k in places])
-        self.curves = [{n: list(c) for n, c in self.curves[k].items()} for k in places]
-        if self.size == 1 and self.device.type == "cpu":  # elsewhere the fused form has bits of its own
-            self.fused = False
-        if not self.fused:
-            self.modules = [build_model(m, self.data.meta, None).to(self.device) for m in self.members]
+        self.curves = [{name: list(curve) for name, curve in self.curves[k].items()} for k in places]
         self._bind()
-        if self.kept:
-            self.kept.keep(self, places)
+        if self.prediction_weights:
+            self.prediction_weights.keep(places, self.epochs)
 
     def save(self, place: int) -> Checkpoint:
-        """Everything of one member that its next epoch needs, after at least one epoch."""
-        kept, predictions = self.kept.saved(self, place) if self.kept and place in self.kept.places else ({}, None)
-        if predictions is None:
-            if not len(self.predictions):
-                _, self.predictions = self.score_on_val()
-            predictions = self.predictions[place]
-        own = averaged(self.members[place].config)
-        tensors = self.layout.unflatten(self.p_KP[place]) | {n: b[place] for n, b in self.fixed.items()}
+        """Return everything of the member at `place` that its next epoch needs, after at least one epoch."""
+        stack, member = self.stack, self.members[place]
+        if self.prediction_weights and place in self.prediction_weights.places:
+            weights, predictions = self.prediction_weights.saved(place)
+        else:
+            if not len(stack.predictions):
+                _, stack.predictions = stack.score_on_val()
+            weights, predictions = {}, stack.predictions[place]
+        rows = {name: rows[place] for name, rows in self.state.items() if name != "average" or averaged(member.config)}
         return Checkpoint(
             self.epochs[place],
-            {n: tensors[own].clone() for n, own in self.saved.items()},
-            {n: s[place].clone() for n, s in self.state.items() if n != "average" or own},
-            {n: list(c) for n, c in self.curves[place].items()},
+            stack.state_dict(place, stack.p_KP, stack.fixed),
+            {name: row_P.clone() for name, row_P in rows.items()},
+            {name: list(curve) for name, curve in self.curves[place].items()},
             predictions.clone(memory_format=torch.contiguous_format),
-            kept,
+            weights,
         )
 
-    @contextmanager
-    def showing(self, p_KP: Tensor, fixed: Mapping[str, Tensor]) -> Iterator[None]:
-        """For a while the members predict with these parameters, and these of their other tensors."""
-        others = [self.fixed[name] for name in fixed]
-        shown, own = [p_KP, *fixed.values()], [tensor.clone() for tensor in (self.p_KP, *others)]
-        with torch.no_grad():
-            torch._foreach_copy_([self.p_KP, *others], shown)
-            try:
-                yield
-            finally:
-                self._collect()
-                torch._foreach_copy_([self.p_KP, *others], own)
+    def _optimizer_state(self, saved: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Stack the optimizer's rows [K, P], zero where a member begins; of averaged weights the weights themselves."""
+        p_KP, device = self.stack.p_KP, self.stack.device
+        zero_P = torch.zeros(p_KP.shape[1])
+        names = self.optimizers[0].state
+        state = {name: torch.stack([rows.get(name, zero_P) for rows in saved]).to(device) for name in names}
+        if any(averaged(member.config) for member in self.members):
+            averages = [rows.get("average", p_P).to(device) for rows, p_P in zip(saved, p_KP, strict=True)]
+            state["average"] = torch.stack(averages)
+        return state
 
     def _bind(self) -> None:
-        """Make the views through which the flat rows are computed with, and the members' columns."""
-        self.keys_KL = torch.zeros(self.size, len(self.dropouts), dtype=torch.int32, device=self.device)
-        self.fixed |= {f"{name}.key": self.keys_KL[:, k] for k, name in enumerate(self.dropouts)}
-        self.g_KP = torch.zeros_like(self.p_KP)
-        self.leaves, self.gradients = self._views(self.p_KP), self._views(self.g_KP)
-        if self.fused:
-            for leaf in self.leaves:
-                leaf.requires_grad_()
-        else:
-            self._own()
-        self.active = any(bool((self.fixed[f"{name}.threshold"] > NEVER).any()) for name in self.dropouts)
-        for module in self.modules:
-            for name in self.dropouts:
-                module.get_submodule(name).active = self.active  # type: ignore[assignment]
-        count, rows = len(self.dropouts), len(self.data.x_train)
-        self.columns = Columns(self.members, self.optimizers, self.schedules, count, rows, self.device)
-        self.inputs = Inputs(self.members, self.data.meta, self.device)
-        self.penalties = Penalties(self.members, self.modules[0], self.layout, self.p_KP)
-        self.activity = Activity(self.members, self.device)
-        self.clip_K1 = column(self.members, "training.clip_norm", self.device)
-        self.smoothing_K1 = column(self.members, "training.label_smoothing", self.device)
-        weights = [torch.from_numpy(m.weights) for m in self.members if m.weights is not None]
-        self.weights_KN = torch.stack(weights).to(self.device) if weights else None
-        held = [torch.from_numpy(m.held) for m in self.members if m.held is not None]
-        self.held_KN = torch.stack(held).to(self.device) if held else None
-
-    def _own(self) -> None:
-        """Let the tensors of each member's own module lie in the rows: to the module they are the objects they were."""
-        owned: list[Tensor] = []
-        for k, module in enumerate(self.modules):
-            parameters = dict(module.named_parameters())
-            for name, view in zip(self.layout.shapes, self.leaves[k * len(self.layout.shapes) :], strict=False):
-                parameters[name].data = view
-                owned.append(parameters[name])
-            for name, tensor in fixed(module).items():
-                tensor.data = self.fixed[name][k]
-        self.leaves = owned
-
-    def _collect(self) -> None:
-        """Bring home the buffers that a forward has replaced instead of changing them in place."""
-        for k, module in enumerate([] if self.fused else self.modules):
-            for name, tensor in fixed(module).items():
-                row: Tensor = self.fixed[name][k]
-                if tensor.data_ptr() != row.data_ptr():
-                    row.copy_(tensor)
-                    tensor.data = row
-
-    def _views(self, flat_KP: Tensor) -> list[Tensor]:
-        stacked = self.layout.stacked(flat_KP)
-        return stacked if self.fused else [view[k] for k in range(self.size) for view in stacked]
+        """Make what follows from the members: gradients, and columns of what each has of its own."""
+        stack, device = self.stack, self.stack.device
+        self.g_KP = torch.zeros_like(stack.p_KP)
+        self.gradients = stack.views(self.g_KP)
+        layers, rows = len(stack.dropouts), len(self.data.x_train)
+        self.columns = Columns(self.members, self.optimizers, self.schedules, layers, rows, device)
+        self.inputs = Inputs(self.members, self.data.meta, device)
+        self.penalties = Penalties(self.members, stack.modules[0], stack.layout, stack.p_KP)
+        self.activity = Activity(self.members, device)
+        self.clip_K1 = column(self.members, "training.clip_norm", device)
+        self.smoothing_K1 = column(self.members, "training.label_smoothing", device)
+        weights = [torch.from_numpy(member.weights) for member in self.members if member.weights is not None]
+        self.weights_KN = torch.stack(weights).to(device) if weights else None
 
     # --- one epoch ---------------------------------------------------------------------------------------------------
 
     def epoch(self) -> list[dict[str, float]]:
         """Train every member for one epoch of its own and evaluate it; returns a point of each member's curves."""
-        order_KN = self.next_order()
-        batch = batch_at(self.members[0].config, self.epochs[0])
-        starts = batch_starts(order_KN.shape[1], batch)
-        steps = self.next_steps(len(starts))
-        total_K, rows = torch.zeros(self.size, device=self.device), 0
-        self.statistics = Statistics(self, len(starts))
-        self.train_mode()
-        for start, step in zip(starts, steps, strict=True):
-            index_KB = order_KN[:, start : start + batch]
+        order_KN, batch = self.next_order(), batch_at(self.members[0].config, self.epochs[0])
+        batches = [order_KN[:, start : start + batch] for start in batch_starts(order_KN.shape[1], batch)]
+        steps = self.next_steps(len(batches))
+        total_K, rows = torch.zeros(self.stack.size, device=self.stack.device), 0
+        self.statistics = Statistics(self.stack, self.epochs, len(batches))
+        self.stack.train_mode()
+        for index_KB, step in zip(batches, steps, strict=True):
             total_K += self.step(index_KB, step) * index_KB.shape[1]
             rows += index_KB.shape[1]
-        self._collect()
-        statistics = self.statistics.points()
-        points = self.kept.evaluate(self) if self.kept else self.evaluate()
+        self.stack.collect_buffers()
+        statistics = self.statistics.points(self.curves)
+        points = self._evaluate(batches)
         for k, (point, total) in enumerate(zip(points, total_K.tolist(), strict=True)):
             point |= {"train/loss": total / rows, "lr": float(steps[-1]["lr"][k])} | statistics[k]
             self.epochs[k] += 1
@@ -214,13 +156,15 @@ class Population:
                 self.curves[k].setdefault(name, []).append(value)
         return points
 
-    def train_mode(self) -> None:
-        """Before a step."""
-        for module in self.modules:
-            module.train()
+    def _evaluate(self, batches: Sequence[Tensor]) -> list[dict[str, float]]:
+        """Return a point of each member's curves for the weights that it predicts with after these batches."""
+        if not self.prediction_weights:
+            return self.stack.evaluate()
+        epochs = [epoch + 1 for epoch in self.epochs]
+        return self.prediction_weights.evaluate(epochs, self.curves, self.state.get("average"), batches)
 
     def step(self, index_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """One step of every member on its own rows, with `columns` of `next_steps`; returns the losses before it [K]."""
+        """Take one step of each member on its rows, with `columns` of `next_steps`; return the losses before it [K]."""
         losses_K = []
         for k, piece in enumerate(pieces(self._batch(index_KB, columns), self.members[0].config)):
             keys = columns["keys"] if k == 0 else scramble(columns["keys"] + k)
@@ -229,19 +173,24 @@ class Population:
                 (torch._foreach_add_ if k else torch._foreach_copy_)(self.gradients, gradients)
             losses_K.append(loss_K.detach())
         with torch.no_grad():
-            self.penalties.add_gradient(self.p_KP, self.g_KP)
-            if self.statistics:
-                self.statistics.see(self.g_KP)
-            if self.clip_K1 is not None:
-                clip(self.g_KP, self.clip_K1)
-            self.optimizers[0].update(self.p_KP, self.g_KP, self.state, columns)
-            self.penalties.after_step(self.p_KP)
-            if self.kept and "average" in self.state:
-                self.kept.averages.step(self.p_KP, self.state["average"])
+            self._update(columns)
         return reduce(torch.add, losses_K)
 
+    def _update(self, columns: Mapping[str, Tensor]) -> None:
+        """Change the parameters by the gradients that stand in `g_KP`."""
+        p_KP = self.stack.p_KP
+        self.penalties.add_gradient(p_KP, self.g_KP)
+        if self.statistics:
+            self.statistics.see(self.g_KP)
+        if self.clip_K1 is not None:
+            clip(self.g_KP, self.clip_K1)
+        self.optimizers[0].update(p_KP, self.g_KP, self.state, columns)
+        self.penalties.after_step(p_KP)
+        if self.prediction_weights and "average" in self.state:
+            self.prediction_weights.averages.step(p_KP, self.state["average"])
+
     def _batch(self, index_KB: Tensor, columns: Mapping[str, Tensor]) -> list[Tensor]:
-        """Inputs [K, B, ...], targets and, where rows do not count alike, weights [K, B]: see `Inputs.targets`."""
+        """Return inputs [K, B, ...], targets and, where rows do not count alike, weights [K, B]: see `Inputs.targets`."""
         x, y = self.data.x_train, self.data.y_train
         flat = index_KB.reshape(-1)
         x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
@@ -250,80 +199,24 @@ class Population:
         return [self.inputs(x_KB, columns), *self.inputs.targets(y_KB, weight_KB, columns)]
 
     def _gradients(self, piece: list[Tensor], keys_KL: Tensor, rows: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What a piece adds to the losses [K] and to the gradients of a batch of so many rows."""
-        if self.active:
-            self.keys_KL.copy_(keys_KL[:, 1:])
-        with tapped(self.modules, self.activity.on) as taps:
-            output_KBC = self._forward(piece[0], keys_KL[:, 0], own=True)
+        """Compute what a piece adds to the losses [K] and to the gradients of a batch of so many `rows`."""
+        stack = self.stack
+        stack.use_dropout_keys(keys_KL[:, 1:])
+        with tapped(stack.modules, self.activity.on) as taps:
+            output_KBC = stack.forward(piece[0], per_member=True, seed_K=keys_KL[:, 0])
         loss_K = loss_of_targets(output_KBC, piece[1:], self.smoothing_K1).mean(1)
         if piece[0].shape[1] < rows:
             loss_K = loss_K * (piece[0].shape[1] / rows)
-        slopes = [torch.ones_like(loss_K), *(self.activity.gradient(k, a, rows, self.fused) for k, a in taps)]
+        slopes = [torch.ones_like(loss_K), *(self.activity.gradient(k, a, rows, stack.fused) for k, a in taps)]
         ends = [loss_K, *(activity for _, activity in taps)]
-        return loss_K, torch.autograd.grad(ends, self.leaves, slopes, materialize_grads=True)
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Outputs of all members in evaluation mode for the same rows: logits or standardised values [K, N, C]."""
-        self.eval_mode()
-        with torch.no_grad():
-            parts = [self._forward(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))]
-        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
-
-    def _predict_held(self, held_KN: Tensor) -> Tensor:
-        """The same of each member for training rows of its own [K, N, C]."""
-        self.eval_mode()
-        chunks = held_KN.chunk(-(-held_KN.shape[1] // HELD_ROWS), 1)
-        with torch.no_grad():
-            return torch.cat([self.outputs(part_KB) for part_KB in chunks], 1)
-
-    def outputs(self, index_KB: Tensor) -> Tensor:
-        """The outputs of each member for training rows of its own [K, B, C], in whatever mode it is."""
-        return self._forward(self.data.x_train[index_KB], own=True)
-
-    def eval_mode(self) -> None:
-        """Before a prediction."""
-        for module in self.modules:
-            module.eval()
-
-    def evaluate(self) -> list[dict[str, float]]:
-        """The points of all members' curves, on the held-out rows where they have some.
-
-        What those predict for the validation rows is of use only in a checkpoint, so that `save` asks for it.
-        """
-        if self.held_KN is None:
-            points, self.predictions = self.score_on_val()
-        else:
-            points, _ = score(self._predict_held(self.held_KN), self.data.y_train[self.held_KN], self.data.meta)
-            self.predictions = torch.empty(0)
-        return points
-
-    def score_on_val(self) -> tuple[list[dict[str, float]], Tensor]:
-        """Points and predictions on the validation rows."""
-        return score(self.predict(self.data.x_val), self.data.y_val.expand(self.size, -1), self.data.meta)
-
-    def _forward(self, x: Tensor, seed_K: Tensor | None = None, own: bool = False) -> Tensor:
-        """Outputs of all members for the same rows `x`, or of each for its `own`; with seeds in training.
-
-        What draws numbers from PyTorch's own generator cannot be fused: the seed makes it the member's own.
-        """
-        if self.fused:
-            return self.stacked(x, [*self.leaves, *self.fixed.values()], shared=not own)
-        if seed_K is None:
-            inputs = x.unbind() if own else [x] * self.size
-            return stacked_modules([module(rows) for module, rows in zip(self.modules, inputs, strict=True)])
-        manual_seed = torch.default_generator.manual_seed if x.device.type == "cpu" else torch.manual_seed
-        outputs = []
-        for module, seed, rows in zip(self.modules, seed_K.tolist(), x.unbind(), strict=True):
-            manual_seed(seed)
-            outputs.append(module(rows))
-        return stacked_modules(outputs)
+        return loss_K, torch.autograd.grad(ends, stack.leaves, slopes, materialize_grads=True)
 
     def next_order(self, ahead: int = 0) -> Tensor:
-        """The rows of each member in the order of its next epoch, or of one further `ahead` [K, N]."""
+        """Return each member's rows in the order of its next epoch, or of one further `ahead` [K, N]."""
         return self.columns.order([epoch + ahead for epoch in self.epochs])
 
     def next_steps(self, count: int) -> list[dict[str, Tensor]]:
-        """What each of so many steps in the coming epoch needs: see `Columns.steps` and `Inputs.columns`."""
+        """Return what each of `count` steps in the coming epoch needs: see `Columns.steps` and `Inputs.columns`."""
         steps = self.columns.steps(self.epochs, self.curves, count)
         for name, column_SK in self.inputs.columns(self.epochs, count).items():
             for step, column_K in zip(steps, column_SK, strict=True):

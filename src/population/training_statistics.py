@@ -4,9 +4,7 @@ They cost a few passes over the parameters an epoch, and a forward of a few rows
 follows from them.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,11 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.population.member import Member
+from src.population.stack import Stack
 from src.population.vmapped import Stacked
-
-if TYPE_CHECKING:
-    from src.population.population import Population
-
 
 ROWS = 128  # at most, and one in `SHARE`: on which the training metric is taken and units may fire
 SHARE = 8
@@ -39,60 +34,63 @@ class Statistics:
     - `train/accuracy` or `train/rmse`: in evaluation mode on a few training rows
     """
 
-    def __init__(self, population: Population, steps: int) -> None:
-        """`steps` are those of the epoch."""
-        self.population, self.left = population, steps // 2
+    def __init__(self, stack: Stack, epochs: Sequence[int], steps: int) -> None:
+        """Begin an epoch of `steps` steps; `epochs`: how many each member of the `stack` has done."""
+        self.stack, self._steps_to_look = stack, steps // 2
         every = -(-LOOK // steps)
-        self.due_K = [epoch % every == 0 for epoch in population.epochs]
-        self.before_KP = population.p_KP.clone()
-        self.norms: dict[str, Tensor] = {}
+        self._due_K = [epoch % every == 0 for epoch in epochs]
+        self._before_KP = stack.p_KP.clone()
+        self._norms: dict[str, Tensor] = {}
 
     def see(self, g_KP: Tensor) -> None:
-        """The gradients of the next step."""
-        if self.left == 0:
-            first, last = self.population.layout.ends
+        """Take in the gradients of the next step."""
+        if self._steps_to_look == 0:
+            first, last = self.stack.layout.ends
             ratio_K = _norm(g_KP[:, first]) / _norm(g_KP[:, last]).clamp(min=TINY)  # 0 where nothing has a gradient
-            self.norms = {"grad/norm": _norm(g_KP), "grad/ratio": ratio_K}
-        self.left -= 1
+            self._norms = {"grad/norm": _norm(g_KP), "grad/ratio": ratio_K}
+        self._steps_to_look -= 1
 
-    def points(self) -> list[dict[str, float]]:
-        """The epoch's point of each member's curves."""
-        of = self.population
-        moved_K = _norm(of.p_KP.detach() - self.before_KP) / _norm(self.before_KP).clamp(min=TINY)
-        points = _transposed(self.norms | {"update/ratio": moved_K})
-        looks = _transposed(self._looked()) if any(self.due_K) else [{} for _ in points]
-        for point, look, due, curves in zip(points, looks, self.due_K, of.curves, strict=True):
-            point |= look if due else {name: curves[name][-1] for name in LOOKED if name in curves}
+    def points(self, curves: Sequence[Mapping[str, Sequence[float]]]) -> list[dict[str, float]]:
+        """Return the epoch's point of each member's curves, given the `curves` before it."""
+        moved_K = _norm(self.stack.p_KP.detach() - self._before_KP) / _norm(self._before_KP).clamp(min=TINY)
+        points = _transposed(self._norms | {"update/ratio": moved_K})
+        looks = _transposed(self._look()) if any(self._due_K) else [{} for _ in points]
+        for point, look, due, curve in zip(points, looks, self._due_K, curves, strict=True):
+            point |= look if due else {name: curve[name][-1] for name in LOOKED if name in curve}
         return points
 
-    def _looked(self) -> dict[str, Tensor]:
-        """What a forward of a few rows shows [K]."""
-        of, first = self.population, self.population.members[0]
+    def _look(self) -> dict[str, Tensor]:
+        """Compute what a forward of a few rows shows, columns [K] by name."""
+        stack, data, first = self.stack, self.stack.data, self.stack.members[0]
         shared = first.rows is None and first.weights is None
-        rows = [_sample(member, len(of.data.x_train)) for member in (of.members[:1] if shared else of.members)]
-        index = torch.from_numpy(rows[0] if shared else np.stack(rows)).to(of.device)
-        x, y_KN = of.data.x_train[index], of.data.y_train[index].expand(of.size, -1)
-        output_KNC, highest_KU = self._watched(x, shared, y_KN.shape[1])
-        found = {"dead/share": (highest_KU <= 0).float().mean(1)} if highest_KU.shape[1] else {}
-        if of.data.classification:
-            return found | {"train/accuracy": (output_KNC.argmax(2) == y_KN).float().mean(1)}
+        rows = [_sample(member, len(data.x_train)) for member in (stack.members[:1] if shared else stack.members)]
+        index = torch.from_numpy(rows[0] if shared else np.stack(rows)).to(stack.device)
+        x, y_KN = data.x_train[index], data.y_train[index].expand(stack.size, -1)
+        output_KNC, highest_KU = self._forward(x, shared, y_KN.shape[1])
+        columns = {"dead/share": (highest_KU <= 0).float().mean(1)} if highest_KU.shape[1] else {}
+        if data.classification:
+            return columns | {"train/accuracy": (output_KNC.argmax(2) == y_KN).float().mean(1)}
         rmse_K = (output_KNC.squeeze(2) - y_KN).square().mean(1).sqrt()
-        return found | {"train/rmse": rmse_K * of.data.meta["target_std"]}
+        return columns | {"train/rmse": rmse_K * data.meta["target_std"]}
 
-    def _watched(self, x: Tensor, shared: bool, rows: int) -> tuple[Tensor, Tensor]:
-        """Outputs [K, N, C], and how high each unit behind a rectifier fires for any row [K, U]."""
-        of = self.population
-        for module in of.modules:
-            module.eval()
+    def _forward(self, x: Tensor, shared: bool, rows: int) -> tuple[Tensor, Tensor]:
+        """Compute outputs [K, N, C], and how high each unit behind a rectifier fires for any row [K, U].
+
+        `x` are `rows` rows, the same for all members where `shared`, else [K, N, ...].
+        """
+        stack = self.stack
+        stack.eval_mode()
         with torch.no_grad():
-            if of.fused:
-                stacked = Stacked(Watched(of.modules[0]), [f"model.{name}" for name in (*of.layout.shapes, *of.fixed)])
-                flat_KF = stacked(x, [*of.leaves, *of.fixed.values()], shared=shared)
+            if stack.fused:
+                names = [f"model.{name}" for name in (*stack.layout.shapes, *stack.fixed)]
+                vmapped = Stacked(Watched(stack.modules[0]), names)
+                flat_KF = vmapped(x, [*stack.leaves, *stack.fixed.values()], shared=shared)
             else:
-                inputs = [x] * of.size if shared else x.unbind()
-                flat_KF = torch.stack([Watched(m)(own) for m, own in zip(of.modules, inputs, strict=True)])
-        end = rows * (of.data.meta["n_classes"] or 1)
-        return flat_KF[:, :end].view(of.size, rows, -1), flat_KF[:, end:]
+                inputs = [x] * stack.size if shared else x.unbind()
+                pairs = zip(stack.modules, inputs, strict=True)
+                flat_KF = torch.stack([Watched(module)(member_x) for module, member_x in pairs])
+        end = rows * (stack.data.meta["n_classes"] or 1)
+        return flat_KF[:, :end].view(stack.size, rows, -1), flat_KF[:, end:]
 
 
 class Watched(nn.Module):

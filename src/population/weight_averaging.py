@@ -3,17 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from src.population.batching import batch_at
 from src.population.member import Member
-
-if TYPE_CHECKING:
-    from src.population.population import Population
+from src.population.stack import Stack
 
 
 def strengths(config: Mapping[str, Any]) -> tuple[float, float | None]:
@@ -65,36 +62,48 @@ class Averages:
         """Those whose average is not just the weights."""
         return [k for k in self.places if epochs[k] > self.starts.get(k, 0)]
 
-    def shown(self, population: "Population", epochs: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the members predict with after so many epochs: rows [K, P], and batch norm's statistics."""
-        index = torch.tensor(self.begun(epochs), dtype=torch.long, device=population.device)
-        p_KP = population.p_KP.index_copy(0, index, population.state["average"][index])
-        names = [name for name in population.fixed if name.endswith((".running_mean", ".running_var"))]
-        if not names or not len(index):
+    def tensors(
+        self, stack: Stack, average_KP: Tensor, epochs: Sequence[int], batches: Sequence[Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """Return what the members predict with: parameters [K, P], and batch norm's statistics by name [K, ...].
+
+        None while every average is just the weights.
+
+        Args:
+            stack: the members' tensors; its own after this as before.
+            average_KP: the averaged parameters, of those members that average.
+            epochs: how many each member has done.
+            batches: training rows [K, B] each, over which the statistics are measured.
+        """
+        index = torch.tensor(self.begun(epochs), dtype=torch.long, device=stack.device)
+        if not len(index):
+            return None
+        p_KP = stack.p_KP.index_copy(0, index, average_KP[index])
+        names = [name for name in stack.fixed if name.endswith((".running_mean", ".running_var"))]
+        if not names:
             return p_KP, {}
-        counts = [name for name in population.fixed if name.endswith(".num_batches_tracked")]
-        with population.showing(p_KP, {name: population.fixed[name] for name in (*names, *counts)}):
-            _measure(population)
-            measured = {name: population.fixed[name][index] for name in names}
-        return p_KP, {name: population.fixed[name].index_copy(0, index, measured[name]) for name in names}
+        counts = [name for name in stack.fixed if name.endswith(".num_batches_tracked")]
+        with stack.predicting_with(p_KP, {name: stack.fixed[name] for name in (*names, *counts)}):
+            _measure(stack, batches)
+            measured = {name: stack.fixed[name][index] for name in names}
+        return p_KP, {name: stack.fixed[name].index_copy(0, index, measured[name]) for name in names}
 
 
-def _measure(population: "Population") -> None:
-    """Set batch norm's statistics to their means over the batches of the epoch that has just ended."""
-    with _cumulative(population) as norms, torch.no_grad():
-        order_KN, batch = population.next_order(), batch_at(population.members[0].config, population.epochs[0])
-        for number, start in enumerate(range(0, order_KN.shape[1] - 1, batch)):  # no last batch of a single row
+def _measure(stack: Stack, batches: Sequence[Tensor]) -> None:
+    """Set batch norm's statistics to their means over `batches`."""
+    with _cumulative(stack) as norms, torch.no_grad():
+        for number, index_KB in enumerate(batches, start=1):
             for norm in norms:
-                norm.momentum = 1 / (number + 1)
-            population.outputs(order_KN[:, start : start + batch])
+                norm.momentum = 1 / number
+            stack.outputs_for_rows(index_KB)
 
 
 @contextmanager
-def _cumulative(population: "Population") -> Iterator[list[_BatchNorm]]:
-    """The batch norms in training mode, the dropouts not; afterwards as before."""
-    norms = [layer for module in population.modules for layer in module.modules() if isinstance(layer, _BatchNorm)]
+def _cumulative(stack: Stack) -> Iterator[list[_BatchNorm]]:
+    """Put batch norms alone in training mode inside the block, and give back their momenta after it."""
+    norms = [layer for module in stack.modules for layer in module.modules() if isinstance(layer, _BatchNorm)]
     before = [norm.momentum for norm in norms]
-    population.eval_mode()
+    stack.eval_mode()
     for norm in norms:
         norm.train()
     try:

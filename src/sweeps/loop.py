@@ -182,10 +182,11 @@ class Loop:
         return replace(self._training(trial, stop, fold), lineage=lineage)
 
     def _training(self, trial: Trial, stop: int, fold: int) -> Task:
-        rows, held = self.folds[fold]
-        seed = derived_seed(self.seed, trial.number, *[0, fold] * (held is not None))
+        rows, holdout_rows = self.folds[fold]
+        seed = derived_seed(self.seed, trial.number, *[0, fold] * (holdout_rows is not None))
         checkpoint = self._checkpoints(trial, stop)[fold]
-        member = Member(self.space.config(trial.params) | {"epochs": trial.max_epochs}, seed, rows, held=held)
+        config = self.space.config(trial.params) | {"epochs": trial.max_epochs}
+        member = Member(config, seed, rows, holdout_rows=holdout_rows)
         return Task(checkpoint.stem, member, stop, None, checkpoint)
 
     def _checkpoints(self, trial: Trial, epoch: int) -> list[Path]:

@@ -37,7 +37,7 @@ CLASSES = [str(k) for k in range(10)]
 def test_folds_hold_each_row_once_and_classes_in_their_proportions(count: int, task: str) -> None:
     y = digits().y_train.numpy() if task == "classification" else np.random.default_rng(0).normal(size=420)
     cut = folds(y, count, 3, CLASSES if task == "classification" else [])
-    assert sorted(np.concatenate([fold.held for fold in cut])) == list(range(420))
+    assert sorted(np.concatenate([fold.holdout_rows for fold in cut])) == list(range(420))
     for kept, held in cut:
         assert kept is not None
         assert held is not None
@@ -46,9 +46,9 @@ def test_folds_hold_each_row_once_and_classes_in_their_proportions(count: int, t
         if task == "classification":
             assert (np.abs(np.bincount(y[held]) - np.bincount(y) / count) < 1).all()
     again, other = folds(y, count, 3, []), folds(y, count, 4, [])
-    assert [list(f.held) for f in again] == [list(f.held) for f in folds(y, count, 3, [])]  # type: ignore[arg-type]
-    assert list(again[0].held) != list(other[0].held)  # type: ignore[arg-type]
-    assert list(again[0].held) != list(range(len(again[0].held)))  # type: ignore[arg-type]
+    assert [list(f.holdout_rows) for f in again] == [list(f.holdout_rows) for f in folds(y, count, 3, [])]  # type: ignore[arg-type]
+    assert list(again[0].holdout_rows) != list(other[0].holdout_rows)  # type: ignore[arg-type]
+    assert list(again[0].holdout_rows) != list(range(len(again[0].holdout_rows)))  # type: ignore[arg-type]
 
 
 def test_more_folds_than_rows_are_refused_in_one_sentence() -> None:
@@ -67,9 +67,10 @@ def test_more_folds_than_rows_are_refused_in_one_sentence() -> None:
 def by_hand(member: Member, data: Rows, epochs: int) -> tuple[Checkpoint, torch.Tensor]:
     """Trained on data cut beforehand, whose validation rows are the fold; and what it predicts for the real ones."""
     assert member.rows is not None
-    assert member.held is not None
-    parts = [array[torch.from_numpy(r)] for r in (member.rows, member.held) for array in (data.x_train, data.y_train)]
-    alone = population([replace(member, rows=None, held=None)], Rows(data.meta, *parts))
+    assert member.holdout_rows is not None
+    chosen = (member.rows, member.holdout_rows)
+    parts = [array[torch.from_numpy(r)] for r in chosen for array in (data.x_train, data.y_train)]
+    alone = population([replace(member, rows=None, holdout_rows=None)], Rows(data.meta, *parts))
     for _ in range(epochs):
         alone.epoch()
     output = alone.predict(data.x_val)[0]
@@ -78,7 +79,7 @@ def by_hand(member: Member, data: Rows, epochs: int) -> tuple[Checkpoint, torch.
 
 
 def members(cut: list[Fold], **changes: Any) -> list[Member]:
-    return [Member(config(**changes), 50 + k, kept, held=held) for k, (kept, held) in enumerate(cut)]
+    return [Member(config(**changes), 50 + k, kept, holdout_rows=held) for k, (kept, held) in enumerate(cut)]
 
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -121,7 +122,7 @@ def test_held_rows_of_any_number_are_evaluated_in_parts() -> None:
     """Each row alone gives the mean of all."""
     data = digits(1400)
     held = np.arange(1100)
-    group = population([Member(config(), k, np.arange(1100, 1400), held=held) for k in range(2)], data)
+    group = population([Member(config(), k, np.arange(1100, 1400), holdout_rows=held) for k in range(2)], data)
     points = group.epoch()
     log_KNC = group.predict(data.x_train[:1100]).log_softmax(2)
     for k, point in enumerate(points):
@@ -199,7 +200,7 @@ def test_a_trial_is_the_mean_of_members_trained_by_hand(undisturbed: tuple[str, 
     cut = folds(data.y_train, 3, int(data.meta["sha256"][:8], 16), data.meta["class_names"])
     best = yaml.safe_load((place.out / "best.yaml").read_text())
     seeds = [derived_seed(1, best_number(place), 0, k) for k in range(3)]
-    found = [by_hand(Member(best, seed, r, held=h), whole, 6) for seed, (r, h) in zip(seeds, cut, strict=True)]
+    found = [by_hand(Member(best, seed, r, holdout_rows=h), whole, 6) for seed, (r, h) in zip(seeds, cut, strict=True)]
     for name in ("val/accuracy", "val/loss"):
         values = np.array([state.curves[name] for state, _ in found])
         assert [float(row[name]) for row in lines] == pytest.approx(values.mean(0), rel=1e-12)

@@ -100,7 +100,7 @@ def test_company_segments_and_kills_do_not_show(fold: bool, tmp_path: Path) -> N
     group = [member(k, patience, dropout=k / 20) for k, patience in enumerate((1, 2, 3, None, 4))]
     if fold:
         cut = folds(digits().y_train.numpy(), 5, 1, [str(c) for c in range(10)])
-        group = [replace(m, rows=part.rows, held=part.held) for m, part in zip(group, cut, strict=True)]
+        group = [replace(m, rows=part.rows, holdout_rows=part.holdout_rows) for m, part in zip(group, cut, strict=True)]
     whole = [Task(f"w{k}", m, 12, None, tmp_path / f"w{k}") for k, m in enumerate(group)]
     alone = {k: train([task], where)[0] for k, task in enumerate(whole)}
     assert len({outcome.epochs for outcome in alone.values()}) > 2

@@ -71,8 +71,8 @@ def test_the_gradient_is_that_of_mixed_rows_and_mixed_targets(task: str, weighte
     group = population([member, member], data)
     order, step = group.next_order(), group.next_steps(1)[0]
     share = step["share"][0].item()
-    model = population([member], data, fused=False).modules[0].train()
-    group.train_mode()
+    model = population([member], data, fused=False).stack.modules[0].train()
+    group.stack.train_mode()
     group.step(order, step)
 
     x, y = data.x_train[order[0]], data.y_train[order[0]]
@@ -90,7 +90,7 @@ def test_the_gradient_is_that_of_mixed_rows_and_mixed_targets(task: str, weighte
         loss = sum((s * (out - t).square()[:, 0] * u).mean() for s, t, u in parts)
     loss.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    torch.testing.assert_close(group.g_KP[0], group.layout.flatten(gradients), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(group.g_KP[0], group.stack.layout.flatten(gradients), rtol=1e-4, atol=1e-6)
 
 
 def test_what_is_off_for_all_asks_for_no_random_numbers() -> None:

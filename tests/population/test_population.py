@@ -171,8 +171,8 @@ def test_company_does_not_show(name: str) -> None:
     for _ in range(EPOCHS):
         together.epoch()
         others.epoch()
-    assert together.fused
-    assert len(torch.unique(together.p_KP, dim=0)) == K
+    assert together.stack.fused
+    assert len(torch.unique(together.stack.p_KP, dim=0)) == K
     for place, k in enumerate((15, 7, 3)):
         assert_same(others.save(place), together.save(k))
     for k in (0, 1, 7, 15):
@@ -324,7 +324,7 @@ def test_a_clone_differs_by_its_own_randomness_alone() -> None:
     state = trained([parent], digits(), 2)[0]
     child = replace(parent, seed=1)
     family = population([parent, child, parent, child], digits(), [state] * 4)
-    assert torch.equal(family.p_KP, family.p_KP[:1].expand(4, -1))
+    assert torch.equal(family.stack.p_KP, family.stack.p_KP[:1].expand(4, -1))
     family.epoch()
     going_on, other = family.save(0), family.save(1)
     assert_same(family.save(2), going_on)
@@ -339,7 +339,7 @@ def test_a_seed_changes_everything_random() -> None:
     assert_same(one, same)
     assert one.curves["train/loss"] != other.curves["train/loss"]
     first, second = (population([m], digits()) for m in (varied(1), replace(varied(1), seed=5)))
-    assert not torch.equal(first.p_KP, second.p_KP)
+    assert not torch.equal(first.stack.p_KP, second.stack.p_KP)
     for ahead in range(3):
         orders = [p.next_order(ahead)[0] for p in (first, second)]
         assert not torch.equal(*orders)
@@ -473,7 +473,7 @@ def test_the_curves_are_means_over_the_rows(fused: bool) -> None:
     assert points[0]["train/loss"] == pytest.approx(F.cross_entropy(output_NC, data.y_train).item(), rel=1e-5)
     smooth = F.cross_entropy(output_NC, data.y_train, label_smoothing=0.2)
     assert points[1]["train/loss"] == pytest.approx(smooth.item(), rel=1e-5)
-    probabilities = group.predictions[0].double().numpy()
+    probabilities = group.stack.predictions[0].double().numpy()
     probabilities /= probabilities.sum(1, keepdims=True)
     for point in points:
         assert point["val/loss"] == pytest.approx(log_loss(data.y_val, probabilities, labels=range(10)), rel=1e-5)

@@ -11,6 +11,7 @@ from torch import nn
 from src.population import population as engine
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
+from src.population.stack import Stack
 from src.population.training_statistics import NAMES, ROWS, Watched
 from tests.support.training import config, digits, images, population, table, tensors
 
@@ -22,7 +23,7 @@ def test_gradients_updates_and_the_training_metric_are_what_they_say() -> None:
     before = one.save(0)
     point = one.epoch()[0]
     after = one.save(0)
-    module = one.modules[0]
+    module = one.stack.modules[0]
     module.load_state_dict(before.weights)
     module.zero_grad()
     nn.functional.cross_entropy(module(data.x_train), data.y_train).backward()
@@ -88,13 +89,13 @@ def test_they_are_the_same_alone_fused_and_resumed(own: bool) -> None:
 
 def test_no_bit_of_the_training_follows_from_them(monkeypatch: Any) -> None:
     class Nothing:
-        def __init__(self, of: engine.Population, steps: int) -> None:
-            self.size = of.size
+        def __init__(self, stack: Stack, epochs: list[int], steps: int) -> None:
+            self.size = stack.size
 
         def see(self, g_KP: torch.Tensor) -> None:
             pass
 
-        def points(self) -> list[dict[str, float]]:
+        def points(self, curves: object) -> list[dict[str, float]]:
             return [{} for _ in range(self.size)]
 
     def trained() -> list[Checkpoint]:

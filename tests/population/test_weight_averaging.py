@@ -73,13 +73,13 @@ def test_batch_norm_is_measured_on_batches_as_large_as_those_it_trained_on(monke
     growth = {"factor": 4.0, "at": [0.5]}
     one = population([Member(config(norm="batch", averaging=EMA, batch_growth=growth, epochs=2), 0)], digits())
     measured: list[int] = []
-    outputs = one.outputs
+    outputs = one.stack.outputs_for_rows
 
     def watched(rows: Tensor) -> Tensor:
         measured.append(rows.shape[1])
         return outputs(rows)
 
-    monkeypatch.setattr(one, "outputs", watched)
+    monkeypatch.setattr(one.stack, "outputs_for_rows", watched)
     largest = []
     for _ in range(2):
         one.epoch()

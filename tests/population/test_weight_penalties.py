@@ -20,7 +20,7 @@ ALL = {"l1": 0.01, "l2": 0.02, "bias": {"l1": 0.03, "l2": 0.04}, "activity": {"l
 
 def first_step(group: Population) -> Tensor:
     """The gradient [K, P] with which one batch of all rows has changed the members."""
-    group.train_mode()
+    group.stack.train_mode()
     group.step(group.next_order(), group.next_steps(1)[0])
     return group.g_KP
 
@@ -46,14 +46,14 @@ def formula(model: nn.Module, x: Tensor, y: Tensor, penalty: Mapping[str, Any]) 
 def test_the_gradient_is_that_of_the_formula(fused: bool) -> None:
     member = Member(config(**PLAIN, lr=1e-3, norm="batch", batch_size=N_TRAIN, regularization=ALL), 3)
     group = population([member, member], digits(), fused=fused)
-    model = population([member], digits(), fused=False).modules[0].train()
+    model = population([member], digits(), fused=False).stack.modules[0].train()
     parameters = dict(model.named_parameters())
     slopes = torch.autograd.grad(formula(model, digits().x_train, digits().y_train, ALL), list(parameters.values()))
-    expected = group.layout.flatten(dict(zip(parameters, slopes, strict=True)))
+    expected = group.stack.layout.flatten(dict(zip(parameters, slopes, strict=True)))
     # at 0, where the biases begin, the formula has no gradient: of all that it may be, the nearest to 0
     of_bias = {name: torch.full_like(p, 0.03 * (".norm." not in name)) for name, p in parameters.items() if p.dim() < 2}
-    most = group.layout.flatten({n: torch.zeros_like(p) for n, p in parameters.items()} | of_bias)
-    at_zero = group.p_KP[0] == 0
+    most = group.stack.layout.flatten({n: torch.zeros_like(p) for n, p in parameters.items()} | of_bias)
+    at_zero = group.stack.p_KP[0] == 0
     assert at_zero[most > 0].all()
     expected = torch.where(at_zero, expected - expected.clamp(-most, most), expected)
     for found in first_step(group):
@@ -97,12 +97,11 @@ def test_no_unit_s_weights_are_longer_than_max_norm_after_any_step() -> None:
     group, longest = population(members, digits()), torch.zeros(4)
     for _ in range(2):
         order_KN = group.next_order()
-        group.train_mode()
+        group.stack.train_mode()
         for s, step in enumerate(group.next_steps(6)):
             group.step(order_KN[:, 64 * s : 64 * s + 64], step)
-            norms = [
-                view.flatten(2).norm(dim=2) for view in group.layout.stacked(group.p_KP.detach()) if view.dim() > 2
-            ]
+            views = group.stack.layout.stacked(group.stack.p_KP.detach())
+            norms = [view.flatten(2).norm(dim=2) for view in views if view.dim() > 2]
             assert len(norms) == 3
             now = torch.cat(norms, 1).max(1).values
             assert (now[1:] <= torch.tensor(most[1:]) * (1 + 1e-6)).all()
@@ -117,12 +116,12 @@ def test_gradients_are_clipped_as_by_torch(fused: bool) -> None:
     members = [Member(config(**PLAIN, batch_size=N_TRAIN, training={"clip_norm": limit}), 5) for limit in limits]
     found = first_step(group := population(members, data, fused=fused))
     for k, limit in enumerate(limits):
-        model = population([members[k]], data, fused=False).modules[0].train()
+        model = population([members[k]], data, fused=False).stack.modules[0].train()
         F.cross_entropy(model(data.x_train), data.y_train).backward()
         if limit:
             torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        torch.testing.assert_close(found[k], group.layout.flatten(gradients), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(found[k], group.stack.layout.flatten(gradients), rtol=1e-5, atol=1e-7)
     assert torch.equal(found[0], found[3])
     assert found[1].norm() == pytest.approx(0.1, rel=1e-4)
 
@@ -134,10 +133,10 @@ def test_decoupled_decay_shrinks_weights_by_the_rate_alone() -> None:
             population([Member(config(optimizer=optimizer, lr=0.01, weight_decay=d, batch_size=N_TRAIN), 1)], digits())
             for d in (0.5, 0.0)
         )
-        begin = with_decay.p_KP.clone()
+        begin = with_decay.stack.p_KP.clone()
         for group in (with_decay, without):
             first_step(group)
-        torch.testing.assert_close(without.p_KP - with_decay.p_KP, begin * 0.005, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(without.stack.p_KP - with_decay.stack.p_KP, begin * 0.005, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -19,4 +19,4 @@ def folds(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int
         raise UserError(str(error).replace("objective.folds", "members.n", 1)) from error
     held = {derived_seed(seed, 3, k, 2): part for k, part in enumerate(parts)}
     trained = yield [Member(best, own, rows=part.rows) for own, part in held.items()]
-    return [FinalMember(one, held=one.held(np.asarray(held[one.member.seed].held))) for one in trained]
+    return [FinalMember(one, held=one.held(np.asarray(held[one.member.seed].holdout_rows))) for one in trained]
