@@ -182,7 +182,7 @@ def curves(kind: int, place: int, seed: int) -> dict[str, list[float]]:
         drawn = torch.from_numpy(draw.integers(data.meta["n_classes"], size=len(data.y_train)))
         data = replace(data, y_train=torch.where(wrong, drawn, data.y_train))
     member = Member(config, int(draw.integers(2**31)), rows=few)
-    parts = (lambda c: make("optimizer", c["optimizer"], ()), lambda c: make("schedule", c["schedule"], ()))
+    parts = (lambda c: make("optimizer", c["optimizer"]), lambda c: make("schedule", c["schedule"]))
     one = Population([member], data, *parts)
     if RECIPES[kind] is dead_units:
         one = Population([member], data, *parts, [pushed(one.save(0), float(draw.uniform(3, 6)))])

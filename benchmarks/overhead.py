@@ -69,7 +69,7 @@ def measure(search: str, n_trials: int) -> dict[str, Any]:
     """One study from beginning to end."""
     section = yaml.safe_load((ROOT / "conf" / "search" / f"{search}.yaml").read_text())["search"]
     space = Space(Leaf(dict.fromkeys(DIMENSIONS), {name: Dimension(name, d) for name, d in DIMENSIONS.items()}))
-    made = make("search", section, (), Spec(space, "minimize", n_trials, EPOCHS, 0))
+    made = make("search", section, Spec(space, "minimize", n_trials, EPOCHS, 0))
     propose_ms = report_ms = 0.0
     with tempfile.TemporaryDirectory() as folder:
         study = Study.open(

@@ -122,8 +122,8 @@ def trained(trial: Mapping[str, Any], setup: WorkerSetup, grid: Sequence[float],
         population = Population(
             members,
             rows(setup),
-            lambda config: make("optimizer", config["optimizer"], ()),
-            lambda config: make("schedule", config["schedule"], ()),
+            lambda config: make("optimizer", config["optimizer"]),
+            lambda config: make("schedule", config["schedule"]),
             fused=not fusable(members[0], setup),
         )
         for _ in range(trial["epochs"]):

@@ -97,8 +97,8 @@ def trained(settings: list[dict[str, Any]], setup: WorkerSetup, seeds: int) -> n
     population = Population(
         members,
         rows(setup),
-        lambda config: make("optimizer", config["optimizer"], ()),
-        lambda config: make("schedule", config["schedule"], ()),
+        lambda config: make("optimizer", config["optimizer"]),
+        lambda config: make("schedule", config["schedule"]),
     )
     points = [population.epoch() for _ in range(settings[0]["epochs"])]
     found = np.array([[point["val/accuracy"] for point in epoch] for epoch in points])

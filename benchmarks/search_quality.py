@@ -164,7 +164,7 @@ def search(strategy: str, task: tables.Task, seed: int, meter: tables.Meter, n_t
     """A sweep without training: `Sweep.run` of src/sweep.py in virtual time."""
     section, slots = parse(strategy)
     spec = Spec(task.space, task.direction, n_trials, task.epochs, seed)
-    chosen = make("search", section, (), spec)
+    chosen = make("search", section, spec)
     history = History(task.direction)
     slots = slots or (FEW_SLOTS if chosen.depends_on_results else min(n_trials, MOST_SLOTS))
     timetable = Timetable(history, slots)

@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "system": set(),
     "optim": set(),
     "config": {"system"},
-    "data": {"system"},
+    "data": {"config", "system"},
     "diagnosis": {"system"},
     "tracking": {"system"},
     "models": {"config", "system"},

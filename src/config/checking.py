@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from src.config.components import OF_EVERY, ROOMS, arguments, component
+from src.config.components import GROUPS, OF_EVERY, arguments, component
 from src.config.schema import SHARED, Root
 from src.system.errors import UserError, nearest
 
@@ -25,10 +25,13 @@ FROM_DATA = {
 # --- checking ----------------------------------------------------------------------------------------------------------
 
 
-def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[str] = ROOMS) -> None:
+COMPONENTS = tuple(group for group in GROUPS if group != "data")  # the stage `prepare` checks its reader itself
+
+
+def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[str] = COMPONENTS) -> None:
     """Refuse a config with an unknown key, a wrong type or, in `groups`, a component that is not there."""
     validate(Root, config, "")
-    for group in (*ROOMS, "data"):
+    for group in GROUPS:
         name = config[group].get("name")
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
             raise UserError(f"{group}.name: should be letters, digits, dots and dashes (it names files), not {name!r}")
@@ -36,7 +39,7 @@ def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[s
         section = config[group]
         if group in OF_EVERY:
             validate(SHARED[group], {key: section[key] for key in OF_EVERY[group] if key in section}, f"{group}.")
-        schema = _schema(component(group, section, config["trusted"]))
+        schema = _schema(component(group, section))
         validate(schema, arguments(group, section), f"{group}.")
 
 

@@ -1,80 +1,137 @@
-"""Components: the classes and functions that a config names, each made with the other keys of its section."""
+"""Look-up of components: the classes and functions that a config names, and which of them may run at all.
+
+A config, a `best.yaml` or a registered model is data. Only two things that it names become code: a file of the group's own
+folder, by name, and what `_target_` names in a package that the person trusts. The person says so on the command line or
+in `params.yaml` (`trusted`), or, for a model that is loaded outside of the project, in the environment variable
+`LOCKSTEP_TRUSTED`. No file that came with data or with a model can.
+"""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
+import inspect
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from src.config.compose import options_of
 from src.system.errors import UserError, known
 
-ROOMS = {  # where the components of a group are found by name
-    "model": "src.models.architectures.{name}",
-    "optimizer": "src.optim.optimizers.{name}",
-    "schedule": "src.optim.schedules.{name}",
-    "search": "src.search.strategies.{name}",
-    "members": "src.ensembles.members.{name}",
-    "combiner": "src.ensembles.combiners.{name}",
+ENVIRONMENT = "LOCKSTEP_TRUSTED"  # packages, separated by commas
+
+
+@dataclass(frozen=True)
+class Group:
+    """A config group whose options are components: the package with one a file, and the key that names the file."""
+
+    folder: str
+    key: str = "name"
+
+
+GROUPS = {
+    "data": Group("src.data.readers", key="reader"),
+    "model": Group("src.models.architectures"),
+    "optimizer": Group("src.optim.optimizers"),
+    "schedule": Group("src.optim.schedules"),
+    "search": Group("src.search.strategies"),
+    "members": Group("src.ensembles.members"),
+    "combiner": Group("src.ensembles.combiners"),
 }
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
     "search": ("prior", "terminator"),
     "optimizer": ("scaling", "base_batch", "warmup_epochs"),
     "combiner": ("temperature", "held"),
 }
+_trusted: list[str] = []
 
 
-def make(group: str, section: Mapping[str, Any], trusted: Sequence[str], *context: Any, **more: Any) -> Any:
-    """Call the component of `group` that `section` names, with its other keys as arguments."""
-    return component(group, section, trusted)(*context, **more, **arguments(group, section))
+def trust(packages: Iterable[str]) -> None:
+    """Let `_target_` name what is in these packages, in this process, and in no others that were trusted before."""
+    _trusted[:] = packages
+
+
+def trusted() -> list[str]:
+    """List the packages that the person trusts: those of `trust`, and those of the environment."""
+    return [*_trusted, *filter(None, os.environ.get(ENVIRONMENT, "").split(","))]
+
+
+def make(group: str, section: Mapping[str, Any], *context: Any, **more: Any) -> Any:
+    """Call the component of `group` that `section` names, with `context`, `more` and the other keys of the section.
+
+    Raises:
+        UserError: there is no such component, or it is not trusted.
+    """
+    return component(group, section)(*context, **more, **arguments(group, section))
 
 
 def arguments(group: str, section: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a section that its component takes."""
-    others = ("name", "_target_", *OF_EVERY.get(group, ()))
+    """Select the keys of a section that its component takes."""
+    others = (GROUPS[group].key, "_target_", *OF_EVERY.get(group, ()))
     return {key: value for key, value in section.items() if key not in others}
 
 
-def component(group: str, section: Mapping[str, Any], trusted: Sequence[str] = ()) -> Callable[..., Any]:
-    """The class or function that a section names: by `name` in its room, or any by `_target_` from a trusted package.
+def component(group: str, section: Mapping[str, Any]) -> Callable[..., Any]:
+    """Look up the class or function that a section names: by name in its group's folder, or by `_target_` anywhere.
 
-    In its room it bears the name without regard to case and underscores (`gaussian_process`: GaussianProcess).
+    In its file it bears the file's name without regard to case and underscores (`batch_ensemble`: BatchEnsemble).
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, it is outside of the trusted packages, or it is not of the group's kind.
     """
     if "_target_" in section:
-        return trusted_target(f"{group}._target_", section["_target_"], trusted)
-    path, wanted = ROOMS[group].format(name=section["name"]), section["name"].replace("_", "").lower()
-    there: Mapping[str, Callable[..., Any]] = vars(importlib.import_module(path)) if find_spec(path) else {}
-    for name in sorted(there, key=lambda name: name != section["name"]):  # itself before another that only looks so
-        found = there[name]
-        if name.replace("_", "").lower() == wanted and callable(found) and _inside(f"{found.__module__}.", ["src"]):
-            return found
-    known(f"{group}.name", section["name"], options_of(group))
-    raise UserError(f"{group}.name: {path} has no {section['name']}; write one there, or name its class in _target_")
+        return _target(group, str(section["_target_"]))
+    folder, key = GROUPS[group].folder, f"{group}.{GROUPS[group].key}"
+    name = str(section.get(GROUPS[group].key))
+    names = options(group)
+    known(key, name, names)
+    content = vars(importlib.import_module(f"{folder}.{name}"))
+    for candidate in sorted(content, key=lambda candidate: candidate != name):  # itself before another that looks so
+        value = content[candidate]
+        if candidate.replace("_", "").lower() == name.replace("_", "").lower() and _is_in(value, ["src"]):
+            if complaint := _complaint(group, value):
+                raise UserError(f"{key}: {folder}.{name}.{candidate} {complaint}")
+            return value  # type: ignore[no-any-return]
+    raise UserError(f"{key}: {folder}.{name} has no {name}; write a class or function of that name there")
 
 
-def trusted_target(key: str, path: Any, trusted: Sequence[str]) -> Callable[..., Any]:
-    """Import a dotted path.
+def options(group: str) -> list[str]:
+    """List the files in a group's folder."""
+    return [module.name for module in pkgutil.iter_modules(importlib.import_module(GROUPS[group].folder).__path__)]
 
-    Raises:
-        UserError: it is outside `src.` and the trusted packages, or is not there.
-    """
-    packages = ["src", *trusted]
-    outside = f"is outside the trusted packages ({', '.join(packages)}); list its own in trusted"
-    if not _inside(str(path), packages):
+
+def _target(group: str, path: str) -> Callable[..., Any]:
+    """Import `path` if it is in the group's folder or in a trusted package."""
+    key, packages = f"{group}._target_", [GROUPS[group].folder, *trusted()]
+    outside = f"is outside the trusted packages ({', '.join(packages)}); list its own in trusted if you trust it"
+    if not _inside(path, packages):
         raise UserError(f"{key}: {path} {outside}")
-    module, _, name = str(path).rpartition(".")
+    module, _, name = path.rpartition(".")
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        value = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a person's file does wrong
         raise UserError(f"{key}: {path} cannot be imported ({error})") from error
-    if not callable(found):
-        raise UserError(f"{key}: {path} is neither a class nor a function")
-    if not _inside(f"{found.__module__}.", packages):  # only imported there: `src.files.Path`
-        raise UserError(f"{key}: {path} comes from {found.__module__}, which {outside}")
-    return found
+    if complaint := _complaint(group, value):
+        raise UserError(f"{key}: {path} {complaint}")
+    if not _is_in(value, packages):  # only imported there
+        raise UserError(f"{key}: {path} comes from {value.__module__}, which {outside}")
+    return value  # type: ignore[no-any-return]
 
 
-def _inside(path: str, packages: Sequence[str]) -> bool:
+def _complaint(group: str, value: Any) -> str:
+    """Say why a value is no component of a group, or nothing where it is one."""
+    if not callable(value):
+        return "is neither a class nor a function"
+    if group == "model":
+        from torch import nn
+
+        if not (inspect.isclass(value) and issubclass(value, nn.Module)):
+            return "is no model: it must be a class derived from torch.nn.Module"
+    return ""
+
+
+def _is_in(value: Any, packages: Iterable[str]) -> bool:
+    """Tell whether a class or function was written in one of these packages."""
+    return callable(value) and _inside(f"{getattr(value, '__module__', '')}.", packages)
+
+
+def _inside(path: str, packages: Iterable[str]) -> bool:
     return any(path.startswith(f"{package}.") for package in packages)

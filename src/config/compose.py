@@ -26,11 +26,12 @@ OPTIONAL = "data_model"  # the group of which Hydra passes over what is not ther
 
 def register_resolvers(about: str = "") -> None:
     """`${params:key}` in `conf/` is what `params.yaml` chooses, `${about:}` what the running verb does."""
-    OmegaConf.register_new_resolver("params", lambda key: _params()[key], replace=True)
+    OmegaConf.register_new_resolver("params", lambda key, *default: params().get(key, *default), replace=True)
     OmegaConf.register_new_resolver("about", lambda: about, replace=True)
 
 
-def _params() -> Any:
+def params() -> Any:
+    """Read `params.yaml`, the one of the working directory before the one that is shipped."""
     here, shipped = Path("params.yaml"), CONF.parent / "params.yaml"
     return OmegaConf.load(here if here.exists() else shipped)
 
@@ -107,7 +108,7 @@ def listed(group: str, groups: Sequence[str]) -> list[str]:
         UserError: none is named, or one twice.
     """
     given = [word for word in groups if word.lstrip("+").partition("=")[0] == group]
-    chosen = OmegaConf.from_dotlist([given[-1].lstrip("+")]) if given else _params()
+    chosen = OmegaConf.from_dotlist([given[-1].lstrip("+")]) if given else params()
     if group not in chosen:
         return []
     found = OmegaConf.to_object(chosen[group]) if OmegaConf.is_config(chosen[group]) else chosen[group]

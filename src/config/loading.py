@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.checking import check
-from src.config.components import ROOMS, make
+from src.config.checking import COMPONENTS, check
+from src.config.components import make, trust
 from src.config.compose import (
     composed,
     fixed_keys,
@@ -21,6 +23,7 @@ from src.config.compose import (
     listed,
     options_of,
     options_that_have,
+    params,
     parse,
     register_resolvers,
     sentence,
@@ -55,7 +58,7 @@ class Config:
 
     def make(self, group: str, section: Mapping[str, Any], *context: Any, **more: Any) -> Any:
         """Call the component that `section` names, with its other keys as arguments."""
-        return make(group, section, self["trusted"], *context, **more)
+        return make(group, section, *context, **more)
 
 
 # --- loading -----------------------------------------------------------------------------------------------------------
@@ -79,6 +82,7 @@ def load(overrides: Sequence[str], components: bool = True, several: Sequence[st
 
 def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) -> Config:
     groups, values = parse(overrides)
+    trust(packages := _trusted_packages(values))
     met: set[str] = set()
     compose = partial(composed, values=values, met=met)
     lists = {group: listed(group, groups) for group in several}
@@ -94,6 +98,10 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     groups = [*groups, *(f"{group}={name}" for group, name in firsts.items())]
     fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
     base = compose(groups)
+    if base["trusted"] != packages:
+        raise UserError(
+            "trusted: only the command line and params.yaml may name trusted packages; take it out of conf/"
+        )
     base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
     check(base, components)
     base = _with_listed_depth(base, fixed)
@@ -119,6 +127,20 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         raise UserError(f"{missing[0]}: no such key{options_that_have(missing[0]) or nearest(missing[0], keys(base))}")
     return Config(base, space.distinct(), sections)
+
+
+def _trusted_packages(values: Sequence[Override]) -> list[str]:
+    """Read which packages the person trusts, from the command line or else from params.yaml.
+
+    Raises:
+        UserError: it is no list of names.
+    """
+    words = [override.value() for override in values if override.key_or_group == "trusted"]
+    packages = words[-1] if words else params().get("trusted", [])
+    packages = OmegaConf.to_object(packages) if OmegaConf.is_config(packages) else packages
+    if not isinstance(packages, list) or not all(isinstance(package, str) for package in packages):
+        raise UserError(f"trusted: should be a list of packages, such as [mypackage], not {packages!r}")
+    return packages
 
 
 def _with_listed_depth(config: dict[str, Any], fixed: set[str]) -> dict[str, Any]:
@@ -147,7 +169,7 @@ def _leaf(config: dict[str, Any], chosen: Mapping[str, str], fixed: set[str], co
 
     def refuse(key: str, value: Any) -> None:
         section = key.split(".")[0]
-        check(with_value(config, key, value), components, [section] if section in ROOMS else [])
+        check(with_value(config, key, value), components, [section] if section in COMPONENTS else [])
 
     def prefix(key: str) -> str:
         section = key.split(".")[0]

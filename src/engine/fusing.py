@@ -24,8 +24,8 @@ def population_of(
     return Population(
         members,
         data,
-        lambda config: make("optimizer", config["optimizer"], setup.trusted),
-        lambda config: make("schedule", config["schedule"], setup.trusted),
+        lambda config: make("optimizer", config["optimizer"]),
+        lambda config: make("schedule", config["schedule"]),
         states,
         fused,
     )

@@ -126,8 +126,8 @@ def _population(
     return Population(
         together,
         rows(setup),
-        lambda config: make("optimizer", config["optimizer"], setup.trusted),
-        lambda config: schedule or make("schedule", config["schedule"], setup.trusted),
+        lambda config: make("optimizer", config["optimizer"]),
+        lambda config: schedule or make("schedule", config["schedule"]),
         fused=len(together) > 1 and not fusable(together[0], setup),
     )
 

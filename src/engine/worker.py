@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from src.config.components import trust
 from src.engine.fusing import first_line, fusable, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
@@ -40,6 +41,7 @@ def start() -> None:
 
 def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     """Train tasks of one signature, as one population where that keeps every bit, else one after the other."""
+    trust(setup.trusted)
     began = time.monotonic()
     waiting = []
     outcomes = []

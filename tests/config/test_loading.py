@@ -366,11 +366,19 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["data.name=../x"], "data.name", "not '../x'"),
     (["model.name=a/b"], "model.name", "not 'a/b'"),
     (["models=[mlp,../x]"], "models.1", "not '../x'"),
-    (["+model._target_=os.system"], "model._target_", "outside the trusted packages (src)"),
-    (["+model._target_=src.system.files.Path"], "model._target_", "comes from pathlib"),
-    (["+model._target_=src.nothing.Net"], "model._target_", "cannot be imported"),
+    (["+model._target_=os.system"], "model._target_", "outside the trusted packages (src.models.architectures)"),
+    (["+model._target_=src.system.files.write_text"], "model._target_", "outside the trusted packages"),
+    (["+search._target_=src.search.strategies.gp.Any"], "search._target_", "comes from typing"),
+    (["+model._target_=src.models.architectures.mlp.Nothing"], "model._target_", "cannot be imported"),
+    (["+model._target_=src.models.architectures.mlp.layer"], "model._target_", "derived from torch.nn.Module"),
+    (["+model._target_=src.models.architectures.mlp"], "model._target_", "neither a class nor a function"),
     (["+optimizer._target_=srcery.Net"], "optimizer._target_", "outside"),
-    (["+model._target_=src.config.components.ROOMS"], "model._target_", "neither a class nor a function"),
+    (["+optimizer._target_=src.optim.optimizers.sgd.__doc__"], "optimizer._target_", "neither a class nor a function"),
+    (["model.name=mlp.x"], "model.name", "'mlp.x' is none of"),
+    (["model.name=layers"], "model.name", "'layers' is none of"),
+    (["search.name=box"], "search.name", "'box' is none of"),
+    (["trusted=os"], "trusted", "a list of packages"),
+    (["trusted=[3]"], "trusted", "a list of packages"),
     (["device=gpu"], "device", "this machine has cpu"),
     (["device=cuda:99"], "device", "this machine has cpu"),
 ]
@@ -415,7 +423,8 @@ def test_a_stage_without_components_need_not_import_them() -> None:
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     code = """
         from pathlib import Path
-        class Net:
+        from torch.nn import Linear, Module
+        class Net(Module):
             def __init__(self, input_shape, n_outputs, *, hidden: int, betas: tuple[float, float] = (0.1, 0.2)): ...
     """
     (tmp_path / "theirs.py").write_text("\n".join(line[8:] for line in code.splitlines()))
@@ -435,8 +444,21 @@ def test_what_a_constructor_takes_is_its_schema(package: str) -> None:
     assert refusal(*theirs, "+model.hiden=3") == "model.hiden: no such key; did you mean model.hidden?"
     assert refusal(*theirs, "+model.input_shape=[3]").startswith("model.input_shape: no such key")
     assert refusal(*theirs, "~model.hidden").startswith("model.hidden: a value is needed")
-    assert refusal(*theirs, "model._target_=theirs.Path").startswith("model._target_: theirs.Path comes from pathlib")
+    assert refusal(*theirs, "model._target_=theirs.Path").startswith("model._target_: theirs.Path is no model")
+    assert "theirs.Linear comes from torch" in refusal(*theirs, "model._target_=theirs.Linear")
     assert refusal(package, "model=net").startswith("model._target_: theirs.Net is outside the trusted packages")
+
+
+def test_a_file_that_is_chosen_trusts_nobody(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "theirs.yaml").write_text("# @package _global_\ntrusted: [theirs]\n")
+    assert refusal(package, "experiment=theirs", "model=net").startswith(
+        "trusted: only the command line and params.yaml"
+    )
+    assert "theirs" not in sys.modules
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("models: [mlp]\ntrusted: [theirs]\n")
+    assert dimension("model.hidden", package, "model=net") == IntDistribution(8, 32)
 
 
 def test_options_are_those_of_conf() -> None:

@@ -71,7 +71,7 @@ STACKING = partial(stacking, strengths=[0.0003, 0.003, 0.03], parts=5, rows=2000
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_combiner_gives_a_joint_that_lasts(name: str, draw: Any, tmp_path: Path) -> None:
     p_MNC, y_N = draw()
-    mixture = make("combiner", SECTIONS[name], [], p_MNC, y_N, equal(p_MNC))
+    mixture = make("combiner", SECTIONS[name], p_MNC, y_N, equal(p_MNC))
     out = mixture.predict(p_MNC)
     assert out.shape == p_MNC.shape[1:]
     if out.ndim == 2:

@@ -16,7 +16,8 @@ from sklearn.preprocessing import OneHotEncoder
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from src.models.building import FROM_DATA, build, n_operations, target
+from src.config.components import component, trust
+from src.models.building import FROM_DATA, build, n_operations
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
 from src.system.errors import UserError
 
@@ -263,31 +264,64 @@ def test_what_cannot_be_built_is_refused_in_one_sentence(
     ("name", "nearest"), [("mpl", "mlp"), ("cnnn", "cnn"), ("Linear", "linear"), ("../mlp", "mlp")]
 )
 def test_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) -> None:
-    with pytest.raises(UserError, match=f"model.name={name} does not exist: the nearest is {nearest} "):
-        target({"name": name})
+    with pytest.raises(UserError, match=rf"model\.name: '{name}' is none of .*did you mean {nearest}\?"):
+        component("model", {"name": name})
 
 
-def test_a_file_that_holds_no_model_is_no_name() -> None:
-    with pytest.raises(UserError, match=r"model\.name=blocks does not exist"):
-        target({"name": "blocks"})
+def test_machinery_is_no_name() -> None:
+    with pytest.raises(UserError, match=r"model\.name: 'layers' is none of"):
+        component("model", {"name": "layers"})
 
 
-def test_target_names_any_class() -> None:
+def test_target_names_any_class_of_a_trusted_package() -> None:
     model = {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}
-    assert target(model) is nn.Linear
+    with pytest.raises(UserError, match="outside the trusted packages"):
+        build(model, TABLE)
+    trust(["torch"])
+    assert component("model", model) is nn.Linear
     assert build(model, TABLE)(torch.zeros(1, 3)).shape == (1, 2)
 
 
-@pytest.mark.parametrize("path", ["torch.nn.Nothing", "no_such_package.Net", "Net", "torch.nn.functional.relu"])
-def test_target_that_is_no_class_is_refused(path: str) -> None:
-    with pytest.raises(UserError, match=f"model._target_={path} "):
-        target({"_target_": path})
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("torch.nn.Nothing", "cannot be imported"),
+        ("no_such_package.Net", "outside the trusted packages"),
+        ("Net", "outside the trusted packages"),
+        ("torch.nn.functional.relu", "derived from torch.nn.Module"),
+        ("torch.optim.SGD", "derived from torch.nn.Module"),
+        ("torch.__version__", "neither a class nor a function"),
+    ],
+)
+def test_target_that_is_no_model_is_refused(path: str, says: str) -> None:
+    trust(["torch"])
+    with pytest.raises(UserError, match=rf"model\._target_: {path} .*{says}"):
+        component("model", {"_target_": path})
+
+
+def test_what_is_not_trusted_is_not_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `best.yaml` or `bundle.json` is data: neither `subprocess.Popen` nor a module beside it may run."""
+    ran = tmp_path / "ran"
+    (tmp_path / "theirs.py").write_text(
+        f"from pathlib import Path\nPath({str(ran)!r}).touch()\nfrom torch.nn import Module\nclass Net(Module): ..."
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for model in ({"_target_": "theirs.Net"}, {"_target_": "subprocess.Popen", "args": ["touch", str(ran)]}):
+        with pytest.raises(UserError, match="outside the trusted packages"):
+            build(model, TABLE)
+    assert not ran.exists()
+    monkeypatch.setenv("LOCKSTEP_TRUSTED", "subprocess,theirs")
+    with pytest.raises(UserError, match=r"subprocess\.Popen is no model"):
+        build({"_target_": "subprocess.Popen", "args": ["touch", str(ran)]}, TABLE)
+    assert isinstance(build({"_target_": "theirs.Net"}, TABLE), nn.Module)
+    assert ran.exists()
+    sys.modules.pop("theirs", None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_config_and_constructor_have_the_same_keys(name: str) -> None:
     """The conf entry is the one place of a default, so the constructor has none; its space lies within its keys."""
-    parameters = inspect.signature(target({"name": name})).parameters
+    parameters = inspect.signature(component("model", {"name": name})).parameters
     hyperparameters = set(parameters) - set(FROM_DATA)
     assert hyperparameters == set(config(name)) - {"name"}
     assert all(parameters[key].default is inspect.Parameter.empty for key in hyperparameters)

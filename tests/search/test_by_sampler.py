@@ -34,7 +34,7 @@ def leaf(prefix: str, count: int) -> Leaf:
 
 def strategy(name: str, space: Space, n_trials: int, seed: int = 0, pruner: str = "none", **options: Any) -> Search:
     section = {"name": name, "pruner": pruner, **OPTIONS.get(name, {}), **options}
-    made: Search = make("search", section, (), Spec(space, "minimize", n_trials, EPOCHS, seed))
+    made: Search = make("search", section, Spec(space, "minimize", n_trials, EPOCHS, seed))
     return made
 
 

@@ -131,7 +131,7 @@ def test_who_rises_ends_at_the_first_look_and_nobody_else(monkeypatch: Any) -> N
 
     monkeypatch.setattr("tests.support.virtual.objective", curve)
     spec = Spec(flat(), "minimize", 40, EPOCHS, 0)
-    live = Sweep(make("search", {"name": "random", "pruner": "diagnosis"}, (), spec)).run()
+    live = Sweep(make("search", {"name": "random", "pruner": "diagnosis"}, spec)).run()
     assert {(t.state, t.epochs) for t in live.history.trials if rises(t.params)} == {("pruned", 2)}
     assert {(t.state, t.epochs) for t in live.history.trials if not rises(t.params)} == {("complete", EPOCHS)}
 
@@ -141,7 +141,7 @@ def test_one_that_goes_on_for_another_has_no_measures_yet(name: str) -> None:
     goals = Goals(("latency_ms",), {}) if name == "nsga2" else Goals((), {"val/loss": 0.5})
     options = {"tpe": {"n_startup_trials": 2, "random_fraction": 0.0}, "gp": {"n_startup_trials": 2}, "nsga2": {}}
     section = {"name": name, "pruner": "diagnosis", **({"population_size": 4} if name == "nsga2" else options[name])}
-    search = make("search", section, (), Spec(SEARCHED, "maximize", 30, 20, 0, goals=goals))
+    search = make("search", section, Spec(SEARCHED, "maximize", 30, 20, 0, goals=goals))
     history = History("maximize", goals=goals)
     for number in range(12):
         history.start(Proposal({"optimizer.lr": 0.01 * (number + 1)}, 2), 20, 1.0)
@@ -156,7 +156,7 @@ def test_one_that_goes_on_for_another_has_no_measures_yet(name: str) -> None:
 @pytest.mark.parametrize("name", ["random", "qmc"])
 def test_a_sweep_is_not_over_while_one_is_to_go_on_for_another(name: str) -> None:
     spec, history = Spec(SEARCHED, "maximize", 1, 20, 0), History("maximize")
-    search = make("search", {"name": name, "pruner": "diagnosis"}, (), spec)
+    search = make("search", {"name": name, "pruner": "diagnosis"}, spec)
     history.start(Proposal({"optimizer.lr": 0.5}, 2), 20, 1.0)
     history.report(0, [0.5, 0.6], "paused")
     history.report(0, [], "pruned", "unstable: it jumps: goes on as another trial with optimizer.lr 0.15")

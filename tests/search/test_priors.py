@@ -70,7 +70,7 @@ def bowl(center: float, seed: int, name: str = "tpe", n_trials: int = 20) -> flo
     """The best value of a bowl around 0.3 in three dimensions, found with a prior around `center` (nan: none)."""
     prior = None if math.isnan(center) else Prior(center, 0.1)
     found = {n: Dimension(n, FloatDistribution(0.0, 1.0), prior=prior) for n in ("x", "y", "z")}
-    made = make("search", options(name), (), Spec(space(**found), "minimize", n_trials, 1, seed))
+    made = make("search", options(name), Spec(space(**found), "minimize", n_trials, 1, seed))
     live = Sweep(made, slots=1)
     live.fill()
     while segment := live.timetable.next:
@@ -97,7 +97,7 @@ def test_a_bad_guess_is_found_out_by_searches_that_draw_at_random_too(name: str)
     near = []
     for seed in range(10):
         x = Dimension("x", FloatDistribution(0.0, 1.0), prior=Prior(0.95, 0.05))
-        live = Sweep(make("search", options(name), (), Spec(space(x=x), "minimize", 80, EPOCHS, seed)), slots=1)
+        live = Sweep(make("search", options(name), Spec(space(x=x), "minimize", 80, EPOCHS, seed)), slots=1)
         live.fill()
         while segment := live.timetable.next:
             trial = live.history.trials[segment.trial]

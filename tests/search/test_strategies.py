@@ -63,13 +63,11 @@ def search(name: str, space: str, seed: int = 0, n_trials: int = 30, pruner: Any
     options = section(name) | {key: value for key, value in given.items() if key in section(name)}
     more: Any = SEVERAL if name in NEEDS_SEVERAL else {}
     try:
-        made: Search = make(
-            "search", options, (), Spec(SPACES[space](True), "minimize", n_trials, EPOCHS, seed, **more)
-        )
+        made: Search = make("search", options, Spec(SPACES[space](True), "minimize", n_trials, EPOCHS, seed, **more))
     except UserError as refusal:
         if "optimizer.lr" not in str(refusal):
             raise
-        made = make("search", options, (), Spec(SPACES[space](False), "minimize", n_trials, EPOCHS, seed, **more))
+        made = make("search", options, Spec(SPACES[space](False), "minimize", n_trials, EPOCHS, seed, **more))
     return made
 
 
@@ -169,7 +167,7 @@ def test_another_history_in_the_same_object_is_read_anew(case: tuple[Callable[[]
     make_one, live = case
     space = live.search.spec.space  # type: ignore[attr-defined]
     more = {key: getattr(live.search.spec, key) for key in ("goals", "measure")}  # type: ignore[attr-defined]
-    drawn = make("search", section("random"), (), Spec(space, "minimize", 30, EPOCHS, 5, **more))
+    drawn = make("search", section("random"), Spec(space, "minimize", 30, EPOCHS, 5, **more))
     strange = Sweep(drawn, fails=lambda params: not fails(params)).run()
     for count in range(10, len(strange.ops), 20):
         used = make_one()
@@ -206,7 +204,7 @@ def test_all_trials_may_fail(name: str) -> None:
 def test_a_space_without_dimensions_is_one_point(name: str) -> None:
     spec = Spec(Space(Leaf(BASE, {})), "minimize", 3, EPOCHS, 0, **(SEVERAL if name in NEEDS_SEVERAL else {}))
     with suppress(UserError):  # it has nothing to do there
-        live = Sweep(make("search", section(name), (), spec)).run()
+        live = Sweep(make("search", section(name), spec)).run()
         assert [t.params for t in live.history.trials] == [{}] * (1 if name == "grid" else 3)
 
 
@@ -218,7 +216,7 @@ def test_learning_beats_chance() -> None:
         best = []
         for seed in range(5):
             options = section(name) | {"pruner": "none"}
-            live = Sweep(make("search", options, (), Spec(bowl, "minimize", 60, 1, seed)), slots=5)
+            live = Sweep(make("search", options, Spec(bowl, "minimize", 60, 1, seed)), slots=5)
             live.fill()
             while segment := live.timetable.next:
                 params = live.history.trials[segment.trial].params
@@ -234,7 +232,7 @@ def test_learning_beats_chance() -> None:
 
 
 def grid(space: Space, n_trials: int = 1000) -> Search:
-    made: Search = make("search", section("grid"), (), Spec(space, "minimize", n_trials, EPOCHS, 0))
+    made: Search = make("search", section("grid"), Spec(space, "minimize", n_trials, EPOCHS, 0))
     return made
 
 
@@ -278,7 +276,7 @@ def test_points_of_a_dimension_are_even_on_its_scale_from_end_to_end() -> None:
 
 def test_a_grid_of_fewer_points_than_trials_ends_with_promotions_too() -> None:
     few = Space(Leaf(BASE, {"x": Dimension("x", IntDistribution(1, 9))}))
-    live = Sweep(make("search", {"name": "grid", "pruner": "asha"}, (), Spec(few, "minimize", 30, EPOCHS, 0))).run()
+    live = Sweep(make("search", {"name": "grid", "pruner": "asha"}, Spec(few, "minimize", 30, EPOCHS, 0))).run()
     assert len(live.history.trials) == 9
     assert live.search.done(live.history)
 
@@ -338,7 +336,7 @@ def test_verdicts_are_those_of_optunas_own_pruner(pruner: str, direction: Any, m
     ours, theirs = OWN[pruner]
     monkeypatch.setattr("tests.support.virtual.objective", bumpy)
     spec = Spec(flat(), direction, 60, EPOCHS, 1)
-    live = Sweep(make("search", {"name": "random", "pruner": ours}, (), spec), history=History(direction)).run()
+    live = Sweep(make("search", {"name": "random", "pruner": ours}, spec), history=History(direction)).run()
 
     study = optuna.create_study(study_name="pruning", direction=direction, pruner=theirs())
     trials: dict[int, optuna.Trial] = {}

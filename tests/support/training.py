@@ -144,10 +144,10 @@ def population(
     members: Sequence[Member], data: Rows, states: Sequence[Checkpoint | None] | None = None, fused: bool | None = None
 ) -> Population:
     def optimizer(config: Mapping[str, Any]) -> Any:
-        return make("optimizer", config["optimizer"], ())
+        return make("optimizer", config["optimizer"])
 
     def schedule(config: Mapping[str, Any]) -> Any:
-        return make("schedule", config["schedule"], ())
+        return make("schedule", config["schedule"])
 
     return Population(members, data, optimizer, schedule, states, fused)
 

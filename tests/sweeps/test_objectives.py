@@ -162,7 +162,7 @@ def several(name: str, space: str, pruner: str = "none", n_trials: int = SMALL, 
     for continuous in (True, False):
         spec = Spec(SPACES[space](continuous), "minimize", n_trials, EPOCHS, 0, goals=goals, measure=size)
         try:
-            return make("search", options, (), spec)
+            return make("search", options, spec)
         except UserError as refusal:
             if str(refusal).startswith(f"objectives: search={name} takes one objective"):
                 return None
@@ -212,20 +212,20 @@ def test_a_bound_that_no_point_keeps_is_one_sentence(name: str) -> None:
 def test_a_terminator_knows_one_objective_only() -> None:
     spec = Spec(flat(), "minimize", 10, EPOCHS, 0, **SEVERAL)
     with pytest.raises(UserError, match=r"search\.terminator: .* with several take none"):
-        terminated(make("search", section("random"), (), spec), spec, "stagnation")
+        terminated(make("search", section("random"), spec), spec, "stagnation")
 
 
 def test_infeasible_points_of_an_earlier_study_are_not_tried_again() -> None:
     points = [{"model.width": width} for width in (96, 32, 64)]
     spec = Spec(flat(), "minimize", 5, EPOCHS, 0, first=points, goals=Goals((), {"size": 64.0}), measure=size)
-    proposals = make("search", section("random"), (), spec).propose(History("minimize"), 5)
+    proposals = make("search", section("random"), spec).propose(History("minimize"), 5)
     assert [p.params["model.width"] for p in proposals[1:3]] == [32, 64]
     assert proposals[0].params["model.width"] < 96
 
 
 def test_nsga2_says_what_else_to_use_for_one_objective() -> None:
     with pytest.raises(UserError, match=r"search: nsga2 is for several objectives.*use tpe"):
-        make("search", section("nsga2"), (), Spec(flat(), "minimize", 10, EPOCHS, 0))
+        make("search", section("nsga2"), Spec(flat(), "minimize", 10, EPOCHS, 0))
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "percentile"])
@@ -234,7 +234,7 @@ def test_pruners_look_at_the_first_objective_alone(pruner: str) -> None:
     options = {"name": "random", "pruner": {"name": pruner, "percentile": 50.0} if pruner == "percentile" else pruner}
     tables = []
     for more in ({}, SEVERAL):
-        live = Sweep(make("search", options, (), Spec(flat(), "minimize", 30, EPOCHS, 0, **more)), fails=fails).run()
+        live = Sweep(make("search", options, Spec(flat(), "minimize", 30, EPOCHS, 0, **more)), fails=fails).run()
         tables.append([(t.params, t.state, t.values) for t in live.history.trials])
     assert tables[0] == tables[1]
     assert {"complete", "pruned"} <= {state for _, state, _ in tables[0]}
@@ -273,7 +273,7 @@ def searched(name: str, seed: int, n_trials: int, bounds: Mapping[str, float] | 
     """ZDT1 with four in flight; both objectives known only after training."""
     box = Space(Leaf(BASE, {f"x{k}": Dimension(f"x{k}", FloatDistribution(0.0, 1.0)) for k in range(DIMENSIONS)}))
     goals = Goals(("y",), dict(bounds or {}))
-    made = make("search", section(name) | {"pruner": "none"}, (), Spec(box, "minimize", n_trials, 1, seed, goals=goals))
+    made = make("search", section(name) | {"pruner": "none"}, Spec(box, "minimize", n_trials, 1, seed, goals=goals))
     found, running = History("minimize", goals=goals), []
     while not made.done(found):
         for proposal in made.propose(found, 4 - len(running)):

@@ -38,7 +38,7 @@ def test_the_longest_trial_is_what_a_search_plans_with() -> None:
 @pytest.mark.parametrize("name", RUNGS)
 def test_who_compares_trials_after_equal_epochs_refuses_it(name: str) -> None:
     with pytest.raises(UserError, match=r"^space\.epochs: .* of which these trials have their own number; "):
-        make("search", section(name), (), spec())
+        make("search", section(name), spec())
 
 
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", {"name": "percentile", "percentile": 25.0}])
@@ -51,7 +51,7 @@ def test_all_others_search_it() -> None:
     others = [n for n in FILES if n not in RUNGS and n not in ("replay", "nsga2", "grid") and "pruner" in section(n)]
     assert {"random", "tpe", "forest", "gp", "cmaes", "evolution", "qmc"} <= set(others)
     for name in others:
-        (first, *_) = make("search", section(name) | {"pruner": "none"}, (), spec()).propose(History("maximize"), 1)
+        (first, *_) = make("search", section(name) | {"pruner": "none"}, spec()).propose(History("maximize"), 1)
         assert 3 <= first.params["epochs"] <= first.epochs == 9
 
 

@@ -41,7 +41,7 @@ def snapshot(
 
 def _own(best: Config) -> list[int]:
     """The last whole epoch of each cycle of its schedule."""
-    schedule: Any = make("schedule", best["schedule"], ())
+    schedule: Any = make("schedule", best["schedule"])
     found = {floor(end) for end in schedule.ends(best["epochs"])} - {0} if isinstance(schedule, Repeating) else set()
     if not found:
         name = best["schedule"]["name"]
