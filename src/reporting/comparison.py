@@ -1,9 +1,7 @@
-"""The sweeps of a multirun side by side: what each strategy has found after so many epochs and so much time."""
+"""The sweeps of a multirun side by side: the best value of each strategy over epochs and over time."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from src.reporting import labels, plots
 from src.reporting.palette import ACCENT, FAILED, GRID, INK, MUTED, PRUNED, SECOND
 from src.system.files import write_json, write_text
+from src.system.tables import csv_text, read_csv
 
 COLOURS = (ACCENT, SECOND, "#2a9d76", FAILED, "#8a5cc2", "#1c9cc0", "#b0851f", MUTED)
 ON_PAGES = (ACCENT, SECOND, FAILED, INK, PRUNED, MUTED)  # of the palette that a page turns dark
@@ -27,7 +26,7 @@ QUARTILES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Run:
-    """One sweep. After `epochs[i]` of training in all, which took `seconds[i]` of the workers', `best[i]` was the best."""
+    """One sweep: `best[i]` was its best value after `epochs[i]` epochs of all trials, which took `seconds[i]` of work."""
 
     strategy: str
     metric: str
@@ -39,60 +38,64 @@ class Run:
 
 
 def read(folder: Path, strategy: str) -> list[Run]:
-    """The sweeps below a job's folder, by its strategy; none where it was another verb's or had no complete trial."""
-    found = []
+    """Read the sweeps below a job's folder as runs of its strategy; none where no sweep with a complete trial is there."""
+    runs = []
     for path in sorted(folder.glob("sweep/*/progress.csv")):
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        summary, timing = (json.loads((path.parent / f"{name}.json").read_text()) for name in ("summary", "timing"))
+        rows = read_csv(path)
+        summary, timing = (
+            json.loads((path.parent / f"{name}.json").read_text(encoding="utf-8")) for name in ("summary", "timing")
+        )
         if summary["best_value"] is not None:
             epochs, best = (np.array([float(row[name] or "nan") for row in rows]) for name in ("epochs", "best"))
             seconds = np.cumsum(timing["segment_s"])
             maximize = summary["direction"] == "maximize"
-            found.append(Run(strategy, summary["metric"], maximize, epochs, seconds, best, timing["wall_s"]))
-    return found
+            runs.append(Run(strategy, summary["metric"], maximize, epochs, seconds, best, timing["wall_s"]))
+    return runs
 
 
 def strategies(choices: Sequence[Sequence[str]]) -> list[str]:
-    """What distinguishes the jobs apart from their seeds, as `search=tpe`."""
-    return [", ".join(c.lstrip("+") for c in own if not c.lstrip("+").startswith("seed=")) for own in choices]
+    """Name each job by its overrides without the seed, as `search=tpe`."""
+    return [
+        ", ".join(word.lstrip("+") for word in words if not word.lstrip("+").startswith("seed=")) for words in choices
+    ]
 
 
 def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """A row a strategy, the best median first: best value, epochs to a value, epochs spent, seconds.
+    """Compare the strategies, a row each, the best median first: best value, epochs to a value, epochs spent, seconds.
 
-    The value is the worst of the median bests, so that every strategy has come to it in half of its runs or more: the
-    fastest to it need not be the best in the end. `epochs_to` is a median, and None where it is not reached so often.
+    `value` is the worst of the median bests, so that every strategy has reached it in half of its runs or more: the
+    fastest to it need not be the best in the end. `epochs_to` is a median, None where it is not reached so often.
     """
     grouped, sign = _grouped(runs), -1 if runs[0].maximize else 1
-    level = max(sign * float(np.median([run.best[-1] for run in own])) for own in grouped.values())
+    level = max(sign * float(np.median([run.best[-1] for run in group])) for group in grouped.values())
     rows = []
-    for strategy, own in grouped.items():
-        low, median, high = np.quantile([run.best[-1] for run in own], QUARTILES).tolist()
-        spent, seconds, wall = np.median([(r.epochs[-1], r.seconds[-1], r.wall_s) for r in own], axis=0).tolist()
+    for strategy, group in grouped.items():
+        low, median, high = np.quantile([run.best[-1] for run in group], QUARTILES).tolist()
+        spent, seconds, wall = np.median([(r.epochs[-1], r.seconds[-1], r.wall_s) for r in group], axis=0).tolist()
         best = {"best_q1": low, "best_median": median, "best_q3": high}
-        to = float(np.median([_epochs_to(run, level) for run in own]))
+        to = float(np.median([_epochs_to(run, level) for run in group]))
         reached = {"value": sign * level, "epochs_to": to if np.isfinite(to) else None}
         times = {"epochs": spent, "train_s": seconds, "wall_s": wall}
-        rows.append({"strategy": strategy, "runs": len(own), **best, **reached, **times})
+        rows.append({"strategy": strategy, "runs": len(group), **best, **reached, **times})
     return sorted(rows, key=lambda row: (sign * row["best_median"], row["epochs"]))
 
 
 def _epochs_to(run: Run, level: float) -> float:
-    """The epochs after which a run's best, as a loss, is at most `level`; infinite if never."""
+    """Count the epochs until a run's best, as a loss, is at most `level`; infinite if never."""
     losses = (-1 if run.maximize else 1) * run.best
     reached = np.flatnonzero(losses <= level)
     return float(run.epochs[reached[0]]) if reached.size else float("inf")
 
 
 def curves(runs: Sequence[Run], over: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places on the axis, and there the quartiles [3,·] of the best so far; from where every run has one.
+    """Compute the quartiles of the best so far, from the place on where every run has one.
 
-    `over`: `epochs` or `seconds`. A run that has ended keeps its best.
+    `over` is the axis, `epochs` or `seconds`. A run that has ended keeps its best. Returns the places [P] on that axis
+    and the quartiles [3, P].
     """
     axes = [getattr(run, over) for run in runs]
-    known = [np.isfinite(run.best) for run in runs]
-    begin = max(float(axis[k][0]) for axis, k in zip(axes, known, strict=True))
+    has_best = [np.isfinite(run.best) for run in runs]
+    begin = max(float(axis[finite][0]) for axis, finite in zip(axes, has_best, strict=True))
     places = np.unique(np.concatenate([[begin], *axes]))
     places = places[places >= begin]
     steps = [run.best[np.searchsorted(axis, places, side="right") - 1] for axis, run in zip(axes, runs, strict=True)]
@@ -100,44 +103,40 @@ def curves(runs: Sequence[Run], over: str) -> tuple[NDArray[np.float64], NDArray
 
 
 def write(folder: Path, runs: Sequence[Run]) -> None:
-    """`comparison.csv`, a row a strategy; `comparison.json`, the curves behind the picture; `comparison.png`."""
+    """Write `comparison.csv` (a row a strategy), `comparison.json` (the curves of the picture) and `comparison.png`."""
     rows = table(runs)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(folder / "comparison.csv", text.getvalue())
-    named = _grouped(runs)
-    drawn = {
-        over: {row["strategy"]: [part.tolist() for part in curves(named[row["strategy"]], over)] for row in rows}
+    write_text(folder / "comparison.csv", csv_text(list(rows[0]), rows))
+    groups = _grouped(runs)
+    lines = {
+        over: {row["strategy"]: [part.tolist() for part in curves(groups[row["strategy"]], over)] for row in rows}
         for over in ("epochs", "seconds")
     }
     about = {"metric": runs[0].metric, "maximize": runs[0].maximize}
-    write_json(folder / "comparison.json", {**about, "table": rows, "curves": drawn})
-    _draw(folder / "comparison.png", runs[0], rows, drawn)
+    write_json(folder / "comparison.json", {**about, "table": rows, "curves": lines})
+    _draw(folder / "comparison.png", runs[0], rows, lines)
 
 
-def figure(found: Mapping[str, Any], over: str) -> go.Figure:
-    """One half of the picture for a page, from `comparison.json`."""
+def figure(comparison: Mapping[str, Any], over: str) -> go.Figure:
+    """Draw one half of the picture for a page, from `comparison.json`; `over` is `epochs` or `seconds`."""
     traces = []
-    for number, row in enumerate(found["table"]):
-        x, (low, median, high) = found["curves"][over][row["strategy"]]
+    for number, row in enumerate(comparison["table"]):
+        x, (low, median, high) = comparison["curves"][over][row["strategy"]]
         colour, name = ON_PAGES[number % len(ON_PAGES)], labels.text(row["strategy"])
         thin: dict[str, Any] = {"line_shape": "hv", "showlegend": False, "hoverinfo": "skip", "opacity": 0.6}
         traces += [plots.line(x, bound, colour, 0.6, **thin) for bound in (low, high)]
         traces.append(plots.line(x, median, colour, name=name, line_shape="hv"))
-    limits = list(_limits(found["curves"]["epochs"], found["maximize"]))
-    yaxis = {"title": f"best {labels.text(found['metric'])}", "range": limits}
+    limits = list(_limits(comparison["curves"]["epochs"], comparison["maximize"]))
+    yaxis = {"title": f"best {labels.text(comparison['metric'])}", "range": limits}
     return plots.figure(320, *traces, showlegend=True, xaxis={"title": AXES[over], "rangemode": "tozero"}, yaxis=yaxis)
 
 
-def _draw(path: Path, one: Run, rows: Sequence[Mapping[str, Any]], drawn: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw(path: Path, first: Run, rows: Sequence[Mapping[str, Any]], lines: Mapping[str, Mapping[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(11, 4.4), dpi=150, layout="constrained")
-    for axes, (over, lines) in zip(picture.subplots(1, 2, sharey=True), drawn.items(), strict=True):
+    for axes, (over, strategy_lines) in zip(picture.subplots(1, 2, sharey=True), lines.items(), strict=True):
         for number, row in enumerate(rows):
-            x, (low, median, high) = lines[row["strategy"]]
+            x, (low, median, high) = strategy_lines[row["strategy"]]
             colour, style = COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
             value = f"{row['best_median']:.4f}" + f" [{row['best_q1']:.4f}, {row['best_q3']:.4f}]" * (row["runs"] > 1)
             label = f"{row['strategy']}: {value}"
@@ -145,13 +144,13 @@ def _draw(path: Path, one: Run, rows: Sequence[Mapping[str, Any]], drawn: Mappin
             axes.fill_between(x, low, high, step="post", color=colour, alpha=0.14, linewidth=0)
         axes.set_xlabel(AXES[over], color=INK)
         axes.set_xlim(left=0)
-        axes.set_ylim(_limits(drawn["epochs"], one.maximize))
+        axes.set_ylim(_limits(lines["epochs"], first.maximize))
         axes.grid(color=GRID)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=MUTED)
     left = picture.axes[0]
-    left.set_ylabel(f"best {one.metric} so far", color=INK)
+    left.set_ylabel(f"best {first.metric} so far", color=INK)
     runs = max(row["runs"] for row in rows)
     title = f"median and quartiles over {runs} seeds" if runs > 1 else None
     handles, labels = left.get_legend_handles_labels()
@@ -160,7 +159,7 @@ def _draw(path: Path, one: Run, rows: Sequence[Mapping[str, Any]], drawn: Mappin
 
 
 def _limits(lines: Mapping[str, Any], maximize: bool) -> tuple[float, float]:
-    """From the best down to where the slowest median stands after a quarter of its way: what is before squashes the rest."""
+    """Limit the axis to the best values and the medians after a quarter of the way: earlier ones would squash the rest."""
     ends = [value for _, (low, _, high) in lines.values() for value in (low[-1], high[-1])]
     quarter = [median[max(0, int(np.searchsorted(x, x[-1] / 4)) - 1)] for x, (_, median, _) in lines.values()]
     low, high = min(*ends, *quarter), max(*ends, *quarter)
@@ -170,7 +169,7 @@ def _limits(lines: Mapping[str, Any], maximize: bool) -> tuple[float, float]:
 
 
 def _grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    found: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.strategy, []).append(run)
-    return found
+        groups.setdefault(run.strategy, []).append(run)
+    return groups

@@ -21,19 +21,19 @@ MEASURES = {"disagreement": "disagreement", "q": "Q", "double_fault": "double fa
 
 
 def figures(judged: Judged) -> dict[str, go.Figure]:
-    """Every figure by its name; those of one member or of a regression that mean nothing are left out."""
-    found = {"frontier": frontier(judged)}
+    """Draw every figure, by its name; those that mean nothing for one member or for a regression are left out."""
+    charts = {"frontier": frontier(judged)}
     if "reliability" in judged:
-        found["reliability"] = reliability(judged)
+        charts["reliability"] = reliability(judged)
     if len(judged["growth"]) > 1:
-        found["growth"] = growth(judged)
+        charts["growth"] = growth(judged)
     if len(judged["members"]) > 1:
-        found |= {"diversity": diversity(judged), "members": members(judged)}
-    return found
+        charts |= {"diversity": diversity(judged), "members": members(judged)}
+    return charts
 
 
 def reliability(judged: Judged) -> go.Figure:
-    """Accuracy over confidence in bins; the size of a mark is the share of the rows."""
+    """Draw accuracy over confidence in bins; the size of a mark is the share of the rows."""
     traces = [line([0, 1], [0, 1], MUTED, 1.5, hoverinfo="skip", line_dash="dot", showlegend=False)]
     for key, name, colour in (("single", "best single model", SECOND), ("chosen", "chosen ensemble", ACCENT)):
         bins = judged["reliability"][key]
@@ -56,12 +56,12 @@ def reliability(judged: Judged) -> go.Figure:
 
 
 def diversity(judged: Judged) -> go.Figure:
-    """How often one of a pair is right where the other is wrong, or how far their values are apart; of many, the first."""
+    """Draw the disagreement of each pair of members as a heat map, of the first `MAX_MEMBERS` where there are more."""
     pairs = judged["diversity"]
     n = min(len(judged["members"]), MAX_MEMBERS)
     names = [text(member["name"]) for member in judged["members"][:n]]
     z = [[pairs["disagreement"][i][j] if i != j else None for j in range(n)] for i in range(n)]
-    hover = [["<br>".join(_told(pairs, i, j)) for j in range(n)] for i in range(n)]
+    hover = [["<br>".join(_pair_lines(pairs, i, j)) for j in range(n)] for i in range(n)]
     heat = go.Heatmap(
         z=z, x=names, y=names, text=hover, xgap=1, ygap=1, colorscale=SCALE, hoverongaps=False,
         hovertemplate="%{y}, %{x}<br>%{text}<extra></extra>", colorbar={"thickness": 10, "outlinewidth": 0, "nticks": 5},
@@ -72,28 +72,28 @@ def diversity(judged: Judged) -> go.Figure:
 
 
 def _height(judged: Judged) -> int:
-    """Of the heat map, and of the map that stands beside it."""
+    """Height in pixels of the heat map, and of the map that stands beside it."""
     return 120 + 22 * max(11, min(len(judged["members"]), MAX_MEMBERS))
 
 
-def _told(pairs: Mapping[str, Any], i: int, j: int) -> list[str]:
+def _pair_lines(pairs: Mapping[str, Any], i: int, j: int) -> list[str]:
     values = {words: pairs[name][i][j] for name, words in MEASURES.items() if name in pairs}
     return [f"{words} {'not defined' if value is None else f'{value:.3g}'}" for words, value in values.items()]
 
 
 def members(judged: Judged) -> go.Figure:
-    """Members as points by what they predict; the size of a mark is the share in the chosen ensemble."""
+    """Draw members as points by their predictions; the size of a mark is the share in the chosen ensemble."""
     traces = []
-    everyone = judged["members"]
-    most = max(member["share"] for member in everyone) or 1.0
-    for place, model in enumerate(dict.fromkeys(member["model"] for member in everyone)):
-        own = [member for member in everyone if member["model"] == model]
-        colours = [ACCENT if member["share"] else FAINT for member in own]
-        sizes = [round(8 + 14 * member["share"] / most, 1) for member in own]
+    every_member = judged["members"]
+    most = max(member["share"] for member in every_member) or 1.0
+    for place, model in enumerate(dict.fromkeys(member["model"] for member in every_member)):
+        group = [member for member in every_member if member["model"] == model]
+        colours = [ACCENT if member["share"] else FAINT for member in group]
+        sizes = [round(8 + 14 * member["share"] / most, 1) for member in group]
         symbol = SYMBOLS[place % len(SYMBOLS)]
         marker = {"size": sizes, "color": colours, "symbol": symbol, "line": {"width": 1, "color": CARD}}
-        hover = [f"{text(member['name'])}: share {member['share']:.3g}" for member in own]
-        x, y = ([round(member["at"][axis], 4) for member in own] for axis in (0, 1))
+        hover = [f"{text(member['name'])}: share {member['share']:.3g}" for member in group]
+        x, y = ([round(member["at"][axis], 4) for member in group] for axis in (0, 1))
         traces.append(
             go.Scatter(x=x, y=y, name=text(model), mode="markers", marker=marker, hovertext=hover, hoverinfo="text")
         )
@@ -108,7 +108,7 @@ def members(judged: Judged) -> go.Figure:
 
 
 def growth(judged: Judged) -> go.Figure:
-    """The average of n members of the chosen group over n, and the best single model."""
+    """Draw the value of an average of n members of the chosen group over n, and the best single model."""
     points = judged["growth"]
     x = [point["n"] for point in points]
     band = [point["low"] for point in points] + [point["high"] for point in reversed(points)]
@@ -125,42 +125,45 @@ def growth(judged: Judged) -> go.Figure:
 
 
 def frontier(judged: Judged) -> go.Figure:
-    """Value over cost: what nothing beats in both on the line, the smallest within a standard error of the best marked."""
-    found = judged["frontier"]
+    """Draw value over cost, with the line of those that no other beats in both.
+
+    The smallest whose value is within a standard error of the best one is marked.
+    """
+    data = judged["frontier"]
     traces = []
     for kind, colour, symbol in (
         ("member", MUTED, "circle"),
         ("best few", FAINT, "circle"),
         ("ensemble", ACCENT, "diamond"),
     ):
-        own = [point for point in found["points"] if point["kind"] == kind]
-        hover = [f"{text(p['name'])}<br>{p['parameters']:,} parameters: {p['value']:.4g}" for p in own]
+        group = [point for point in data["points"] if point["kind"] == kind]
+        hover = [f"{text(p['name'])}<br>{p['parameters']:,} parameters: {p['value']:.4g}" for p in group]
         marker = {"size": 8, "color": colour, "symbol": symbol, "line": {"width": 1, "color": CARD}}
-        x, y = [p["parameters"] for p in own], [round(p["value"], 6) for p in own]
+        x, y = [p["parameters"] for p in group], [round(p["value"], 6) for p in group]
         words = {"member": "single models", "best few": "the best few together", "ensemble": "ensembles"}[kind]
-        if own:
+        if group:
             traces.append(
                 go.Scatter(x=x, y=y, name=words, mode="markers", marker=marker, hovertext=hover, hoverinfo="text")
             )
-    front = sorted((p["parameters"], p["value"]) for p in found["points"] if p["on_front"])
+    front = sorted((p["parameters"], p["value"]) for p in data["points"] if p["on_front"])
     traces.append(
         line(
             [p[0] for p in front], [p[1] for p in front], HIGH, 1.5, name="frontier", line_shape="hv", hoverinfo="skip"
         )
     )
-    marked = next(point for point in found["points"] if point["name"] == found["smallest"])
+    marked = next(point for point in data["points"] if point["name"] == data["smallest"])
     ring = {"size": 18, "color": "rgba(0,0,0,0)", "line": {"width": 2.5, "color": SECOND}}
     style = {"mode": "markers", "marker": ring, "hovertext": text(marked["name"]), "hoverinfo": "text"}
     traces.append(go.Scatter(x=[marked["parameters"]], y=[marked["value"]], name="smallest within 1 SE", **style))
-    sizes = [point["parameters"] for point in found["points"]]
+    sizes = [point["parameters"] for point in data["points"]]
     ends = [min(sizes), max(sizes)]
-    traces.append(line(ends, [found["limit"]] * 2, SECOND, 1, line_dash="dot", showlegend=False, hoverinfo="skip"))
+    traces.append(line(ends, [data["limit"]] * 2, SECOND, 1, line_dash="dot", showlegend=False, hoverinfo="skip"))
     xaxis = {"title": "parameters", "type": "log", "dtick": "D2" if max(sizes) < 30 * min(sizes) else 1}
     return figure(340, *traces, showlegend=True, xaxis=xaxis, yaxis={"title": f"val {judged['by']}"})
 
 
 def picture(pixels: Sequence[Any]) -> str:
-    """A row's image as a PNG in a data address, grey [H, W] or colour [H, W, 3] from 0 to 255."""
+    """Encode a row's image, grey [H, W] or colour [H, W, 3] from 0 to 255, as a PNG in a `data:` address."""
     from matplotlib.image import imsave
 
     array, file = np.asarray(pixels, np.uint8), io.BytesIO()

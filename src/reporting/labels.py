@@ -8,12 +8,12 @@ from typing import Any
 
 
 def text(value: Any) -> str:
-    """Anything of a user's, safe and literal inside a Plotly label."""
+    """Escape any name or value for a Plotly label, which reads HTML."""
     return html.escape(str(value), quote=False)
 
 
 def short(value: Any) -> str:
-    """A parameter's value or a rate in three digits: 0.0123, 3.2e-5, 64, relu."""
+    """Write a parameter's value or a rate in three digits: 0.0123, 3.2e-5, 64, relu."""
     if not isinstance(value, float):
         return str(value)
     mantissa, _, exponent = f"{value:.3g}".partition("e")
@@ -21,18 +21,28 @@ def short(value: Any) -> str:
 
 
 def leaf(name: str) -> str:
-    """`sgd/optimizer.lr` → `optimizer.lr`: the key without the branch that it is searched under."""
+    """Drop the branch that a key is searched under: `sgd/optimizer.lr` → `optimizer.lr`."""
     return name.rpartition("/")[2]
 
 
 def brief(names: Iterable[str]) -> dict[str, str]:
-    """`optimizer.lr` → `lr` where no other name ends so."""
+    """Shorten each name to its last part where no other ends so: `optimizer.lr` → `lr`."""
     names = list(dict.fromkeys(names))
     ends = [name.rpartition(".")[2] for name in names]
     return {name: end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)}
 
 
 def label(name: str) -> str:
-    """`sgd/optimizer.lr` → `optimizer.lr (sgd)`."""
+    """Write a key with its branch behind it: `sgd/optimizer.lr` → `optimizer.lr (sgd)`."""
     branch, _, key = name.rpartition("/")
     return text(f"{key} ({branch})" if branch else key)
+
+
+def plain(value: Any) -> str:
+    """Make a name of the data's harmless in a page of DVC's plots, which puts it unescaped into a script."""
+    return (
+        "".join(c if c.isprintable() else "�" for c in str(value))
+        .replace("<", "‹")
+        .replace(">", "›")
+        .replace("\\", "⧵")
+    )

@@ -1,4 +1,4 @@
-"""The Pareto front of a sweep with several objectives, as a figure and in the words of its axes."""
+"""The Pareto front of a sweep with several objectives, as a figure with words for its axes."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ AXES = {  # measure: (title with its unit, whether on a log scale)
 
 
 def minimized(study: Study) -> list[str]:
-    """The objectives beside the first."""
+    """List the objectives after the first."""
     return list(study.user_attrs.get("minimized", ()))
 
 
 def measures(study: Study) -> list[str]:
-    """All that is told of a trial beside its value: further objectives, then what only has a bound."""
+    """List the measures of a trial beside its value: further objectives, then those that only have a bound."""
     bounds = study.user_attrs.get("constraints", {})
     return [*minimized(study), *(name for name in bounds if name not in minimized(study))]
 
 
 def feasible(trial: FrozenTrial) -> bool:
-    """Whether a trial is within all bounds."""
+    """Tell whether a trial is within all bounds."""
     return bool(trial.user_attrs.get("feasible", True))
 
 
 def front(study: Study) -> list[FrozenTrial]:
-    """The trials of the front, the best value first, as the sweep wrote it."""
-    everyone = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    return [everyone[number] for number in study.user_attrs.get("front", ()) if number in everyone]
+    """List the trials of the front, the best value first, as the sweep wrote it."""
+    by_number = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    return [by_number[number] for number in study.user_attrs.get("front", ()) if number in by_number]
 
 
 def figure(study: Study, name: str) -> go.Figure:
-    """Value over a further objective: trials grey, the front as a step line, the bound where there is one."""
-    complete, found = plots.trials(study, "COMPLETE"), front(study)
-    numbers, best = {trial.number for trial in found}, plots.best_trial(study)
+    """Draw the value over a further objective: trials grey, the front as a step line, the bound where there is one."""
+    complete, on_front = plots.trials(study, "COMPLETE"), front(study)
+    numbers, best = {trial.number for trial in on_front}, plots.best_trial(study)
     others = [trial for trial in complete if trial.number not in numbers]
 
     def place(group: list[FrozenTrial]) -> list[float]:
@@ -60,16 +60,18 @@ def figure(study: Study, name: str) -> go.Figure:
         if group := [trial for trial in others if feasible(trial) is within]:
             traces.append(plots.dots(group, place(group), palette.PRUNED, hover(group), name=f"{words} ({len(group)})"))
             traces[-1].update(marker_symbol=symbol, opacity=0.8, marker_line_width=1 + (symbol != "circle"))
-    steps = _steps(found, name, plots.sign(study))
+    steps = _steps(on_front, name, plots.sign(study))
     if steps:
         x = [*place(steps), max(place(complete))]
         y = [trial.value for trial in (*steps, steps[-1])]
         traces.append(plots.line(x, y, palette.ACCENT, line_shape="hv", hoverinfo="skip", showlegend=False))
         traces.append(
-            plots.dots(found, place(found), palette.ACCENT, hover(found), name=f"Pareto front ({len(found)})")
+            plots.dots(
+                on_front, place(on_front), palette.ACCENT, hover(on_front), name=f"Pareto front ({len(on_front)})"
+            )
         )
         traces[-1].update(marker_size=10)
-    if best in found:
+    if best in on_front:
         traces.append(
             plots.dots([best], place([best]), palette.SECOND, hover([best]), name=f"best: trial {best.number}")
         )
@@ -89,10 +91,10 @@ def figure(study: Study, name: str) -> go.Figure:
     )  # fmt: skip
 
 
-def _steps(found: list[FrozenTrial], name: str, sign: int) -> list[FrozenTrial]:
-    """Of the front the trials that no other one beats in value and this measure alone, by the measure."""
+def _steps(trials: list[FrozenTrial], name: str, sign: int) -> list[FrozenTrial]:
+    """Select the trials that no other one beats in value and in the measure `name` alone, by that measure."""
     steps: list[FrozenTrial] = []
-    for trial in sorted(found, key=lambda t: (t.user_attrs["measures"][name], -sign * (t.value or 0.0), t.number)):
+    for trial in sorted(trials, key=lambda t: (t.user_attrs["measures"][name], -sign * (t.value or 0.0), t.number)):
         if not steps or sign * (trial.value or 0.0) > sign * (steps[-1].value or 0.0):
             steps.append(trial)
     return steps

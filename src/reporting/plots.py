@@ -40,27 +40,29 @@ MAX_POINTS, MAX_ROWS, MAX_CLASSES, MAX_AXES, MIN_TRIALS = 10_000, 2_000, 30, 10,
 
 
 def trials(study: Study, state: str) -> list[FrozenTrial]:
+    """List the trials in a state: COMPLETE, PRUNED or FAIL."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name == state]
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
-    """The trial that the sweep named (attribute `best_number`), else Optuna's choice; None where none is complete."""
+    """Find the trial that the sweep named (attribute `best_number`), else Optuna's choice; None where none is complete."""
     complete = trials(study, "COMPLETE")
     named = [trial for trial in complete if trial.number == study.user_attrs.get("best_number")]
     return (named or [study.best_trial])[0] if complete else None
 
 
 def metric(study: Study) -> str:
+    """Name the metric that a trial's value is."""
     return str(study.user_attrs.get("metric", "value"))
 
 
 def sign(study: Study) -> int:
-    """1 where more is better, else -1."""
+    """Give 1 where more is better, else -1."""
     return 1 if study.direction.name == "MAXIMIZE" else -1
 
 
 def describe(trial: FrozenTrial) -> str:
-    """What hovering over a trial shows."""
+    """Write the text that hovering over a trial shows: number, value, state, diagnosis, parameters."""
     value = "" if trial.value is None else f" · {trial.value:.5g}"
     diagnosis = trial.user_attrs.get("diagnosis")
     state = trial.state.name.lower() + (f", {text(diagnosis)}" if diagnosis else "")
@@ -69,7 +71,7 @@ def describe(trial: FrozenTrial) -> str:
 
 
 def focus(values: Iterable[float | None], good: int) -> tuple[float, float] | None:
-    """An axis range that keeps the good side (`good` = ±1) and lets far outliers on the other leave the picture."""
+    """Find an axis range that keeps the good side (`good` = ±1) and leaves far outliers on the other out of the picture."""
     scores = good * np.asarray([value for value in values if value is not None and math.isfinite(value)])
     if not scores.size:
         return None
@@ -81,22 +83,28 @@ def focus(values: Iterable[float | None], good: int) -> tuple[float, float] | No
 
 
 def figure(height: int, *traces: Any, **layout: Any) -> go.Figure:
+    """Put `traces` into a figure of `height` pixels in the style of the page; `layout` are further keys of Plotly's."""
     return go.Figure(list(traces), layout=go.Layout(template={"layout": LAYOUT}, height=height, **layout))
 
 
 def line(x: Iterable[Any], y: Iterable[float | None], colour: str, width: float = 2, **more: Any) -> Any:
+    """Make a line trace through `x` and `y`, `width` pixels wide, in `colour`; `more` are further keys of Plotly's."""
     y = [_rounded(value) for value in y]
     return go.Scatter(x=list(x), y=y, mode="lines", line_color=colour, line_width=width, **more)
 
 
 def dots(group: Sequence[FrozenTrial], x: Iterable[Any], colour: str, hover: Iterable[str], **more: Any) -> Any:
+    """Make a trace of dots, one for each trial of `group`, at the places `x` and the height of its value.
+
+    `colour` is that of the dots, `hover` the text of each, `more` are further keys of Plotly's.
+    """
     y = [_rounded(trial.value) for trial in group]
     marker = {"size": 7, "color": colour, "line": {"width": 1, "color": CARD}}
     return go.Scatter(x=list(x), y=y, mode="markers", marker=marker, hoverinfo="text", hovertext=list(hover), **more)
 
 
 def history(study: Study) -> go.Figure:
-    """Every trial's value by number, coloured by state, and the best so far; failed ones stand at the bottom."""
+    """Draw each trial's value by number, coloured by state, and the best so far; failed ones stand at the bottom."""
     colours = {"PRUNED": PRUNED, "COMPLETE": ACCENT, "FAIL": FAILED}
     groups = {state: group for state in colours if (group := trials(study, state))}
     shown = focus((trial.value for group in groups.values() for trial in group), sign(study))
@@ -118,14 +126,14 @@ def history(study: Study) -> go.Figure:
 
 
 def learning_curves(study: Study) -> go.Figure:
-    """The study's metric over epochs: every trial (of very many, one in n) faint, pruned ones grey, the best one on top."""
+    """Draw the study's metric over epochs: all trials (of very many, one in n) faint, pruned ones grey, the best on top."""
     best = best_trial(study)
     others = (t for t in study.get_trials(deepcopy=False) if best is None or t.number != best.number)
-    ran = [trial for trial in others if trial.intermediate_values]
-    every = math.ceil(sum(len(trial.intermediate_values) for trial in ran) / MAX_POINTS) or 1
+    trained = [trial for trial in others if trial.intermediate_values]
+    every = math.ceil(sum(len(trial.intermediate_values) for trial in trained) / MAX_POINTS) or 1
     traces = []
     for state, colour in (("fail", FAILED), ("pruned", PRUNED), ("complete", FAINT)):
-        group = [trial for trial in ran[::every] if trial.state.name == state.upper()]
+        group = [trial for trial in trained[::every] if trial.state.name == state.upper()]
         x = [epoch for trial in group for epoch in (*trial.intermediate_values, None)]  # None parts two trials
         y = [value for trial in group for value in (*trial.intermediate_values.values(), None)]
         hover = [f"trial {trial.number}" for trial in group for _ in range(len(trial.intermediate_values) + 1)]
@@ -139,7 +147,7 @@ def learning_curves(study: Study) -> go.Figure:
 
 
 def losses(epochs: Sequence[float], train: Sequence[float], val: Sequence[float]) -> go.Figure:
-    """Training and validation loss of one trial."""
+    """Draw the losses `train` and `val` of one trial over its `epochs`."""
     positive = [value for value in (*train, *val) if value > 0 and math.isfinite(value)]
     wide = bool(positive) and max(positive) > 30 * min(positive)
     traces = line(epochs, train, MUTED, name="train"), line(epochs, val, ACCENT, name="validation")
@@ -148,7 +156,7 @@ def losses(epochs: Sequence[float], train: Sequence[float], val: Sequence[float]
 
 
 def importances(study: Study) -> dict[str, float] | None:
-    """How much each parameter decides whether a trial is among the best tenth (at least five), summing to 1.
+    """Weigh how much each parameter decides whether a trial is among the best tenth (at least five); the sum is 1.
 
     Conditional PED-ANOVA, which weighs a parameter of one branch by the trials that have it
     (https://arxiv.org/abs/2601.20800). None for fewer than MIN_TRIALS complete trials or equal values.
@@ -161,12 +169,12 @@ def importances(study: Study) -> dict[str, float] | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a branch with one trial: it counts for nothing, as it should
         evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(complete)))
-        found = get_param_importances(study, evaluator=evaluator)
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))) or None
+        shares = get_param_importances(study, evaluator=evaluator)
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0]))) or None
 
 
 def importance(shares: Mapping[str, float]) -> go.Figure:
-    """Bars, the most important parameter on top."""
+    """Draw the shares of the parameters as bars, the most important one on top."""
     x, y, percent = list(shares.values()), list(map(label, shares)), [f"{share:.0%}" for share in shares.values()]
     style = {"orientation": "h", "textposition": "outside", "marker_color": ACCENT, "cliponaxis": False}
     bar = go.Bar(x=x, y=y, text=percent, hoverinfo="skip", **style)
@@ -176,18 +184,20 @@ def importance(shares: Mapping[str, float]) -> go.Figure:
 
 
 def effect(study: Study, name: str) -> go.Figure:
-    """The value of every complete trial over one parameter."""
-    having = [trial for trial in trials(study, "COMPLETE") if name in trial.params]
-    axis = Axis.of([trial.distributions[name] for trial in having])
-    hover = (f"trial {t.number}: {text(short(t.params[name]))}, {t.value:.5g}" for t in having)
-    marks = dots(having, (axis.place(trial.params[name]) for trial in having), ACCENT, hover, opacity=0.75)
+    """Draw the value of every complete trial over one parameter."""
+    with_parameter = [trial for trial in trials(study, "COMPLETE") if name in trial.params]
+    axis = Axis.of([trial.distributions[name] for trial in with_parameter])
+    hover = (f"trial {t.number}: {text(short(t.params[name]))}, {t.value:.5g}" for t in with_parameter)
+    marks = dots(
+        with_parameter, (axis.place(trial.params[name]) for trial in with_parameter), ACCENT, hover, opacity=0.75
+    )
     xaxis = {"title": label(name), "tickvals": axis.at, "ticktext": list(map(text, axis.labels))}
-    values = focus((trial.value for trial in having), sign(study))
+    values = focus((trial.value for trial in with_parameter), sign(study))
     return figure(240, marks, xaxis=xaxis, yaxis={"title": text(metric(study)), "range": values, "nticks": 5})
 
 
 def parallel_coordinates(study: Study, order: Iterable[str]) -> go.Figure:
-    """One line a complete trial through its parameters, the best quarter selected.
+    """Draw a line for each complete trial through its parameters, the best quarter selected.
 
     Parameters of exclusive branches that set the same key share an axis; where a trial has none, it passes through "–".
     """
@@ -210,7 +220,7 @@ def parallel_coordinates(study: Study, order: Iterable[str]) -> go.Figure:
 
 
 def _dimension(name: str, label: str, complete: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """One axis of the parallel coordinates, with a place below for the trials that do not have it."""
+    """Make one axis of the parallel coordinates, with a place below for the trials that do not have the parameter."""
     keys = [next((key for key in trial.params if leaf(key) == name), None) for trial in complete]
     axis = Axis.of([trial.distributions[key] for trial, key in zip(complete, keys, strict=True) if key])
     places = [axis.place(trial.params[key]) if key else None for trial, key in zip(complete, keys, strict=True)]
@@ -223,7 +233,7 @@ def _dimension(name: str, label: str, complete: Sequence[FrozenTrial]) -> dict[s
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a parameter's values stand: logarithms with readable ticks, choices by name."""
+    """The axis of a parameter's values: logarithms with readable ticks, choices by name."""
 
     low: float
     high: float
@@ -233,7 +243,7 @@ class Axis:
 
     @classmethod
     def of(cls, kinds: Sequence[Any]) -> Axis:
-        """The axis of all these Optuna distributions together."""
+        """Make the axis on which the values of all these Optuna distributions stand."""
         if any(hasattr(kind, "choices") for kind in kinds):
             names = list(dict.fromkeys(str(choice) for kind in kinds for choice in getattr(kind, "choices", ())))
             at = list(map(float, range(len(names))))
@@ -265,26 +275,36 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
 
 
 def confusion(actual: NDArray[np.int64], predicted: NDArray[np.int64], class_names: Sequence[str]) -> go.Figure:
-    """Rows: the true class; a cell's colour is its share of the row. Of many classes, those with the most errors."""
+    """Draw the confusion matrix of the test rows; of many classes, of those with the most errors.
+
+    Args:
+        actual: the true class of each row [N], as a place in `class_names`.
+        predicted: the predicted class of each row [N].
+        class_names: all classes [C].
+    """
     classes = len(class_names)
     counts = np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
     errors = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    kept = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
-    counts, share, names = counts[np.ix_(kept, kept)], share[np.ix_(kept, kept)], [text(class_names[k]) for k in kept]
+    shown = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+    counts, share, names = (
+        counts[np.ix_(shown, shown)],
+        share[np.ix_(shown, shown)],
+        [text(class_names[k]) for k in shown],
+    )
     heat = go.Heatmap(
         z=np.round(share, 4).tolist(), x=names, y=names, customdata=counts.tolist(), zmin=0, zmax=1, showscale=False,
         text=[[str(n) if n else "" for n in row] for row in counts.tolist()], xgap=2, ygap=2,
-        texttemplate="%{text}" if len(kept) <= 20 else None, colorscale=SCALE,
+        texttemplate="%{text}" if len(shown) <= 20 else None, colorscale=SCALE,
         hovertemplate="%{y}, taken for %{x}: %{customdata} rows, %{z:.1%}<extra></extra>",
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False, "tickfont": {"color": INK}}
     yaxis = {**axis, "title": "true", "autorange": "reversed", "ticksuffix": " "}
-    return figure(90 + 34 * max(4, min(len(kept), 20)), heat, xaxis={**axis, "title": "predicted"}, yaxis=yaxis)
+    return figure(90 + 34 * max(4, min(len(shown), 20)), heat, xaxis={**axis, "title": "predicted"}, yaxis=yaxis)
 
 
 def predicted_over_true(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
-    """Regression: each row's prediction over its true value, and the line where both are equal."""
+    """Draw each row's predicted value over its true one (a regression), and the line where both are equal."""
     keep = slice(None, None, math.ceil(len(actual) / MAX_ROWS) or 1)
     x, y = ([_rounded(float(value)) for value in values[keep]] for values in (actual, predicted))
     tip, marker = "true %{x}, predicted %{y}<extra></extra>", {"color": ACCENT, "size": 4, "opacity": 0.5}
@@ -294,7 +314,7 @@ def predicted_over_true(actual: NDArray[np.float64], predicted: NDArray[np.float
 
 
 def residuals(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> go.Figure:
-    """Regression: how the errors are spread; a lump beside zero is a bias."""
+    """Draw how the errors of a regression are spread; a lump beside zero is a bias."""
     errors = (predicted - actual)[np.isfinite(predicted - actual)]
     counts, edges = np.histogram(errors, bins=min(60, max(10, len(errors) // 20)))
     middle = [_rounded(float(value)) for value in (edges[1:] + edges[:-1]) / 2]

@@ -26,23 +26,23 @@ DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}  # Matplotlib
 
 @dataclass(frozen=True)
 class Panel:
-    """One curve of lr_range.json over its rates: `goods`, of which the first that it has is drawn, and what is marked."""
+    """One curve of lr_range.json over its rates: of `figures` the first that it has is drawn, with `marks` at rates."""
 
     key: str
     title: str
-    goods: tuple[str, ...]
+    figures: tuple[str, ...]
     log: bool
     marks: tuple[str, ...]
 
-    def points(self, found: Mapping[str, Any]) -> tuple[str, list[float], list[float | None]]:
-        """What is drawn, rates and values."""
-        curve: Curve = found[self.key]
-        good = next((g for g in self.goods if any(point.get(g) is not None for point in curve)), self.goods[0])
+    def points(self, result: Mapping[str, Any]) -> tuple[str, list[float], list[float | None]]:
+        """Read the figure to draw, its rates and its values."""
+        curve: Curve = result[self.key]
+        good = next((g for g in self.figures if any(point.get(g) is not None for point in curve)), self.figures[0])
         return good, [float(point["lr"] or 0.0) for point in curve], [point.get(good) for point in curve]
 
-    def marked(self, found: Mapping[str, Any]) -> list[tuple[float, str, str, str]]:
-        """(rate, words, colour, dash); of rules that agree the first."""
-        rates = {mark: float(found[mark]) for mark in reversed(self.marks) if found.get(mark) is not None}
+    def marked(self, result: Mapping[str, Any]) -> list[tuple[float, str, str, str]]:
+        """List the marks as (rate, words, colour, dash); of rules that agree, the first."""
+        rates = {mark: float(result[mark]) for mark in reversed(self.marks) if result.get(mark) is not None}
         first = {rate: mark for mark, rate in rates.items()}
         return [(r, f"{MARKS[m][0]} {short(r)}", *MARKS[m][1:]) for m, r in rates.items() if first[r] == m][::-1]
 
@@ -54,20 +54,20 @@ PANELS = (
 )
 
 
-def write_png(found: Mapping[str, Any], path: Path) -> None:
+def write_png(result: Mapping[str, Any], path: Path) -> None:
     """Write the panels as a PNG: the same bytes for the same numbers."""
     from matplotlib.figure import Figure
 
-    panels = [panel for panel in PANELS if found.get(panel.key)]
+    panels = [panel for panel in PANELS if result.get(panel.key)]
     picture = Figure(figsize=(5 * len(panels), 4), dpi=120, layout="constrained")
     for k, panel in enumerate(panels):
-        good, rates, values = panel.points(found)
+        good, rates, values = panel.points(result)
         axes = picture.add_subplot(1, len(panels), k + 1, title=panel.title, xlabel="learning rate", ylabel=good)
         axes.set(xscale="log" if panel.log else "linear", ylim=y_range(values, good))
         if len(rates) > 1:
             axes.set_xlim(min(rates) if panel.log else 0.0, max(rates))
         axes.plot(rates, [math.nan if v is None else v for v in values], color=INK, linewidth=1.8)
-        for rate, name, colour, dash in panel.marked(found):
+        for rate, name, colour, dash in panel.marked(result):
             axes.axvline(rate, color=colour, linestyle=DASHES[dash], label=name)
         axes.grid(color=GRID)
         if axes.get_legend_handles_labels()[1]:
@@ -76,7 +76,7 @@ def write_png(found: Mapping[str, Any], path: Path) -> None:
 
 
 def y_range(values: Sequence[float | None], good: str) -> tuple[float, float] | None:
-    """A range that the divergence at the end does not squash."""
+    """Find a range of the axis that the divergence at the end does not squash."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
     if not finite:
         return None

@@ -12,19 +12,19 @@ from src.reporting.plots import figure, line
 from src.reporting.range_panels import PANELS, y_range
 
 
-def lr_range(found: Mapping[str, Any]) -> go.Figure:
-    """What `lr_range.json` says, as one figure of up to three panels."""
-    panels = [panel for panel in PANELS if found.get(panel.key)]
+def lr_range(result: Mapping[str, Any]) -> go.Figure:
+    """Draw `lr_range.json` as one figure of up to three panels."""
+    panels = [panel for panel in PANELS if result.get(panel.key)]
     traces, axes, width = [], {}, 1 / len(panels)
     named: set[str] = set()
     for k, panel in enumerate(panels):
         here = str(k + 1) if k else ""
-        own: dict[str, Any] = {"xaxis": f"x{here}", "yaxis": f"y{here}"}
-        good, rates, values = panel.points(found)
+        axis_names: dict[str, Any] = {"xaxis": f"x{here}", "yaxis": f"y{here}"}
+        good, rates, values = panel.points(result)
         shown = y_range(values, good)
         tip = f"rate %{{x:.3g}}, {good} %{{y:.4g}}<extra></extra>"
-        traces.append(line(rates, values, INK, hovertemplate=tip, showlegend=False, **own))
-        for rate, name, colour, dash in panel.marked(found) if shown else ():
+        traces.append(line(rates, values, INK, hovertemplate=tip, showlegend=False, **axis_names))
+        for rate, name, colour, dash in panel.marked(result) if shown else ():
             assert shown
             style: dict[str, Any] = {
                 "line_dash": dash,
@@ -32,7 +32,7 @@ def lr_range(found: Mapping[str, Any]) -> go.Figure:
                 "hoverinfo": "name",
                 "showlegend": name not in named,
             }
-            traces.append(line([rate, rate], shown, colour, **style, **own))
+            traces.append(line([rate, rate], shown, colour, **style, **axis_names))
             named.add(name)
         axes[f"xaxis{here}"] = {
             "title": f"rate, {panel.title}", "domain": [k * width + 0.06 * bool(k), (k + 1) * width],

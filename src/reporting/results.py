@@ -1,8 +1,7 @@
-"""What the stages wrote under `outputs/`, read back for whoever wants to show it."""
+"""The files that the stages wrote under `outputs/`, read back so that they can be shown."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections import Counter
@@ -19,15 +18,17 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from src.diagnosis.rules import KINDS
-from src.reporting import plots, remedies
+from src.reporting import plots
+from src.reporting.advice import DiagnosedTrial, advise
 from src.system.errors import UserError
+from src.system.tables import read_csv
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one model's sweep left behind."""
+    """The results of one model's sweep."""
 
     model: str
     study: optuna.Study
@@ -38,39 +39,47 @@ class Sweep:
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
+        """All trials in the order of their numbers."""
         return self.study.get_trials(deepcopy=False)
 
     @cached_property
     def best(self) -> FrozenTrial | None:
+        """The best trial; None where none is complete."""
         return plots.best_trial(self.study)
 
     @cached_property
     def compared(self) -> optuna.Study:
+        """The study in which trials can be compared fairly, as `comparable` makes it."""
         return comparable(self.study)
 
     @property
     def states(self) -> Counter[str]:
+        """The number of trials in each state."""
         return Counter(trial.state.name.lower() for trial in self.trials)
 
     @property
     def diagnoses(self) -> list[tuple[str, int]]:
-        found = Counter(kind_of(trial) for trial in self.trials)
-        return sorted(((name, n) for name, n in found.items() if name), key=lambda item: (-item[1], item[0]))
+        """The kinds of diagnoses with their numbers of trials, the commonest first."""
+        numbers = Counter(kind_of(trial) for trial in self.trials)
+        return sorted(((name, n) for name, n in numbers.items() if name), key=lambda item: (-item[1], item[0]))
 
     @cached_property
-    def judged(self) -> list[remedies.Judged]:
-        return [remedies.Judged(kind_of(t), t.params, t.distributions, t.value) for t in self.trials]
+    def diagnosed_trials(self) -> list[DiagnosedTrial]:
+        """All trials with the kinds of their diagnoses."""
+        return [DiagnosedTrial(kind_of(t), t.params, t.distributions, t.value) for t in self.trials]
 
     @property
     def advice(self) -> list[str]:
-        return remedies.advice(self.judged, plots.sign(self.study) > 0)
+        """Changes to the space that the diagnoses speak for, a sentence each."""
+        return advise(self.diagnosed_trials, plots.sign(self.study) > 0)
 
     def seconds(self, trial: FrozenTrial) -> Any:
+        """Look up how long a trial trained; None where timing.json does not say."""
         return self.timing.get("trials", {}).get(str(trial.number), {}).get("seconds")
 
 
 def kind_of(trial: FrozenTrial) -> str:
-    """The kind of its diagnosis, or another reason in full."""
+    """Name the kind of a trial's diagnosis, or else its reason in full."""
     text = str(trial.user_attrs["diagnosis"])
     kind = text.partition(": ")[0]
     return kind if kind in KINDS else text
@@ -88,6 +97,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Ensemble:
+    """The results of stage `ensemble`: scores of every ensemble, predictions of the test rows, further figures."""
+
     results: list[Result]
     single: Result | None
     registered: Mapping[str, Any]
@@ -100,12 +111,13 @@ class Ensemble:
 
     @property
     def chosen(self) -> Result:
+        """The line of the ensemble that was chosen on the validation rows."""
         return next(result for result in self.results if result.chosen)
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that there is to show. `meta` is the prepared data's meta.json, or what could be found out without it."""
+    """Everything that the page shows. `meta` is the prepared data's meta.json, or what could be inferred without it."""
 
     sweeps: list[Sweep]
     ensemble: Ensemble | None
@@ -114,42 +126,57 @@ class Report:
 
     @property
     def regression(self) -> bool:
+        """True where the target is a number."""
         return bool(self.meta["task"] == "regression")
 
     @property
     def metric(self) -> str:
+        """The name of the metric that comes first on the page."""
         return "rmse" if self.regression else "accuracy"
 
     @property
     def class_names(self) -> list[str]:
+        """The names of the classes, or their numbers; none for a regression."""
         classes = 0 if self.ensemble is None or self.ensemble.output is None else self.ensemble.output.shape[-1]
         return [str(name) for name in self.meta.get("class_names") or range(classes)]
 
     @property
     def wall_s(self) -> float | None:
+        """Seconds of all sweeps together; None where one does not say."""
         times = [sweep.timing["wall_s"] for sweep in self.sweeps if "wall_s" in sweep.timing]
         return sum(times) if len(times) == len(self.sweeps) else None
 
 
 def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> Report:
-    """Everything under `outputs` for `models`; a missing sweep is an error, what else is missing is left out."""
+    """Read everything under `outputs` for `models`; whatever is missing beside a sweep is left out.
+
+    `prepared` is the folder of the prepared data.
+
+    Raises:
+        UserError: `models` is empty, or the sweep of one is not there.
+    """
     if not models:
         raise UserError("models is empty: name at least one model whose sweep the report shall show")
     sweeps = [read_sweep(outputs, model) for model in models]
     members = _json(outputs / "train" / models[0] / "members.json")
     guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
-    found = {"task": members.get("task", guess), "sha256": members.get("sha256")}
+    inferred = {"task": members.get("task", guess), "sha256": members.get("sha256")}
     meta = _json(prepared / "meta.json") if prepared else {}
     comparison = _json(outputs.parent / "comparison.json")
-    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**found, **meta}, comparison)
+    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**inferred, **meta}, comparison)
 
 
 def read_sweep(outputs: Path, model: str) -> Sweep:
+    """Read what the sweep and the range test of one model wrote.
+
+    Raises:
+        UserError: its trials.csv is not there.
+    """
     folder = outputs / "sweep" / model
     if not (folder / "trials.csv").exists():
         raise UserError(f"{folder / 'trials.csv'} is not there: run `dvc repro` or drop {model!r} from models")
-    summary, curves = _json(folder / "summary.json"), _rows(folder / "curves.csv")
-    study = read_study(_rows(folder / "trials.csv"), curves, summary)
+    summary, curves = _json(folder / "summary.json"), read_csv(folder / "curves.csv")
+    study = read_study(read_csv(folder / "trials.csv"), curves, summary)
     best = plots.best_trial(study)
     mine = [row for row in curves if best and int(row["number"]) == best.number]
     train, val = ([_number(row.get(name)) for row in mine] for name in ("train/loss", "val/loss"))
@@ -161,7 +188,7 @@ def read_sweep(outputs: Path, model: str) -> Sweep:
 def read_study(
     table: Sequence[Mapping[str, str]], curves: Sequence[Mapping[str, str]], summary: Mapping[str, Any]
 ) -> optuna.Study:
-    """trials.csv, curves.csv and summary.json as an Optuna study again: values, parameters, values per epoch."""
+    """Make an Optuna study again of `table` (trials.csv), `curves` (curves.csv) and `summary` (summary.json)."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=summary.get("direction", "maximize"))
     study.set_user_attr("metric", metric := summary.get("metric", "value"))
@@ -205,22 +232,22 @@ def read_study(
 
 
 def comparable(study: optuna.Study) -> optuna.Study:
-    """A study whose complete trials can be compared in fair numbers.
+    """Make a study of which enough trials are complete to compare their parameters.
 
-    That is the study itself, or where pruning left too few: its trials as they were at the latest epoch that a quarter
-    of them reached (attribute `epoch`), the others as failed so that numbers stay.
+    The study itself serves, unless pruning left too few: then its trials as they were at the latest epoch that a quarter
+    of them reached (attribute `epoch`), the others as failed, so that numbers stay.
     """
-    everyone = study.get_trials(deepcopy=False)
-    finite = [{e: v for e, v in trial.intermediate_values.items() if math.isfinite(v)} for trial in everyone]
+    trials = study.get_trials(deepcopy=False)
+    finite = [{e: v for e, v in trial.intermediate_values.items() if math.isfinite(v)} for trial in trials]
     reached = Counter(epoch for values in finite for epoch in values)
-    enough = max(plots.MIN_TRIALS, len(everyone) // 4)
+    enough = max(plots.MIN_TRIALS, len(trials) // 4)
     epoch = max((epoch for epoch, n in reached.items() if n >= enough), default=None)
     if epoch is None or len(plots.trials(study, "COMPLETE")) >= plots.MIN_TRIALS:
         return study
     view = optuna.create_study(direction=study.direction)
     view.set_user_attr("metric", f"{plots.metric(study)}, epoch {epoch}")
     view.set_user_attr("epoch", epoch)
-    for trial, values in zip(everyone, finite, strict=True):
+    for trial, values in zip(trials, finite, strict=True):
         state = TrialState.COMPLETE if epoch in values else TrialState.FAIL
         copy = create_trial(
             state=state, value=values.get(epoch), params=trial.params, distributions=trial.distributions
@@ -233,7 +260,7 @@ MISSING = object()
 
 
 def _param(name: str, kind: BaseDistribution, cell: str) -> Any:
-    """A cell of trials.csv in its own type; MISSING where this trial has no such parameter."""
+    """Convert a cell of trials.csv to the type of its parameter; MISSING where this trial has none."""
     if isinstance(kind, CategoricalDistribution):
         wanted = cell or ("" if "/" in name else "None")  # an empty cell is the choice None, but not under a branch
         return next((choice for choice in kind.choices if str(choice) == wanted), MISSING)
@@ -242,6 +269,7 @@ def _param(name: str, kind: BaseDistribution, cell: str) -> Any:
 
 
 def read_ensemble(folder: Path) -> Ensemble | None:
+    """Read what stage `ensemble` wrote into `folder`; None where it has not run."""
     metrics = _json(folder / "metrics.json")
     if not metrics:
         return None
@@ -256,7 +284,7 @@ def read_ensemble(folder: Path) -> Ensemble | None:
     single = Result(title, best.get("val", {}), best.get("test", {})) if best else None
     results += [single] if single else []
     registered = _json(folder / "registered.json")
-    found = Ensemble(
+    ensemble = Ensemble(
         results,
         single,
         registered,
@@ -265,21 +293,14 @@ def read_ensemble(folder: Path) -> Ensemble | None:
         timing=_json(folder / "timing.json"),
     )
     if not (folder / "predictions.npz").exists():
-        return found
+        return ensemble
     with np.load(folder / "predictions.npz") as saved:
-        return replace(found, truth=saved["y_test"], output=saved["test"], single_output=saved.get("best_single"))
+        return replace(ensemble, truth=saved["y_test"], output=saved["test"], single_output=saved.get("best_single"))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What stands in a JSON file; nothing where an older or unfinished build has none."""
+    """Read a JSON file; an empty one where an older or unfinished build has none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _number(cell: str | None) -> float:

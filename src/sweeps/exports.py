@@ -1,9 +1,7 @@
 """What a study leaves on disk for the stages behind it: plain tables, equal whenever the history is."""
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from src.study.history import Reported, Trial
 from src.study.study import Study
 from src.sweeps.objectives import LATENCY
 from src.system.files import write_bytes, write_json, write_npz, write_text
+from src.system.tables import csv_text
 
 
 def write(out: Path, study: Study, space: Space, search: str, stopped: str = "") -> None:
@@ -79,7 +78,7 @@ def trials_csv(study: Study) -> str:
         for t in study.history.trials
     ]
     head = ["number", "state", "value", "epochs", "diagnosis", *columns.values(), *parents]
-    return _csv([*head, *(f"params.{n}" for n in names)], rows)
+    return csv_text([*head, *(f"params.{n}" for n in names)], rows)
 
 
 def curves_csv(study: Study) -> str:
@@ -90,7 +89,7 @@ def curves_csv(study: Study) -> str:
         for number, curves in enumerate(study.curves)
         for epoch in range(study.history.trials[number].epochs)
     ]
-    return _csv(["number", "epoch", *names], rows)
+    return csv_text(["number", "epoch", *names], rows)
 
 
 def progress_csv(study: Study) -> str:
@@ -107,7 +106,7 @@ def progress_csv(study: Study) -> str:
                 value = history.trials[event.trial].values[-1]
                 best = value if best is None else better(best, value)
             rows.append({"epochs": spent, "best": best})
-    return _csv(["epochs", "best"], rows)
+    return csv_text(["epochs", "best"], rows)
 
 
 def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
@@ -184,11 +183,3 @@ def _grown(study: Study) -> bool:
     """Whether the best trial's weights began in a smaller net: then its parts are no schedule of one."""
     best = study.history.best
     return best is not None and any(trial.weights_only for trial, _ in study.history.lineage(best))
-
-
-def _csv(columns: list[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

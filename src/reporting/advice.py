@@ -1,4 +1,4 @@
-"""What the diagnoses of a sweep's trials say about its space: how many of each kind, where they lie, what to change."""
+"""Advice on the space of a sweep from the diagnoses of its trials: how many of each kind, where they lie, what to change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEW = 4  # trials say nothing
 
 
 @dataclass(frozen=True)
-class Judged:
+class DiagnosedTrial:
     """A trial's kind of diagnosis, its parameters with their distributions, and its value (None: not complete)."""
 
     kind: str
@@ -36,23 +36,26 @@ class Judged:
     value: float | None
 
 
-def counts(trials: Sequence[Judged]) -> list[tuple[str, int]]:
-    """How many trials are of each kind, the commonest first."""
-    found = Counter(trial.kind for trial in trials if trial.kind in KINDS)
-    return sorted(found.items(), key=lambda item: (-item[1], KINDS.index(item[0])))
+def counts(trials: Sequence[DiagnosedTrial]) -> list[tuple[str, int]]:
+    """Count the trials of each kind, the commonest first."""
+    numbers = Counter(trial.kind for trial in trials if trial.kind in KINDS)
+    return sorted(numbers.items(), key=lambda item: (-item[1], KINDS.index(item[0])))
 
 
-def advice(trials: Sequence[Judged], maximize: bool) -> list[str]:
-    """What to change in the space, or in the epochs: one sentence each."""
-    judged = [trial for trial in trials if trial.kind in KINDS]
-    if len(judged) < FEW:
+def advise(trials: Sequence[DiagnosedTrial], maximize: bool) -> list[str]:
+    """Name the changes to the space or to the epochs that the diagnoses speak for, one sentence each.
+
+    `maximize` says whether a higher value of `trials` is better.
+    """
+    diagnosed = [trial for trial in trials if trial.kind in KINDS]
+    if len(diagnosed) < FEW:
         return []
-    found = []
-    for name in dict.fromkeys(name for trial in judged for name in trial.params):
-        having = [trial for trial in judged if name in trial.params]
+    sentences = []
+    for name in dict.fromkeys(name for trial in diagnosed for name in trial.params):
+        having = [trial for trial in diagnosed if name in trial.params]
         if isinstance(having[0].distributions[name], FloatDistribution | IntDistribution) and len(having) >= FEW:
-            found += [*_too_wide(name, having, maximize), *_at_an_end(name, having, maximize)]
-    share = {kind: count / len(judged) for kind, count in counts(judged)}
+            sentences += [*_too_wide(name, having, maximize), *_at_an_end(name, having, maximize)]
+    share = {kind: count / len(diagnosed) for kind, count in counts(diagnosed)}
     words = {
         "still improving": "train for more epochs",
         "overfitting": "search stronger dropout and weight decay, or set early_stopping.patience",
@@ -60,40 +63,41 @@ def advice(trials: Sequence[Judged], maximize: bool) -> list[str]:
         "dead units": "search model.activation and model.norm too",
         "vanishing gradients": "search fewer layers, model.activation and model.norm",
     }
-    return found + [
+    return sentences + [
         f"{share[k]:.0%} of the trials are {k}: {text}." for k, text in words.items() if share.get(k, 0) >= MANY
     ]
 
 
-def _best(trials: Sequence[Judged], maximize: bool) -> list[Judged]:
+def _best(trials: Sequence[DiagnosedTrial], maximize: bool) -> list[DiagnosedTrial]:
     """The best tenth of the complete trials, at least three."""
     complete = sorted((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0, reverse=maximize)
     return complete[: max(3, len(complete) // 10)]
 
 
-def _too_wide(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]:
+def _too_wide(name: str, trials: Sequence[DiagnosedTrial], maximize: bool) -> list[str]:
     """Ends of the range of the rate beyond which almost all go wrong, and none is among the best."""
     if labels.leaf(name) != "optimizer.lr":
         return []
-    found = []
+    sentences = []
     for bad, end, beyond in (
         (("diverged", "unstable"), "high", "above"),
         (("too slow",), "low", "below"),
     ):
-        kept = [float(t.params[name]) for t in _best(trials, maximize)]
+        best_rates = [float(t.params[name]) for t in _best(trials, maximize)]
         outside = [
             t
             for t in trials
-            if not kept or (t.params[name] > max(kept) if end == "high" else t.params[name] < min(kept))
+            if not best_rates
+            or (t.params[name] > max(best_rates) if end == "high" else t.params[name] < min(best_rates))
         ]
         bound = _bound([(float(t.params[name]), t.kind in bad) for t in outside], upper=end == "high")
         if bound is not None:
             value, count = bound
-            found.append(
+            sentences.append(
                 f"{count} trials with {labels.leaf(name)} {beyond} {labels.short(value)} are {' or '.join(bad)}: "
                 f"set space.{labels.leaf(name)}.{end}={labels.short(value)}."
             )
-    return found
+    return sentences
 
 
 def _bound(pairs: Sequence[tuple[float, bool]], upper: bool) -> tuple[float, int] | None:
@@ -107,7 +111,7 @@ def _bound(pairs: Sequence[tuple[float, bool]], upper: bool) -> tuple[float, int
     return best
 
 
-def _at_an_end(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]:
+def _at_an_end(name: str, trials: Sequence[DiagnosedTrial], maximize: bool) -> list[str]:
     """Ends of a range at which most of the best trials lie."""
     best, kind = _best(trials, maximize), trials[0].distributions[name]
     if sum(t.value is not None for t in trials) < 2 * FEW or kind.low == kind.high:
@@ -123,8 +127,8 @@ def _at_an_end(name: str, trials: Sequence[Judged], maximize: bool) -> list[str]
     return []
 
 
-def figure(trials: Sequence[Judged]) -> go.Figure | None:
-    """Where the kinds lie over the learning rate, or else over the parameter that most trials have: a row a kind."""
+def figure(trials: Sequence[DiagnosedTrial]) -> go.Figure | None:
+    """Draw the trials over the learning rate, or else over the parameter that most of them have: a row a kind."""
     numeric = [
         name
         for trial in trials

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from src.reporting.remedies import Judged, advice, counts, figure
+from src.reporting.advice import DiagnosedTrial, advise, counts, figure
 
 RATE, WIDTH = FloatDistribution(1e-5, 1.0, log=True), IntDistribution(32, 128, step=32)
 
 
-def trial(kind: str, rate: float, value: float | None = 0.9, width: int = 64) -> Judged:
+def trial(kind: str, rate: float, value: float | None = 0.9, width: int = 64) -> DiagnosedTrial:
     params = {"adamw/optimizer.lr": rate, "model.width": width}
-    return Judged(kind, params, {"adamw/optimizer.lr": RATE, "model.width": WIDTH}, value)
+    return DiagnosedTrial(kind, params, {"adamw/optimizer.lr": RATE, "model.width": WIDTH}, value)
 
 
 RATES = np.geomspace(1e-5, 1.0, 30)
@@ -22,7 +22,7 @@ def kind(rate: float) -> str:
 
 
 def test_a_rate_that_is_searched_too_widely_is_cut_where_trials_go_wrong() -> None:
-    said = advice([trial(kind(rate), rate, 0.9 - abs(np.log(rate / 3e-3))) for rate in RATES], True)
+    said = advise([trial(kind(rate), rate, 0.9 - abs(np.log(rate / 3e-3))) for rate in RATES], True)
     low, high = (min(r for r in RATES if r > 0.1), max(r for r in RATES if r < 1e-4))
     assert (
         f"6 trials with optimizer.lr above {low:.3g} are diverged or unstable: set space.optimizer.lr.high={low:.3g}."
@@ -33,26 +33,26 @@ def test_a_rate_that_is_searched_too_widely_is_cut_where_trials_go_wrong() -> No
 
 def test_a_bound_never_cuts_off_the_best() -> None:
     """The higher the rate, the better, though the loss jumps."""
-    said = advice([trial(kind(rate), rate, np.log(rate)) for rate in RATES], True)
+    said = advise([trial(kind(rate), rate, np.log(rate)) for rate in RATES], True)
     assert not any("optimizer.lr.high=" in sentence for sentence in said)
 
 
 def test_a_rate_at_which_nothing_goes_wrong_stays() -> None:
-    assert advice([trial("healthy", rate, 0.9 - abs(np.log(rate / 3e-3))) for rate in RATES], True) == []
+    assert advise([trial("healthy", rate, 0.9 - abs(np.log(rate / 3e-3))) for rate in RATES], True) == []
 
 
 @pytest.mark.parametrize("maximize", [True, False])
 def test_the_best_at_an_end_of_the_range_say_so(maximize: bool) -> None:
     sign = 1 if maximize else -1
     trials = [trial("healthy", 3e-3, sign * width / 128.0, width) for width in (32, 64, 96, 128) * 4]
-    assert advice(trials, maximize) == [
+    assert advise(trials, maximize) == [
         "The best trials lie at the high end of model.width (128): raise it, if it can be."
     ]
 
 
 def test_many_of_a_kind_have_a_remedy() -> None:
     trials = [trial("still improving" if k % 2 else "healthy", 3e-3, width=(32, 64, 96, 128)[k % 4]) for k in range(12)]
-    assert "50% of the trials are still improving: train for more epochs." in advice(trials, True)
+    assert "50% of the trials are still improving: train for more epochs." in advise(trials, True)
 
 
 def test_counts_leave_out_what_is_no_diagnosis() -> None:
@@ -65,4 +65,4 @@ def test_the_picture_has_a_row_a_kind_and_a_dot_a_trial() -> None:
     assert drawn is not None
     assert {trace.y[0]: len(trace.x) for trace in drawn.data} == dict(counts(trials))
     assert drawn.layout.xaxis.type == "log"
-    assert figure([Judged("healthy", {}, {}, 0.9)]) is None
+    assert figure([DiagnosedTrial("healthy", {}, {}, 0.9)]) is None
