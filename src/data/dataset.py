@@ -12,19 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.splitting import PARTS
 from src.system.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from src.data.preprocessing import Preprocessor
 
 
-PARTS = ("train", "val", "test")
 ARRAYS = tuple(f"{axis}_{part}.npy" for part in PARTS for axis in "xy")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What training may see. x: [N, F] or [N, C, H, W] float32; y: [N] int64 classes or standardised float32."""
+    """Rows that training may see.
+
+    Args:
+        meta: what `meta.json` says.
+        x_train: training inputs, [N, F] or [N, C, H, W].
+        y_train: training targets [N]: int64 classes, or standardised float32 values.
+        x_val: validation inputs.
+        y_val: validation targets.
+    """
 
     meta: dict[str, Any]
     x_train: NDArray[np.float32]
@@ -33,17 +41,13 @@ class Dataset:
     y_val: NDArray[Any]
 
 
-def encode(transformer: Any, x: Any) -> NDArray[np.float32]:
-    if hasattr(x, "iloc"):
-        return np.asarray(transformer.transform(x), np.float32)
-    return np.asarray(transformer.transform(x.reshape(-1, 1).astype(np.float32)), np.float32).reshape(x.shape)
+def load(folder: Path) -> Dataset:
+    """Open the training and validation rows, memory-mapped.
 
-
-def load(folder: Path, verify: bool = False) -> Dataset:
-    """Training and validation rows, memory-mapped; `verify` reads all six arrays and compares their digest."""
+    Raises:
+        UserError: the folder is missing or not whole.
+    """
     meta = read_meta(folder)
-    if verify and digest(folder) != meta["sha256"]:
-        raise UserError(f"the arrays in {folder} are not those of its meta.json: run prepare again")
     x_train, y_train, x_val, y_val = (_array(folder, name) for name in ARRAYS[:4])
     if meta["task"] == "regression":
         mean, std = np.float32(meta["target_mean"]), np.float32(meta["target_std"])
@@ -51,48 +55,62 @@ def load(folder: Path, verify: bool = False) -> Dataset:
     return Dataset(meta, x_train, y_train, x_val, y_val)
 
 
+def verify(folder: Path) -> None:
+    """Compare the digest of the six arrays with that of `meta.json`, once a process for the same files.
+
+    Raises:
+        UserError: the arrays are not those that `prepare` wrote.
+    """
+    paths = [folder / name for name in (*ARRAYS, "meta.json")]
+    try:
+        stamps = tuple((stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in (path.stat() for path in paths))
+        whole = _is_whole(folder, stamps)
+    except OSError:
+        raise UserError(f"{folder} lacks some of its files: run prepare again") from None
+    if not whole:
+        raise UserError(f"the arrays in {folder} are not those of its meta.json: run prepare again")
+
+
+@lru_cache(maxsize=8)
+def _is_whole(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> bool:
+    return bool(digest(folder) == read_meta(folder)["sha256"])
+
+
 def val_targets(folder: Path) -> NDArray[Any]:
-    """The validation targets in their own units."""
+    """Open the validation targets [N] in their own unit."""
     return _array(folder, "y_val.npy")
 
 
 def train_targets(folder: Path) -> NDArray[Any]:
-    """The training targets in their own units."""
+    """Open the training targets [N] in their own unit."""
     return _array(folder, "y_train.npy")
 
 
 def load_test(folder: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """x_test and y_test, the latter in raw units: only the last stage may look at them."""
+    """Open x_test and y_test, the latter in its own unit: only the last stage may look at them."""
     return _array(folder, "x_test.npy"), _array(folder, "y_test.npy")
 
 
 def transform(folder: Path, raw: Any) -> NDArray[np.float32]:
-    """x for raw rows: a DataFrame with the columns of meta.json, or images [N, C, H, W] in raw values."""
-    from src.data.tables import conform
+    """Turn raw rows into the inputs of a model.
 
-    meta = read_meta(folder)
-    path = folder / "preprocessing.skops"
-    if meta["columns"]:
-        raw = conform(raw, meta["columns"])
-    elif np.shape(raw)[1:] != tuple(meta["input_shape"]):
-        raise UserError(f"the images have the shape {list(np.shape(raw))}, [N, *{meta['input_shape']}] is expected")
-    return encode(_transformer(path, path.stat().st_mtime_ns), raw)
+    Args:
+        folder: prepared data, or the bundle of a model.
+        raw: a DataFrame with the columns of `meta.json`, or images [N, C, H, W] in raw values.
+
+    Raises:
+        UserError: a column, a cell or the shape is wrong.
+    """
+    return _preprocessor(folder).transform(raw)
 
 
-def raw_example(folder: Path) -> pd.DataFrame | NDArray[Any]:
-    """A few raw training rows, as `transform` takes them; example.json has them as a request to a served model."""
-    import pandas as pd
-
-    from src.data.tables import conform
-
-    payload = json.loads((folder / "example.json").read_text())
-    if "inputs" in payload:
-        return np.array(payload["inputs"], np.uint8)
-    return conform(pd.DataFrame(**payload["dataframe_split"]), read_meta(folder)["columns"])
+def raw_example(folder: Path) -> Any:
+    """Read a few raw training rows, as `transform` takes them; `example.json` has them as a request to a served model."""
+    return _preprocessor(folder).rows(json.loads((folder / "example.json").read_text(encoding="utf-8")))
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the six array files."""
+    """Compute the SHA-256 over the six array files."""
     total = hashlib.sha256()
     for name in ARRAYS:
         with (folder / name).open("rb") as file:
@@ -101,8 +119,13 @@ def digest(folder: Path) -> str:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
+    """Read `meta.json`.
+
+    Raises:
+        UserError: it is missing or not whole.
+    """
     try:
-        return dict(json.loads((folder / "meta.json").read_text()))
+        return dict(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no prepared data: run prepare first") from None
     except ValueError:
@@ -116,8 +139,19 @@ def _array(folder: Path, name: str) -> NDArray[Any]:
         raise UserError(f"{folder / name} is missing or not whole: run prepare again") from None
 
 
+def _preprocessor(folder: Path) -> Preprocessor:
+    """Put together the preprocessor of a folder: a table's where `meta.json` names columns, else that of images."""
+    from src.data.preprocessing import ImagePreprocessor, TablePreprocessor
+
+    meta, path = read_meta(folder), folder / "preprocessing.skops"
+    transformer = _transformer(path, path.stat().st_mtime_ns)
+    if meta["columns"]:
+        return TablePreprocessor(meta["columns"], transformer)
+    return ImagePreprocessor(meta["input_shape"], transformer)
+
+
 @lru_cache(maxsize=8)
 def _transformer(path: Path, modified_ns: int) -> Any:
-    from src.data.preprocessing import loads
+    from src.data.transformer_file import loads
 
     return loads(path.read_bytes(), path)

@@ -20,16 +20,20 @@ from src.system.errors import UserError, did_you_mean
 
 
 def parts(cells: pd.Series[Any]) -> NDArray[np.str_]:
+    """Read the part of each row [N] from a split column: train, val or test.
 
+    Raises:
+        UserError: a cell names no part.
+    """
     names = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-    parts = cells.str.lower().map(names)
-    if parts.isna().any():
-        at = int(parts.isna().to_numpy().argmax())
+    part = cells.astype(str).str.lower().map(names)
+    if part.isna().any():
+        at = int(part.isna().to_numpy().argmax())
         raise UserError(
             f"the split column {cells.name!r} is {cells.iloc[at]!r} in {row_name(cells, at)}: "
             "it must be train, val or test"
         )
-    return parts.to_numpy(dtype=str)
+    return part.to_numpy(dtype=str)
 
 
 def table(
@@ -49,7 +53,8 @@ def table(
     if task == "regression":
         y = (numbers(target).to_numpy() / target_scale).astype(np.float32)
         return Raw(x, y, part, task, [], columns)
-    labels = target.str.strip(target_strip) if target_strip else target
+    labels = target.astype(str)
+    labels = labels.str.strip(target_strip) if target_strip else labels
     names = class_names(labels[part != "test"])
     return Raw(x, class_indices(labels, names), part, task, names, columns)
 

@@ -11,15 +11,17 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     """The folder of the prepared data and its `meta.json`.
 
     Raises:
-        UserError: the stage `prepare` has not run, or some config of the space cannot be trained on these data.
+        UserError: the stage `prepare` has not run, its files have changed since, or some config of the space cannot be
+            trained on these data.
     """
-    import json
+    from src.data.dataset import read_meta, verify
 
     name = config["data"]["name"]
     folder = Path("data/prepared") / name
     if not (folder / "meta.json").exists():
         raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
-    meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+    verify(folder)
+    meta = read_meta(folder)
     count = config["objective"]["folds"]
     rows = meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0)
     for _, leaf in config.space.leaves():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -38,24 +40,53 @@ def atomic_write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+    """Yield a fresh folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
-    One writer at a time: what a killed one left is removed by the next.
+    Each writer has temporary names of its own, so that of two at once the later one's folder stays, whole. What a writer
+    that was killed has left is removed by the next one.
     """
-    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _remove_leftovers(path)
+    mark = f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    temporary, old = path.with_name(f"{mark}.new"), path.with_name(f"{mark}.old")
     temporary.mkdir(parents=True)
     try:
         yield temporary
         sync_folder(temporary)
-        with suppress(FileNotFoundError):
-            path.rename(old)
-        temporary.rename(path)
+        _put_in_place(temporary, path, old)
         sync_folder(path.parent)
     finally:
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, path: Path, old: Path) -> None:
+    while True:
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            temporary.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(old, ignore_errors=True)  # another writer was faster: its folder is replaced in turn
+
+
+def _remove_leftovers(path: Path) -> None:
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        mark = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.[0-9a-f]{{8}}\.(new|old)", leftover.name)
+        if mark and not _is_alive(int(mark[1])):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,9 +20,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.data.dataset import load, load_test, raw_example, transform
+from src.data.dataset import load, load_test, raw_example, transform, verify
 from src.data.preparing import prepare
-from src.data.readers import parse
+from src.data.reader import parse
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,8 @@ def test_digits(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
     meta = prepare(conf("digits"), tmp_path)
-    data, (x_test, y_test) = load(tmp_path, verify=True), load_test(tmp_path)
+    verify(tmp_path)
+    data, (x_test, y_test) = load(tmp_path), load_test(tmp_path)
     digits = load_digits()
     assert (meta["n_train"], meta["n_val"], meta["n_test"]) == (1077, 360, 360)
     assert meta["input_shape"] == [1, 8, 8]
@@ -395,7 +396,7 @@ def test_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
 def test_checking_a_config_needs_no_heavy_import() -> None:
     code = """
         import json, sys
-        from src.data.readers import parse
+        from src.data.reader import parse
         parse(json.loads(sys.argv[1]))
         print([name for name in ("pandas", "sklearn", "torch", "skops") if name in sys.modules])
     """
@@ -590,13 +591,13 @@ def test_splits_that_overlap(tmp_path: Path) -> None:
 def test_prepared_folder_that_changed(tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare(csv(tmp_path, frame()), out)
-    load(out, verify=True)
+    verify(out)
     x = np.load(out / "x_test.npy")
     x[0, 0] += 1
     np.save(out / "x_test.npy", x)
     load(out)
     with pytest.raises(UserError, match=r"not those of its meta\.json"):
-        load(out, verify=True)
+        verify(out)
     (out / "x_train.npy").write_bytes((out / "x_train.npy").read_bytes()[:200])
     with pytest.raises(UserError, match=r"x_train\.npy is missing or not whole"):
         load(out)
@@ -632,3 +633,59 @@ def test_untrusted_preprocessing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out/preprocessing.skops").write_bytes(b"PK torn")
     with pytest.raises(UserError, match="not a whole skops file"):
         transform(tmp_path / "out", frame())
+
+
+# Two at once, and readers
+
+
+def test_two_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
+    """Whichever is second waits for nobody: it is refused in one sentence, or comes after the first."""
+    code = """
+        import json, pathlib, sys
+        from src.data.preparing import prepare
+        from src.system.errors import UserError
+        try:
+            prepare(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2]))
+        except UserError as error:
+            print(error)
+    """
+    config = csv(tmp_path, frame(20000))
+    words = [sys.executable, "-c", textwrap.dedent(code), json.dumps(config), str(tmp_path / "out")]
+    running = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [process.communicate()[0].strip() for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    assert "" in answers
+    assert all(not answer or "prepare of csv is running already" in answer for answer in answers)
+    assert len(contents(tmp_path / "out")) == 9
+    verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("target", [{}, REGRESSION])
+def test_parquet_is_read_as_the_same_csv(tmp_path: Path, target: dict[str, Any]) -> None:
+    table = frame(90)
+    table.loc[[4, 70], ["a", "word"]] = None
+    expected = prepare(csv(tmp_path, table, **target), tmp_path / "csv")
+    table.to_parquet(tmp_path / "t.parquet")
+    values = {"root": str(tmp_path), "file": "t.parquet", "target": "y", "task": "classification", **target}
+    meta = prepare(conf("parquet", **values), tmp_path / "parquet")
+    assert meta["sha256"] == expected["sha256"]
+    assert meta["columns"] == expected["columns"]
+    assert np.array_equal(transform(tmp_path / "parquet", table[:5]), transform(tmp_path / "csv", table[:5]))
+
+
+def test_bad_parquet(tmp_path: Path) -> None:
+    frame().to_parquet(tmp_path / "t.parquet")
+    values = {"root": str(tmp_path), "file": "t.parquet", "target": "yy", "task": "classification"}
+    refused(conf("parquet", **values), tmp_path, "data.target names 'yy'", "did you mean 'y'?")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(whole[:-30])
+    refused(conf("parquet", **values), tmp_path, "t.parquet is not a whole Parquet file")
+
+
+def test_each_reader_is_one_file_with_the_class_of_its_name() -> None:
+    for name in ("csv", "parquet", "digits", "idx", "splits"):
+        option = {"idx": "fashion_mnist", "splits": "uci_protein"}.get(name, name)
+        given = {key: "x" for key, value in conf(option).items() if value == "???"} | {"task": "regression"}
+        reader = parse(conf(option, **(given if name in ("csv", "parquet") else {})))
+        assert type(reader).__module__ == f"src.data.readers.{name}"
+        assert type(reader).__name__.lower() == name

@@ -130,3 +130,13 @@ def test_npy_can_be_memory_mapped(tmp_path: Path) -> None:
     array = np.random.default_rng(0).standard_normal((5, 3))
     write_npy(tmp_path / "a.npy", array)
     assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), array)
+
+
+def test_of_two_writers_of_a_folder_the_later_one_stays(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "out") as first:
+        (first / "a").touch()
+        with atomic_folder(tmp_path / "out") as second:
+            (second / "b").touch()
+        assert names(tmp_path / "out") == ["b"]
+    assert names(tmp_path / "out") == ["a"]
+    assert names(tmp_path) == ["out"]

@@ -1,4 +1,4 @@
-"""scikit-learn's images of digits."""
+"""The images of digits that come with scikit-learn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from src.data.raw import DataConfig, Fraction, Raw
+from src.data.raw import Raw
+from src.data.reader import Fraction, ImageReader
 
 
-class DigitsConfig(DataConfig):
+class Digits(ImageReader):
     """scikit-learn's 1,797 images of digits, 8×8 pixels, values 0–16; needs no file."""
 
     reader: Literal["digits"]

@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.raw import DataConfig, Raw
+from src.data.raw import Raw
+from src.data.reader import ImageReader
 from src.system.errors import UserError
 
 
-class IdxConfig(DataConfig):
+class Idx(ImageReader):
     """Images and labels in the four gzipped IDX files of MNIST and its kin, with official test rows."""
 
     reader: Literal["idx"]

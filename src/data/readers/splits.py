@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from src.data.raw import Raw, TableConfig
+from src.data.raw import Raw
+from src.data.reader import TableReader
 from src.system.errors import UserError
 
 
-class SplitsConfig(TableConfig):
+class Splits(TableReader):
     """A table of numbers with fixed train and test rows, in the files of Gal & Ghahramani (2016)."""
 
     reader: Literal["splits"]
@@ -25,7 +26,7 @@ class SplitsConfig(TableConfig):
         from src.data import tables
 
         path = self.find("data.txt")
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             names = [f"f{number}" for number in range(len(file.readline().split()))]
         cells = tables.read_frame(path, separator=r"\s+", columns=names)
         features, target = (self._indices(f"index_{name}.txt", len(names)) for name in ("features", "target"))
@@ -40,7 +41,7 @@ class SplitsConfig(TableConfig):
     def _indices(self, file: str, end: int) -> NDArray[np.intp]:
         path = self.find(file)
         try:
-            indices = np.array(path.read_text().split(), np.float64).astype(np.intp)
+            indices = np.array(path.read_text(encoding="utf-8").split(), np.float64).astype(np.intp)
         except ValueError:
             indices = np.array([-1])
         if len(indices) == 0 or indices.min() < 0 or indices.max() >= end:

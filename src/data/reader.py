@@ -1,0 +1,134 @@
+"""Readers of raw data: a reader is a class with the keys of its `conf/data/*.yaml` and `read()`, one a file in `readers/`.
+
+The file's name is the reader's (`reader: csv`: the class `Csv` of `readers/csv.py`). A reader of tables derives from
+`TableReader`, one of images from `ImageReader`: that alone decides how its rows are preprocessed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from src.data.raw import Raw
+from src.system.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from src.data.preprocessing import Preprocessor
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Reader(BaseModel):
+    """The keys that every data set has; their defaults stand in `conf/data` alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    reader: str
+    source: str
+    root: str | None
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    val_fraction: Fraction
+    test_fraction: Fraction | None
+    rows: Annotated[int, Field(ge=1)] | None
+
+    @abstractmethod
+    def read(self) -> Raw:
+        """Read the files.
+
+        Raises:
+            UserError: it names the file, column or row that is wrong and what would be right.
+        """
+
+    @abstractmethod
+    def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
+        """Fit what turns raw rows into the inputs of a model, on the training rows `train` of `raw` alone."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the raw files."""
+        if self.root is not None:
+            return Path(self.root)
+        return Path(os.environ.get("LOCKSTEP_DATA") or "data/raw") / self.name
+
+    def find(self, file: str) -> Path:
+        """Return the path of a raw file.
+
+        Raises:
+            UserError: it is not there; the sentence says where to get it.
+        """
+        path = self.folder / file
+        if not path.is_file():
+            pointer = path.with_name(path.name + ".dvc")
+            fetch = f"`dvc update {pointer}` fetches it" if pointer.is_file() else f"get it from {self.source or '?'}"
+            raise UserError(
+                f"{path} is not there: {fetch}, or set data.root to the folder that has it, "
+                f"or the environment variable LOCKSTEP_DATA to the folder that has {self.name}/"
+            )
+        return path
+
+
+class TableReader(Reader):
+    """The keys of every table."""
+
+    scaling: Literal["quantile", "standard"]
+
+    def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
+        from src.data.preprocessing import TablePreprocessor
+
+        return TablePreprocessor.fit(raw.x.take(train, axis=0), raw.columns, self.scaling, self.seed)
+
+
+class ImageReader(Reader):
+    """The keys of every set of images: none of its own."""
+
+    def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
+        from src.data.preprocessing import ImagePreprocessor
+
+        return ImagePreprocessor.fit(raw.x.take(train, axis=0))
+
+
+def parse(config: Mapping[str, Any]) -> Reader:
+    """Make the reader that a config's `reader` names, with its keys checked.
+
+    Raises:
+        UserError: a key is unknown, missing or wrong; the sentence names it and what would be right.
+    """
+    kind = _reader_class(config.get("reader"))
+    for key, value in config.items():
+        if value == "???":
+            raise UserError(f"data.{key} must be given: {kind.model_fields[key].description}")
+        if key not in kind.model_fields:
+            raise UserError(
+                f"data.{key} is not a key of {config['reader']} data: {did_you_mean(key, kind.model_fields)}"
+            )
+    try:
+        reader = kind.model_validate(dict(config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"data.{key}={first['input']!r}: {first['msg']}") from None
+    if reader.val_fraction + (reader.test_fraction or 0) >= 1:
+        raise UserError("data.val_fraction and data.test_fraction add up to 1 or more: training needs rows too")
+    return reader
+
+
+def _reader_class(name: Any) -> type[Reader]:
+    from src.data import readers
+
+    names: Sequence[str] = [module.name for module in pkgutil.iter_modules(readers.__path__)]
+    if name not in names:
+        raise UserError(f"data.reader={name!r} is not a reader: {did_you_mean(str(name), names)}")
+    content = vars(importlib.import_module(f"{readers.__name__}.{name}"))
+    kind: type[Reader] = next(value for key, value in content.items() if key.lower() == name.replace("_", ""))
+    return kind

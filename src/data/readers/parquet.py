@@ -1,0 +1,42 @@
+"""Tables in Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from src.data.table_reader import TableFileReader
+from src.system.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Parquet(TableFileReader):
+    """A table in a Parquet file, whose columns have types of their own."""
+
+    reader: Literal["parquet"]
+
+    def frames(self, paths: Sequence[Path]) -> list[pd.DataFrame]:
+        return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        import pyarrow as pa
+
+        frame = pd.read_parquet(path, engine="pyarrow").reset_index(drop=True)
+    except ImportError:
+        raise UserError("data.reader=parquet needs pyarrow: pip install -e '.[parquet]'") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a whole Parquet file: {_first_sentence(error)}") from None
+    if frame.empty:
+        raise UserError(f"{path} has columns but no rows")
+    return frame.set_axis(frame.columns.map(str), axis="columns")
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
