@@ -24,6 +24,7 @@ from src.data.dataset import load, load_test, raw_example, transform, verify
 from src.data.preparing import prepare
 from src.data.reader import parse
 from src.system.errors import UserError
+from tests.support.running import Place
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LOCKSTEP_DATA", "../shared/data")).resolve()
@@ -689,3 +690,16 @@ def test_each_reader_is_one_file_with_the_class_of_its_name() -> None:
         reader = parse(conf(option, **(given if name in ("csv", "parquet") else {})))
         assert type(reader).__module__ == f"src.data.readers.{name}"
         assert type(reader).__name__.lower() == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["lr_range", "sweep", "train", "ensemble", "report"])
+def test_every_stage_refuses_arrays_that_changed(tmp_path: Path, prepared: Path, verb: str) -> None:
+    shutil.copytree(prepared, tmp_path / "data" / "prepared")
+    y_val = np.load(prepared / "digits" / "y_val.npy")
+    y_val[0] = (y_val[0] + 1) % 10
+    np.save(tmp_path / "data" / "prepared" / "digits" / "y_val.npy", y_val)
+    answer = Place(tmp_path).run(verb=verb, ok=False)
+    assert (
+        answer.stderr == "error: the arrays in data/prepared/digits are not those of its meta.json: run prepare again\n"
+    )
