@@ -118,7 +118,7 @@ def trained(trial: Mapping[str, Any], setup: WorkerSetup, grid: Sequence[float],
     total = np.zeros(len(grid))
     for seed in range(1, seeds + 1):
         configs = [{**trial, "optimizer": {**trial["optimizer"], "lr": float(rate)}} for rate in grid]
-        members = [Member(config, derived_seed(seed, 0)) for config in configs]
+        members = [Member(config, derived_seed(seed, "trial", 0)) for config in configs]
         population = Population(
             members,
             rows(setup),

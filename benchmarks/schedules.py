@@ -93,7 +93,7 @@ def with_rate(trial: Mapping[str, Any], rate: float) -> dict[str, Any]:
 
 def trained(settings: list[dict[str, Any]], setup: WorkerSetup, seeds: int) -> np.ndarray:
     """The accuracy after each epoch [E, K, S], seeds other than the range test's."""
-    members = [Member(own, derived_seed(seed, 0)) for own in settings for seed in range(1, seeds + 1)]
+    members = [Member(own, derived_seed(seed, "trial", 0)) for own in settings for seed in range(1, seeds + 1)]
     population = Population(
         members,
         rows(setup),

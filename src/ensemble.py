@@ -29,7 +29,7 @@ def main(config: Config) -> None:
     from src.ensembles import report_data
     from src.ensembles.evaluation import intervals, judge
     from src.ensembles.metrics import selection
-    from src.ensembles.pool import latency, predict, read_pool
+    from src.ensembles.pool import latency, parameters, predict, read_pool
     from src.ensembles.selection import compare_combiners
     from src.serving.bundle import load_product
     from src.serving.export import check, export
@@ -45,7 +45,9 @@ def main(config: Config) -> None:
     winner = min(val, key=lambda name: val[name][by])
     singles = [judge(task, member.val, y_val, member.val[None], alone_1) for member in pool]
     single = min(range(len(pool)), key=lambda k: singles[k][by])
-    judged = report_data.on_validation(task, by, pool, compared, winner, y_val)
+    judged = report_data.on_validation(
+        task, by, pool, compared, winner, y_val, [parameters(member, meta) for member in pool]
+    )
 
     x_test, y_test = load_test(folder)  # the only place where they are read
     test_MNC = np.stack([predict(member, meta, x_test) for member in pool])

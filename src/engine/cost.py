@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from src.models.building import build, n_operations
+from src.models.building import build, n_operations, n_parameters
 from src.population.batching import batch_starts
 
 STEP_SECONDS = 3e-4  # what a step takes however small the net
@@ -33,4 +33,4 @@ def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, fl
 def _size(model: str, meta: str) -> tuple[int, int]:
     data = json.loads(meta)
     made = build(json.loads(model), data)
-    return n_operations(made, tuple(data["input_shape"])), sum(tensor.numel() for tensor in made.parameters())
+    return n_operations(made, tuple(data["input_shape"])), n_parameters(made)

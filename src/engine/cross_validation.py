@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.engine.task import Outcome
-from src.population.member import derived_seed
+from src.population.seeds import derived_seed
 from src.system.errors import UserError
 
 
@@ -31,7 +31,7 @@ def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) 
     if count == 1:
         return [Fold()]
     _refuse_rare(y_N, count, class_names)
-    order_N = np.random.default_rng(derived_seed(seed, 5, 0)).permutation(len(y_N))
+    order_N = np.random.default_rng(derived_seed(seed, "cut into folds", 0)).permutation(len(y_N))
     if class_names:
         order_N = order_N[np.argsort(y_N[order_N], kind="stable")]  # class by class, dealt out like cards
     holdout = [np.sort(order_N[place::count]) for place in range(count)]

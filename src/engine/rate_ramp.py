@@ -15,9 +15,10 @@ from src.engine.task import WorkerSetup
 from src.optim.optimizer import rate_scale
 from src.optim.schedule import Position, Schedule, Steps
 from src.population.batching import batch_starts
-from src.population.member import Member, derived_seed
+from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
+from src.population.seeds import derived_seed
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def ramp(
     """
     config = {**config, "optimizer": {**config["optimizer"], "lr": low, "warmup_epochs": 0}, "epochs": 1}
     population = _population(
-        [(config, derived_seed(seed, 4, k)) for k in range(seeds)], setup, Ramp(high / low, linear)
+        [(config, derived_seed(seed, "rate ramp", k)) for k in range(seeds)], setup, Ramp(high / low, linear)
     )
     batch, data = config["batch_size"], population.data
     passes = -(-steps * batch // len(data.x_train))
@@ -103,7 +104,7 @@ def side_by_side(
     what stays. The losses [1, S] are those of the validation rows.
     """
     settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
-    population = _population([(own, derived_seed(seed, 4)) for own in settings], setup)
+    population = _population([(own, derived_seed(seed, "parallel rates")) for own in settings], setup)
     for _ in range(epochs):
         points = population.epoch()
     loss_S = np.array([point["val/loss"] for point in points])

@@ -16,10 +16,12 @@ from src.engine.fusing import first_line, fusable, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
 from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
+from src.models.building import build
 from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import kept_epochs, reason, stopped, stops
 from src.population.member import one_thread
+from src.population.rows import Rows
 from src.system.errors import UserError
 
 
@@ -56,9 +58,14 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     models = {task.key: task.member.config["model"] for task in tasks if task.timed}
     for k, outcome in enumerate(outcomes):
         if outcome.key in models and not outcome.error:
-            outcomes[k] = replace(outcome, latency_ms=latency_ms(models[outcome.key], rows(setup)))
+            outcomes[k] = replace(outcome, latency_ms=_latency_ms(models[outcome.key], rows(setup)))
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
+
+
+def _latency_ms(model: Mapping[str, Any], data: Rows) -> float:
+    """Measure a model of a config with new weights, which change nothing, for a single validation row."""
+    return latency_ms(build(model, data.meta).to(data.x_val.device), data.x_val[:1])
 
 
 def _finished(task: Task) -> Outcome | None:

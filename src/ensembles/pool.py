@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,21 +128,20 @@ def predict(member: Trained, meta: Mapping[str, Any], x: NDArray[np.float32]) ->
     return _predict(_nets(member, meta), meta, x)
 
 
-def latency(member: Trained, meta: Mapping[str, Any], x: NDArray[np.float32], repeats: int = 5) -> float:
-    """Milliseconds a row, on one thread in batches of up to 256 rows: the fastest of some, since others may be at work."""
-    nets, taken = _nets(member, meta), []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        _predict(nets, meta, x[:256])
-        taken.append(time.perf_counter() - start)
-    return 1000 * min(taken) / len(x[:256])
+def latency(member: Trained, meta: Mapping[str, Any], x: NDArray[np.float32]) -> float:
+    """Measure the milliseconds that the member's nets take together for the first row of `x`, as trials are measured."""
+    import torch
+
+    from src.engine.latency import latency_ms
+
+    return sum(latency_ms(net, torch.from_numpy(x[:1])) for net, _ in _nets(member, meta))
 
 
-def parameters(member: Trained) -> int:
-    """How many numbers its nets have."""
-    from safetensors.torch import load_file
+def parameters(member: Trained, meta: Mapping[str, Any]) -> int:
+    """Count the parameters of the member's nets, as those of trials are counted."""
+    from src.models.building import build, n_parameters
 
-    return sum(value.numel() for file, _ in member.parts for value in load_file(file).values())
+    return n_parameters(build(member.config["model"], meta)) * len(member.parts)
 
 
 def _nets(member: Trained, meta: Mapping[str, Any]) -> list[tuple[Any, float]]:

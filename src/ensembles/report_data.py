@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.ensembles import evaluation as evaluation
 from src.ensembles import forward_selection as forward
 from src.ensembles.metrics import reliability
-from src.ensembles.pool import Trained, parameters, says
+from src.ensembles.pool import Trained, says
 from src.ensembles.selection import Joined
 
 DISPUTED = 12  # rows shown
@@ -19,10 +19,19 @@ LONGEST = 30  # members of the path of the best few
 
 
 def on_validation(
-    task: str, by: str, pool: Sequence[Trained], compared: Mapping[str, Joined], winner: str, y_val: NDArray[Any]
+    task: str,
+    by: str,
+    pool: Sequence[Trained],
+    compared: Mapping[str, Joined],
+    winner: str,
+    y_val: NDArray[Any],
+    sizes: Sequence[int],
 ) -> dict[str, Any]:
-    """How members differ, what n of them are worth, what an ensemble costs: all of the validation rows."""
-    chosen, sizes = compared[winner], [parameters(member) for member in pool]
+    """How members differ, what n of them are worth, what an ensemble costs: all of the validation rows.
+
+    `sizes`: the parameters of each member of `pool`.
+    """
+    chosen = compared[winner]
     val_MNC = np.stack([member.val for member in pool])
     pairs = evaluation.diversity(val_MNC, y_val)
     points, axes = evaluation.embedding(np.concatenate([val_MNC, chosen.val[None]]))

@@ -43,11 +43,6 @@ class Member:
         return json.dumps(parts, sort_keys=True)
 
 
-def derived_seed(seed: int, *place: int) -> int:
-    """A seed of its own for each place in the tree under `seed` (NumPy's SeedSequence)."""
-    return int(np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def one_thread() -> None:
     """What a worker is: one thread, deterministic, and no denormals to slow a dying net down."""
     torch.set_num_threads(1)

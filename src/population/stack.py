@@ -11,10 +11,11 @@ from src.models.building import build
 from src.population.checkpoint import Checkpoint
 from src.population.exact_layers import Dropout, exact
 from src.population.losses import score
-from src.population.member import Member, derived_seed
+from src.population.member import Member
 from src.population.parameter_layout import Layout, fixed, saved_names
 from src.population.requirements import refuse_impossible
 from src.population.rows import Rows
+from src.population.seeds import derived_seed
 from src.population.vmapped import Stacked
 
 EVALUATION_ROWS = 2048  # at once, to bound memory
@@ -222,7 +223,7 @@ def build_model(member: Member, meta: Mapping[str, Any], checkpoint: Checkpoint 
     """Build the `member`'s model for the data that `meta` describes, with initial weights or those of `checkpoint`."""
     model = member.config["model"]
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(member.seed, 0))
+        torch.default_generator.manual_seed(derived_seed(member.seed, "initial weights"))
         module = exact(build(model, meta), tight="_target_" in model)
     if checkpoint is not None:
         module.load_state_dict(checkpoint.weights)

@@ -17,7 +17,8 @@ from src.engine.net_growth import refusal
 from src.engine.task import Outcome, Task
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import earliest
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.search.protocol import Search
 from src.study.history import Reported, Trial, TrialState
 from src.study.study import Study
@@ -183,7 +184,9 @@ class Loop:
 
     def _training(self, trial: Trial, stop: int, fold: int) -> Task:
         rows, holdout_rows = self.folds[fold]
-        seed = derived_seed(self.seed, trial.number, *[0, fold] * (holdout_rows is not None))
+        cut = holdout_rows is not None
+        place = ("fold of a trial", trial.number, fold) if cut else ("trial", trial.number)
+        seed = derived_seed(self.seed, *place)
         checkpoint = self._checkpoints(trial, stop)[fold]
         config = self.space.config(trial.params) | {"epochs": trial.max_epochs}
         member = Member(config, seed, rows, holdout_rows=holdout_rows)

@@ -24,7 +24,7 @@ from src.engine.fusing import fusable
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
-from src.population.member import Member, derived_seed
+from src.population.member import Member
 from src.system.errors import UserError
 from tests.support.training import assert_same, config, digits, images, population, setup, table, trained
 
@@ -238,13 +238,6 @@ def test_signatures_tell_tensor_shapes_apart_and_nothing_else() -> None:
     signature = Member(config(), 0).signature()
     assert {m.signature() for m in same} == {signature}
     assert len({m.signature() for m in other} | {signature}) == len(other) + 1
-
-
-def test_derived_seeds_are_all_different() -> None:
-    places = [(0,), (0, 0), (0, 0, 0), (1,), (0, 1), (1, 0), (0, 0, 1), (0, 1, 0), (10,), (2**62, 3), (2**62,)]
-    seeds = {derived_seed(*place) for place in places}
-    assert len(seeds) == len(places)
-    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_regression_is_scored_on_its_predictions(tmp_path: Path) -> None:

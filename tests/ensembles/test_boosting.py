@@ -20,8 +20,9 @@ from src.models.building import build
 from src.optim.schedule import Position
 from src.population.checkpoint import Checkpoint
 from src.population.losses import losses
-from src.population.member import Member, derived_seed
+from src.population.member import Member
 from src.population.rows import Rows
+from src.population.seeds import derived_seed
 from src.population.stack import build_model
 from src.system.errors import UserError
 from tests.ensembles.test_members import assert_same, training
@@ -124,7 +125,7 @@ def test_a_perfect_member_is_the_last_and_a_useless_one_is_none() -> None:
 
 def test_a_first_member_that_is_no_better_than_chance_is_one_sentence(training: Any) -> None:
     data, best = digits(), config(lr=1e-12)
-    untrained = build_model(Member(weak(best, WEAK["model"], 1), derived_seed(3, 3, 0, 3)), data.meta, None)
+    untrained = build_model(Member(weak(best, WEAK["model"], 1), derived_seed(3, "adaboost", 0)), data.meta, None)
     always_another = (outputs(untrained.eval(), data.x_train).argmax(1) + 1) % 10
     made = training(replace(data, y_train=always_another))
     with pytest.raises(UserError, match=r"^members: the first member of adaboost is no better than chance; "):
@@ -156,7 +157,7 @@ def test_a_net_of_a_regression_fits_the_residual_of_those_before(training: Any) 
     data, best = made.context.rows, config()
     (item,) = made.items(gradient_boosting(best, 3, made.context, n=3, corrective_epochs=0, **SMALL))
     nets = parts(item, data)
-    last = Member(made.configs["mine-2"], derived_seed(3, 3, 2, 5))
+    last = Member(made.configs["mine-2"], derived_seed(3, "gradient_boosting", 2))
     assert last.config["model"]["coefficients"] == [0.5, 0.5, 1.0]
     before = sum(0.5 * outputs(net, data.x_train)[:, 0] for net in nets[:2])
     by_itself = replace(last, config={**last.config, "model": last.config["model"]["of"]})

@@ -264,10 +264,11 @@ MINE = """
 from typing import Annotated
 from pydantic import Field
 from src.ensembles.final_member import Item
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 
 def strongest(best, seed, given, *, tries: Annotated[int, Field(gt=1)]):
-    trained = yield [Member(best, derived_seed(seed, 9, k)) for k in range(tries)]
+    trained = yield [Member(best, derived_seed(seed, "tries", k)) for k in range(tries)]
     return [Item(max(trained, key=lambda one: one.state.curves["val/accuracy"][-1]), weight=2.0)]
 """
 

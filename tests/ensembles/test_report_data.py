@@ -47,7 +47,7 @@ def found(task: str, folder: Path) -> tuple[dict[str, Any], list[Trained], dict[
     by = "nll" if task == "classification" else "rmse"
     pool = pool_of(p_MNC, folder)
     compared = compare_combiners(pool, FITS, y_N, y_N)
-    judged = report_data.on_validation(task, by, pool, compared, "all:seeds+average", y_N)
+    judged = report_data.on_validation(task, by, pool, compared, "all:seeds+average", y_N, [10, 10, 10, 20, 20, 20])
     chosen = compared["all:seeds+average"]
     x = np.random.default_rng(0).normal(size=(300, 1, 6, 6))
     joined = chosen.mixture.predict(p_MNC)
@@ -104,7 +104,7 @@ def test_a_regression_has_no_reliability_and_one_member_no_pairs(tmp_path: Path)
     p_MNC, y_N = classified(members=1)
     pool = [Trained("mlp", "seeds", "seeds-0", {}, ((tmp_path / "0.safetensors", 1.0),), p_MNC[0].astype(np.float32))]
     compared = compare_combiners(pool, FITS, y_N, y_N)
-    alone = report_data.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N)
+    alone = report_data.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N, [10])
     assert set(ensemble_plots.figures(alone)) == {"frontier"}
     assert alone["ensembles"]["mlp:seeds+average"]["squared_ambiguity"] == pytest.approx(0, abs=1e-12)
 

@@ -20,8 +20,9 @@ from src.models.building import build
 from src.optim.schedule import Position, Steps
 from src.population.batching import batch_starts
 from src.population.checkpoint import Checkpoint
-from src.population.member import Member, derived_seed
+from src.population.member import Member
 from src.population.rows import Rows
+from src.population.seeds import derived_seed
 from tests.support.training import (
     MLP,
     N_TRAIN,
@@ -378,7 +379,7 @@ CYCLES: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
 
 def plain_loop(member: Member, data: Rows, orders: list[Tensor]) -> nn.Module:
     """The same training as anyone would write it."""
-    torch.manual_seed(derived_seed(member.seed, 0))
+    torch.manual_seed(derived_seed(member.seed, "initial weights"))
     model, settings = build(member.config["model"], data.meta), member.config["optimizer"]
     chosen = {k: v for k, v in settings.items() if k in ("lr", "momentum", "nesterov", "weight_decay")}
     optimizer: torch.optim.Optimizer = KINDS[settings["name"]](model.parameters(), **chosen)

@@ -12,8 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from src.models.building import build
 from src.population.checkpoint import Checkpoint
-from src.population.member import Member, derived_seed
+from src.population.member import Member
 from src.population.rows import Rows
+from src.population.seeds import derived_seed
 from tests.support.training import assert_same, config, digits, images, population, trained
 
 EPOCHS = 6
@@ -22,7 +23,7 @@ EMA, SWA = {"ema": 0.93}, {"swa": 0.5}
 
 def by_torch(member: Member, data: Rows, orders: list[Tensor]) -> tuple[nn.Module, list[float]]:
     """The same training as its documentation has it; the average, and its validation loss after every epoch."""
-    torch.manual_seed(derived_seed(member.seed, 0))
+    torch.manual_seed(derived_seed(member.seed, "initial weights"))
     model, settings = build(member.config["model"], data.meta), member.config
     optimizer = torch.optim.SGD(model.parameters(), lr=settings["optimizer"]["lr"], momentum=0.9)
     decay = settings["averaging"]["ema"]

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from src.ensembles.final_member import Config, FinalMember, Generations, TrainingContext
 from src.ensembles.weak_learner import weak
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.system.errors import UserError
 
 
@@ -34,7 +35,7 @@ def adaboost(
     weights_N = np.full(len(y_N), 1 / len(y_N))
     items: list[FinalMember] = []
     for k in range(n):
-        member = Member(config, derived_seed(seed, 3, k, 3), weights=(weights_N * len(y_N)).astype(np.float32))
+        member = Member(config, derived_seed(seed, "adaboost", k), weights=(weights_N * len(y_N)).astype(np.float32))
         trained = yield [member]
         if not trained:
             break

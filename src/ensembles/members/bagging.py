@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from src.ensembles.final_member import Config, FinalMember, Generations, TrainingContext
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 
 
 def bagging(
@@ -25,7 +26,7 @@ def bagging(
     """
     count, members, out = len(context.rows.x_train), [], {}
     for k in range(n):
-        own = derived_seed(seed, 3, k, 1)
+        own = derived_seed(seed, "bagging", k)
         rows = np.random.default_rng([own, 6]).integers(count, size=count)
         out[own] = np.setdiff1d(np.arange(count), rows)
         members.append(bagged(best, own, rows) if bootstrap == "rows" else weighted(best, own, rows))

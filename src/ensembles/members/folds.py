@@ -7,7 +7,8 @@ from pydantic import Field
 
 from src.engine.cross_validation import folds as cut
 from src.ensembles.final_member import Config, FinalMember, Generations, TrainingContext
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.system.errors import UserError
 
 
@@ -17,6 +18,6 @@ def folds(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int
         parts = cut(context.y_train, n, seed, context.rows.meta["class_names"])
     except UserError as error:
         raise UserError(str(error).replace("objective.folds", "members.n", 1)) from error
-    held = {derived_seed(seed, 3, k, 2): part for k, part in enumerate(parts)}
+    held = {derived_seed(seed, "folds", k): part for k, part in enumerate(parts)}
     trained = yield [Member(best, own, rows=part.rows) for own, part in held.items()]
     return [FinalMember(one, held=one.held(np.asarray(held[one.member.seed].holdout_rows))) for one in trained]

@@ -10,7 +10,8 @@ from torch import Tensor
 from src.ensembles.final_member import Config, FinalMember, Generations, Segment, Trained, TrainingContext
 from src.ensembles.weak_learner import weak
 from src.population.checkpoint import Checkpoint
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.population.stack import build_model
 
 
@@ -37,7 +38,7 @@ def gradient_boosting(
     slower = {**small["optimizer"], "lr": small["optimizer"]["lr"] * corrective_rate}
     for k in range(n):
         fitted = _sum(small, [shrinkage] * k + [1.0], "last")
-        member = Member(fitted, derived_seed(seed, 3, k, 5))
+        member = Member(fitted, derived_seed(seed, "gradient_boosting", k))
         trained = yield [Segment(member, small["epochs"], _start(member, context, weights) if k else None)]
         if not trained:
             break
@@ -46,7 +47,8 @@ def gradient_boosting(
         weights = one.state.model_weights
         if corrective_epochs:
             together = Member(
-                {**settled, "optimizer": slower, "epochs": corrective_epochs}, derived_seed(seed, 3, k, 6)
+                {**settled, "optimizer": slower, "epochs": corrective_epochs},
+                derived_seed(seed, "gradient_boosting correction", k),
             )
             if trained := (yield [Segment(together, corrective_epochs, _start(together, context, weights))]):
                 (one,) = trained

@@ -8,7 +8,8 @@ from pydantic import Field
 from src.config.components import make
 from src.ensembles.final_member import Config, FinalMember, Generations, Segment, TrainingContext
 from src.optim.schedule import Repeating
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.system.errors import UserError
 
 
@@ -27,7 +28,7 @@ def snapshot(
         length = best["epochs"] // cycles
         stops = [length * (cycle + 1) for cycle in range(cycles)]
         config |= {"schedule": {"name": "sgdr", "period": float(length), "growth": 1.0, "final": 0.0}}
-    member, state = Member(config, derived_seed(seed, 3, 0, 4)), None
+    member, state = Member(config, derived_seed(seed, "snapshot", 0)), None
     items: list[FinalMember] = []
     for stop in stops:
         trained = yield [Segment(member, stop, state)]

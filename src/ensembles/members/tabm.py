@@ -6,7 +6,8 @@ from pydantic import Field
 
 from src.ensembles.final_member import Config, TrainingContext
 from src.models.architectures.tabm import Kind
-from src.population.member import Member, derived_seed
+from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.system.errors import UserError
 
 
@@ -27,4 +28,4 @@ def tabm(
         )
     own = {name: value for name, value in model.items() if name not in ("name", "norm")}
     config = {**best, "model": {"name": "tabm", "kind": kind, "k": k, **own}}
-    return [Member(config, derived_seed(seed, 3, place, 7)) for place in range(n)]
+    return [Member(config, derived_seed(seed, "tabm", place)) for place in range(n)]
