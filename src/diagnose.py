@@ -1,4 +1,4 @@
-"""What the curves of a run say: of any run in MLflow, or of a CSV file with a column a curve.
+"""Diagnose a run by its curves: any run in MLflow, or a CSV file with a column a curve.
 
 python -m src.diagnose 3f2b... [--uri sqlite:///mlflow.db]
 python -m src.diagnose log.csv
@@ -30,28 +30,34 @@ def main() -> None:
 
 
 def described(run: str, uri: str, trial: int | None, reference: float | None) -> str:
-    """Which curves were used, and what they say.
+    """Diagnose a run and name the curves that were used.
+
+    Args:
+        run: the id of a run in MLflow, or the path of a CSV file.
+        uri: the address of MLflow.
+        trial: the trial of a sweep's curves.csv.
+        reference: the lowest validation loss of other runs on the same data.
 
     Raises:
         UserError: there is no such run or file, or no loss in it.
     """
-    from src.diagnosis import curve_names as foreign
+    from src.diagnosis import curve_names
     from src.diagnosis.rules import diagnose
 
     if run.endswith(".csv") or Path(run).is_file():
-        curves, theirs = foreign.from_csv(Path(run), trial)
+        curves, theirs = curve_names.from_csv(Path(run), trial)
     else:
         from src.tracking.uri import check
 
         check(uri)
         from src.tracking.curves import read
 
-        points, theirs = read(uri, run, foreign.needed)
-        curves = foreign.aligned(points)
-    found = diagnose(curves, reference)
+        points, theirs = read(uri, run, curve_names.needed_names)
+        curves = curve_names.aligned(points)
+    diagnosis = diagnose(curves, reference)
     epochs = len(curves.get("val/loss") or curves["train/loss"])
     used = ", ".join(ours if name == ours else f"{ours} from {name}" for ours, name in sorted(theirs.items()))
-    return f"{epochs} epochs of {used}\n\n{found.kind}\n  why:  {found.evidence}\n  next: {found.advice}"
+    return f"{epochs} epochs of {used}\n\n{diagnosis.kind}\n  why:  {diagnosis.evidence}\n  next: {diagnosis.advice}"
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ def main(config: Config) -> None:
     rates = rules.rates(keys["low"], keys["parallel"]["members"])
     beside = ramp.side_by_side(trial, setup, seed, rates, keys["parallel"]["epochs"])
 
-    found = asdict(rules) | {"parallel_lr": best(beside.rate_S, beside.loss_KS[0])}
-    suggested = {"suggested_lr": found[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **found}
+    suggestions = asdict(rules) | {"parallel_lr": best(beside.rate_S, beside.loss_KS[0])}
+    suggested = {"suggested_lr": suggestions[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **suggestions}
     calm = replace(rise, loss_KS=smooth(rise.loss_KS.mean(0))[None])
     curves = {"curve": calm.points(), "linear": line.points(), "parallel": beside.points()}
     out = Path(config["outputs"]) / "lr_range" / name

@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = None) -> None:
-    """Write `out`/index.html and `out`/plots/*.csv; `prepared` is the prepared data's folder: its name, rows, classes."""
+    """Write `out`/index.html and `out`/plots/*.csv from `outputs`, for `models`.
+
+    `prepared` is the folder of the prepared data, which has its name, rows, classes and profile.
+    """
     from src.reporting import page as pages
     from src.reporting import results
     from src.system.files import write_text
 
-    found = results.read(outputs, models, prepared)
-    write_text(out / "index.html", pages.render(found))
-    for name, table in pages.plots_data(found).items():
+    everything = results.read(outputs, models, prepared)
+    write_text(out / "index.html", pages.render(everything))
+    for name, table in pages.plots_data(everything).items():
         write_text(out / "plots" / f"{name}.csv", table)
 
 

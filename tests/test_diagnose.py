@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.diagnosis.curve_names import aligned, from_csv, names
+from src.diagnosis.curve_names import aligned, from_csv, our_names
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -60,12 +60,12 @@ def write(path: Path, columns: Mapping[str, Sequence[object]]) -> Path:
     ids=["keras", "fastai", "lightning", "by hand", "tensorboard", "lockstep"],
 )
 def test_the_names_of_others(theirs: list[str], ours: list[str]) -> None:
-    found = names(theirs)
+    found = our_names(theirs)
     assert [name for _, name in sorted((theirs.index(their), our) for our, their in found.items())] == ours
 
 
 def test_an_epochs_mean_is_preferred_to_steps() -> None:
-    assert names(["train_loss_step", "train_loss_epoch"]) == {"train/loss": "train_loss_epoch"}
+    assert our_names(["train_loss_step", "train_loss_epoch"]) == {"train/loss": "train_loss_epoch"}
 
 
 def test_steps_become_the_epochs_of_the_validation_loss() -> None:

@@ -1,4 +1,4 @@
-"""Curves that others recorded: what Keras, Lightning, fastai and people by hand call them, as the engine does."""
+"""Curves recorded by other tools: the names of Keras, Lightning, fastai and hand-written logs become the engine's."""
 
 import csv
 import re
@@ -16,7 +16,7 @@ OTHERS = {
     **dict.fromkeys(("grad_norm", "gradient_norm", "grad_2_0_norm_total"), "grad/norm"),
     **{name.replace("/", "_"): name for name in ("grad/ratio", "update/ratio", "dead/share")},
 }
-KNOWN = (
+NAMES = (
     {f"{part}_{metric}": f"train/{ours}" for part in TRAIN for metric, ours in METRICS.items()}
     | {f"{metric}_{part}": f"train/{ours}" for part in TRAIN for metric, ours in METRICS.items()}
     | {f"{part}_{metric}": f"val/{ours}" for part in VAL for metric, ours in METRICS.items()}
@@ -26,24 +26,28 @@ KNOWN = (
 )
 
 
-def names(found: Iterable[str]) -> dict[str, str]:
-    """Our name of each curve that is needed, and theirs; of several for one the plainest, an epoch's before a step's."""
+def our_names(recorded: Iterable[str]) -> dict[str, str]:
+    """Map the engine's names to the recorded ones; of several for one, the plainest, an epoch's before a step's."""
     ours: dict[str, str] = {}
-    found = list(found)
-    for theirs in sorted(found, key=lambda name: ("step" in name, name.endswith("_epoch"), len(name), name)):
+    recorded = list(recorded)
+    for theirs in sorted(recorded, key=lambda name: ("step" in name, name.endswith("_epoch"), len(name), name)):
         plain = re.sub(r"[^a-z0-9]+", "_", theirs.lower()).strip("_")
         plain = re.sub(r"_(epoch|step)$", "", plain)
-        known = KNOWN.get(plain) or ("lr" if re.match(r"lr_", plain) else None)
-        if plain in ("accuracy", "acc") and "valid_loss" in found:  # fastai's metrics are those of the validation rows
-            known = "val/accuracy"
-        if known:
-            ours.setdefault(known, theirs)
+        our_name = NAMES.get(plain) or ("lr" if re.match(r"lr_", plain) else None)
+        if (
+            plain in ("accuracy", "acc") and "valid_loss" in recorded
+        ):  # fastai's metrics are those of the validation rows
+            our_name = "val/accuracy"
+        if our_name:
+            ours.setdefault(our_name, theirs)
     return ours
 
 
 def aligned(curves: Mapping[str, Points]) -> dict[str, list[float]]:
-    """A point an epoch: where a curve has more points than the validation loss (or else the training loss) has, the mean of
-    those since its last one; a curve of fewer points stays as it is.
+    """Reduce the curves to a point an epoch.
+
+    The epochs are those of the validation loss, or else of the training loss. A curve with more points becomes the mean
+    of those since the epoch before; a curve with fewer stays as it is.
     """
     epochs = curves.get("val/loss") or curves.get("train/loss") or []
     ends = [step for step, _ in epochs]
@@ -62,9 +66,10 @@ def _means(points: Points, ends: Sequence[float]) -> list[float]:
 
 
 def from_csv(path: Path, trial: int | None = None) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Curves in the columns of a file, by our names, and what they are called there.
+    """Read curves from the columns of a file: the curves by the engine's names, and the column of each.
 
-    An `epoch` or `step` column orders the rows, empty cells are left out. Of a sweep's `curves.csv` one trial is wanted.
+    An `epoch` or `step` column orders the rows, empty cells are left out. Of a sweep's `curves.csv`, which has many,
+    it reads those of `trial`.
 
     Raises:
         UserError: it cannot be read, or has no loss.
@@ -76,30 +81,30 @@ def from_csv(path: Path, trial: int | None = None) -> tuple[dict[str, list[float
         raise UserError(f"{path} cannot be read as a CSV file ({error})") from error
     columns = list(rows[0]) if rows else []
     if "number" in columns:
-        there = sorted({int(row["number"]) for row in rows})
-        if trial not in there:
+        numbers = sorted({int(row["number"]) for row in rows})
+        if trial not in numbers:
             raise UserError(
-                f"{path} has the curves of several trials: say which with --trial, of {there[0]} to {there[-1]}"
+                f"{path} has the curves of several trials: say which with --trial, of {numbers[0]} to {numbers[-1]}"
             )
         rows = [row for row in rows if int(row["number"]) == trial]
     axis = next((name for name in ("epoch", "step") if name in columns), None)
-    found = needed(columns, str(path))
-    curves = {ours: _column(path, rows, theirs, axis) for ours, theirs in found.items()}
-    return aligned(curves), found
+    recorded_names = needed_names(columns, str(path))
+    curves = {ours: _column(path, rows, theirs, axis) for ours, theirs in recorded_names.items()}
+    return aligned(curves), recorded_names
 
 
-def needed(columns: Iterable[str], where: str) -> dict[str, str]:
-    """The names that are of use.
+def needed_names(columns: Iterable[str], where: str) -> dict[str, str]:
+    """Select the columns that are of use, by the engine's names; `where` names their source in the error.
 
     Raises:
-        UserError: there is no loss among them.
+        UserError: listed is no loss among them.
     """
     columns = list(columns)
-    found = names(columns)
-    if not found.keys() & {"train/loss", "val/loss"}:
-        there = ", ".join(sorted(map(str, columns))) or "nothing"
-        raise UserError(f"{where} has no loss that is known, such as train_loss or val_loss: there is {there[:300]}")
-    return found
+    ours = our_names(columns)
+    if not ours.keys() & {"train/loss", "val/loss"}:
+        listed = ", ".join(sorted(map(str, columns))) or "nothing"
+        raise UserError(f"{where} has no loss that is known, such as train_loss or val_loss: there is {listed[:300]}")
+    return ours
 
 
 def _column(path: Path, rows: Sequence[Mapping[str, str]], name: str, axis: str | None) -> Points:

@@ -1,7 +1,6 @@
-"""What a learning-rate range test says: rules on curves over the rate."""
+"""The rules of a learning-rate range test, on curves over the rate."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,6 @@ PART = 0.1  # of its whole rise: by so much a score has begun to rise, or has fa
 NOISE = 3.0  # times the usual step of a score up or down, below which it has not fallen
 SPAN = 1000.0  # from the lowest to the highest rate that trains side by side
 BEYOND = 4.0  # times the rate of the lowest loss: so far the other forms look
-
-Rule = Literal["valley", "steepest", "parallel"]
 
 
 @dataclass(frozen=True)
@@ -53,24 +50,27 @@ def smooth(loss_S: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def over(loss_KS: NDArray[np.float64]) -> bool:
-    """Whether the loss of every seed has diverged, and has been seen to climb for long enough."""
+    """Tell whether the loss of every seed [K, S] has diverged and has climbed for long enough to be judged."""
     return all(len(loss_S) - _end(smooth(_finite(loss_S))) > CLIMB for loss_S in loss_KS)
 
 
 def read(rate_S: NDArray[np.float64], loss_KS: NDArray[np.float64]) -> Suggestion:
-    """What each seed's curve of an exponential ramp suggests, and of those the median."""
-    found = [_read(rate_S, _finite(loss_S)) for loss_S in loss_KS]
-    limits = [f.diverged_at for f in found if f.diverged_at is not None]
-    limit = float(np.median(limits)) if len(limits) * 2 > len(found) else None
-    medians = [float(np.median([getattr(f, key) for f in found])) for key in ("valley_lr", "steepest_lr", "lowest_lr")]
+    """Suggest rates from the exponential ramps of the seeds: `rate_S` [S], `loss_KS` [K, S]; the median over the seeds."""
+    suggestions = [_read(rate_S, _finite(loss_S)) for loss_S in loss_KS]
+    limits = [suggestion.diverged_at for suggestion in suggestions if suggestion.diverged_at is not None]
+    limit = float(np.median(limits)) if len(limits) * 2 > len(suggestions) else None
+    medians = [
+        float(np.median([getattr(suggestion, key) for suggestion in suggestions]))
+        for key in ("valley_lr", "steepest_lr", "lowest_lr")
+    ]
     valley, steepest, lowest = (m if limit is None else min(m, limit) for m in medians)
     return Suggestion(valley, steepest, lowest, limit)
 
 
 def bounds(rate_S: NDArray[np.float64], score_KS: NDArray[np.float64]) -> tuple[float, float]:
-    """Where the score of a linear ramp begins to rise, and where that slows, turns ragged or falls: medians of the seeds.
+    """Find the rates at which the score of a linear ramp begins to rise, and at which it slows, turns ragged or falls.
 
-    Smith 2015 §3.3. Where it was not looked at the score is not a number.
+    Medians over the seeds (Smith 2015, §3.3). `rate_S` [S]; `score_KS` [K, S] is NaN at the steps without a score.
     """
     seen_S = ~np.isnan(score_KS).all(0)
     rate_S, score_KS = rate_S[seen_S], score_KS[:, seen_S]
@@ -89,7 +89,10 @@ def _bounds(rate_S: NDArray[np.float64], score_S: NDArray[np.float64]) -> tuple[
 
 
 def best(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> float:
-    """The rate of the lowest loss of members that trained side by side; neighbours bear out what one run may owe to luck."""
+    """Find the rate `rate_S` [S] of the lowest loss `loss_S` [S] of members that trained side by side.
+
+    The loss is averaged over neighbours, so that one lucky run does not decide.
+    """
     clipped_S = np.minimum(_finite(loss_S), DIVERGED * np.nanmin(loss_S))
     return float(rate_S[np.argmin(trend(np.log(np.maximum(clipped_S, 1 / OVERFLOW)), SCORE_FADE))])
 
@@ -99,7 +102,7 @@ def _finite(loss_S: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _end(smooth_S: NDArray[np.float64]) -> int:
-    """The step at which the smoothed loss has diverged; the number of steps where it never did."""
+    """Find the step at which the smoothed loss has diverged; the number of steps where it never did."""
     past = ~(smooth_S <= DIVERGED * np.minimum.accumulate(smooth_S))
     return int(np.argmax(np.append(past, True)))
 
@@ -118,7 +121,7 @@ def _read(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> Suggestio
 
 
 def diverged_at(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> float | None:
-    """The largest stable rate; None where the loss does not diverge.
+    """Estimate the largest stable rate from `loss_S` [S] over `rate_S` [S]; None where the loss does not diverge.
 
     A rising loss is seen late, since it rises from far below the others. But how fast it rises tells how far the rate is
     past the limit: in a direction of curvature λ a step multiplies it by (1 - rate · λ)², and the limit is 2 / λ.
@@ -140,17 +143,17 @@ def diverged_at(rate_S: NDArray[np.float64], loss_S: NDArray[np.float64]) -> flo
 
 
 def trend(x_S: NDArray[np.float64], fade: float = FADE) -> NDArray[np.float64]:
-    """Mean of each step and its neighbours on both sides, so that it does not lag; weights fall geometrically."""
+    """Average each step with its neighbours on both sides, so that nothing lags; weights fall geometrically by `fade`."""
     distance = np.abs(np.subtract.outer(np.arange(len(x_S)), np.arange(len(x_S))))
     weight = fade**distance
     return np.asarray(weight @ x_S / weight.sum(1), dtype=np.float64)
 
 
 def _valley(loss_S: NDArray[np.float64]) -> tuple[int, int]:
-    """The longest stretch in which the loss falls without a break.
+    """Find the longest stretch in which the loss falls without a break: its first step and its last.
 
-    At two thirds of it is the rate of the valley rule, as fastai tells it; its code takes the middle of the longest falling
-    subsequence, a rate about ten times lower.
+    The valley rule takes the rate at two thirds of it, as fastai documents it. Its code takes the middle of the longest
+    falling subsequence, a rate about ten times lower.
     """
     best, start = (0, 0), 0
     for step in range(1, len(loss_S)):

@@ -1,4 +1,4 @@
-"""What a trial's curves say about its hyperparameters, as an experienced person reads them: pure functions of numbers.
+"""The diagnosis of a trial from its curves, as an experienced person reads them: pure functions of numbers.
 
 A rule looks for one state and gives its evidence; the first that finds something names the run. Causes come before
 symptoms: a net whose units are dead also plateaus.
@@ -39,7 +39,7 @@ EARLY = 0.5  # share of a run after which a healthy one still gains
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One of `KINDS`, the numbers that say so, and the next change to try."""
+    """One of `KINDS`, the numbers that prove it, and the next change to try."""
 
     kind: str
     evidence: str
@@ -51,7 +51,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Run:
-    """The curves by what they are, each a point an epoch; what was not recorded is empty."""
+    """The curves of a run, each with a point an epoch; one that was not recorded is empty."""
 
     train: Curve
     val: Curve
@@ -61,51 +61,55 @@ class Run:
 
     @property
     def loss(self) -> Curve:
-        """That of the validation rows, else of the training rows."""
+        """The loss of the validation rows, else of the training rows."""
         return self.val if self.val.size else self.train
 
     @property
     def epochs(self) -> int:
+        """The number of epochs that the loss has."""
         return len(self.loss)
 
     def early(self, name: str) -> float:
-        """The median of a statistic over the first half; NaN where it was not recorded from the beginning."""
+        """Compute the median of a statistic over the first half; NaN where it was not recorded from the beginning."""
         values = self.statistics.get(name, np.empty(0))
         return _median(values[: (len(values) + 1) // 2] if len(values) == self.epochs else np.empty(0))
 
     def late(self, name: str) -> float:
-        """The same over the second half, of which one point is enough."""
+        """Compute the median of a statistic over the second half, of which one point is enough."""
         values = self.statistics.get(name, np.empty(0))
         return _median(values[len(values) // 2 :])
 
 
 def diagnose(curves: Mapping[str, Sequence[float]], reference: float | None = None) -> Diagnosis:
-    """The state of a run with these curves, named as the engine names them; `train/loss` or `val/loss` must be there.
+    """Diagnose a run by its curves, named as the engine names them; `train/loss` or `val/loss` must be there.
 
-    `reference`: the lowest validation loss that is known of these data, which tells how good a loss is.
+    `reference` is the lowest validation loss of all runs on these data, which tells how good a loss is.
     """
-    known = {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
-    train, val, rate = (known.get(name, np.empty(0)) for name in ("train/loss", "val/loss", "lr"))
-    run = Run(train, val, rate, known, reference)
-    return next(found for rule in RULES if (found := rule(run)))
+    arrays = {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
+    train, val, rate = (arrays.get(name, np.empty(0)) for name in ("train/loss", "val/loss", "lr"))
+    run = Run(train, val, rate, arrays, reference)
+    return next(diagnosis for rule in RULES if (diagnosis := rule(run)))
 
 
 def diagnosis_of(reason: str, curves: Mapping[str, Sequence[float]], reference: float | None = None) -> str:
-    """What stands beside a trial that is over: what ended it, where that is known, else what its curves say."""
+    """Write the diagnosis of a trial that is over: `reason`, where something else ended it, else that of its `curves`.
+
+    `reference` is the lowest validation loss of all runs on these data.
+    """
     if (reason and reason != "diverged") or not (curves.get("train/loss") or curves.get("val/loss")):
         return reason
-    found = diagnose(curves, reference)
-    return reason if reason and found.kind != reason else str(found)
+    diagnosis = diagnose(curves, reference)
+    return reason if reason and diagnosis.kind != reason else str(diagnosis)
 
 
 def least(runs: Sequence[Mapping[str, Sequence[float]]]) -> float | None:
-    """The lowest finite validation loss in the curves of several runs."""
+    """Find the lowest finite validation loss in the curves of several runs; None where there is none."""
     losses = [loss for curves in runs for loss in curves.get("val/loss", ()) if np.isfinite(loss)]
     return min(losses, default=None)
 
 
 def diverged(run: Run) -> Diagnosis | None:
-    """A loss that is not finite, or has exploded and never come back."""
+    """Look for a loss that is not finite, or has exploded and never come back."""
     advice = f"lower the rate{_rate(run, 0.1)}, or clip the gradient"
     for what, loss in (("training", run.train), ("validation", run.val)):
         if bad := np.flatnonzero(~np.isfinite(loss)).tolist():
@@ -122,7 +126,7 @@ def diverged(run: Run) -> Diagnosis | None:
 
 
 def unstable(run: Run) -> Diagnosis | None:
-    """A loss that jumps up and down, by weights that move far in every epoch."""
+    """Look for a loss that jumps up and down, by weights that move far in every epoch."""
     loss = _settled(run.loss)
     moved = run.late("update/ratio")
     if len(loss) < 4 or moved < RESTLESS:
@@ -137,6 +141,7 @@ def unstable(run: Run) -> Diagnosis | None:
 
 
 def dead_units(run: Run) -> Diagnosis | None:
+    """Look for rectified units of which at least the share `DEAD` never fires in the second half."""
     share = run.late("dead/share")
     if not share >= DEAD:
         return None
@@ -148,6 +153,7 @@ def dead_units(run: Run) -> Diagnosis | None:
 
 
 def vanishing_gradients(run: Run) -> Diagnosis | None:
+    """Look for a gradient of the first layer that is tiny beside that of the last."""
     ratio = run.late("grad/ratio")
     if not ratio < VANISHED or run.late("grad/norm") == 0:
         return None
@@ -159,7 +165,7 @@ def vanishing_gradients(run: Run) -> Diagnosis | None:
 
 
 def overfitting(run: Run) -> Diagnosis | None:
-    """Validation turns up while training goes on falling."""
+    """Look for a validation loss that turns up while the training loss goes on falling."""
     if not run.val.size or not run.train.size:
         return None
     best = int(run.val.argmin())
@@ -175,7 +181,7 @@ def overfitting(run: Run) -> Diagnosis | None:
 
 
 def too_slow(run: Run) -> Diagnosis | None:
-    """Still falling, but by steps so small that it would take the run several times over."""
+    """Look for a loss that falls, but by steps so small that it would take the run several times over."""
     pace, moved = _pace(run.loss), run.early("update/ratio")
     if pace <= 0 or (_is_flat(run) and not _is_steady(run.loss)):
         return None
@@ -192,6 +198,7 @@ def too_slow(run: Run) -> Diagnosis | None:
 
 
 def still_improving(run: Run) -> Diagnosis | None:
+    """Look for a loss that still falls at the end of the run."""
     pace = _pace(run.loss)
     if _is_flat(run) or pace <= 0:
         return None
@@ -203,25 +210,25 @@ def still_improving(run: Run) -> Diagnosis | None:
 
 
 def underfitting(run: Run) -> Diagnosis | None:
-    """As bad on training as on validation rows, and far above what these data allow."""
+    """Look for a loss as bad on training as on validation rows, and far above what these data allow."""
     if not run.train.size or run.epochs < 3 or _at_rest_early(run):
         return None
     loss, little = float(np.median(run.train[-3:])), LITTLE * run.train[0]
     poor = little if run.reference is None else max(POOR * run.reference, UNLEARNT * run.train[0])
     if min(loss, run.loss.min()) < poor:
         return None
-    known = (
+    reference = (
         f"{run.train[0]:.3g} in epoch 1" if run.reference is None else f"{run.reference:.3g} that another run reached"
     )
     return Diagnosis(
         "underfitting",
-        f"training loss stays at {loss:.3g}, against {known}",
+        f"training loss stays at {loss:.3g}, against {reference}",
         "a larger model, or less dropout, weight decay and augmentation",
     )
 
 
 def plateaued(run: Run) -> Diagnosis | None:
-    """Nothing gained for a good part of the run."""
+    """Look for a run that gained nothing for a good part of its epochs."""
     last = _last_gain(run.loss)
     if run.epochs < 5 or last > EARLY * run.epochs:
         return None
@@ -234,6 +241,7 @@ def plateaued(run: Run) -> Diagnosis | None:
 
 
 def healthy(run: Run) -> Diagnosis:
+    """Name the best epoch of a run in which no other rule sees a fault."""
     best = int(run.loss.argmin())
     return Diagnosis("healthy", f"the loss has come to {run.loss[best]:.3g} at epoch {best + 1}", "search around it")
 
@@ -250,24 +258,24 @@ def _median(values: Curve) -> float:
 
 
 def _settled(loss: Curve) -> Curve:
-    """Without the first fifth, in which every loss falls fast."""
+    """Drop the first fifth, in which every loss falls fast."""
     return loss[max(1, len(loss) // 5) :]
 
 
 def _jumps(loss: Curve) -> float:
-    """The median distance of a point from the middle of its neighbours, relative."""
+    """Compute the median distance of a point from the middle of its neighbours, relative."""
     log = np.log(np.maximum(loss, TINY))
     return float(np.median(np.abs(log[1:-1] - (log[:-2] + log[2:]) / 2)))
 
 
 def _ups_and_falls(loss: Curve) -> tuple[float, float]:
-    """All rises of a curve together, and all falls, relative."""
+    """Sum all rises of a curve, and all its falls, relative."""
     steps = np.diff(np.log(np.maximum(loss, TINY)))
     return float(steps[steps > 0].sum()), float(-steps[steps < 0].sum())
 
 
 def _turns(loss: Curve) -> float:
-    """In which share of the points a curve turns from rising to falling, or from falling to rising."""
+    """Compute the share of the points in which a curve turns from rising to falling, or from falling to rising."""
     turns = np.diff(np.sign(np.diff(loss))) != 0
     return float(turns.mean()) if turns.sum() > 1 else 0.0
 
@@ -277,7 +285,7 @@ def _falls(loss: Curve) -> bool:
 
 
 def _pace(loss: Curve) -> float:
-    """What an epoch gains at the end: the median of the last slopes."""
+    """Compute the gain of an epoch at the end: the median of the last slopes."""
     if len(loss) < 2:
         return 0.0
     steps = -np.diff(loss)
@@ -285,7 +293,7 @@ def _pace(loss: Curve) -> float:
 
 
 def _is_steady(loss: Curve) -> bool:
-    """Whether the loss falls in almost every epoch, at the end about as fast as at first."""
+    """Tell whether the loss falls in almost every epoch, at the end about as fast as at first."""
     if len(loss) < 3:
         return False
     ups, falls = _ups_and_falls(loss)
@@ -293,21 +301,21 @@ def _is_steady(loss: Curve) -> bool:
 
 
 def _is_flat(run: Run) -> bool:
-    """Whether the end of the run gains next to nothing."""
+    """Tell whether the end of the run gains next to nothing."""
     return bool(_pace(run.loss) < PACE * run.loss[-1] * min(1.0, 10 / run.epochs))
 
 
 def _last_gain(loss: Curve) -> int:
-    """The epoch after which the lowest loss falls by less than `GAIN`."""
+    """Find the epoch after which the lowest loss falls by less than `GAIN`."""
     low = np.minimum.accumulate(loss)
     return int(np.flatnonzero(low <= low[-1] + GAIN * abs(low[-1]))[0]) + 1
 
 
 def _at_rest_early(run: Run) -> bool:
-    """Whether the rate was next to nothing in the second half."""
+    """Tell whether the rate was next to nothing in the second half."""
     return bool(run.rate.size > 1 and np.median(run.rate[len(run.rate) // 2 :]) < 1e-3 * run.rate.max())
 
 
 def _rate(run: Run, times: float) -> str:
-    """ " to 0.003": what to set it to."""
+    """Write the rate to set, `times` today's highest: " to 0.003"; nothing where the rate was not recorded."""
     return f" to {run.rate.max() * times:.2g}" if run.rate.size else ""
