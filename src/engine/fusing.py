@@ -16,6 +16,7 @@ from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
+from src.system.errors import first_line
 
 
 def population_of(
@@ -105,7 +106,3 @@ def _few(data: Rows, member: Member) -> Rows:
     return replace(
         data, x_train=data.x_train[:few], y_train=data.y_train[:few], x_val=data.x_val[:few], y_val=data.y_val[:few]
     )
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

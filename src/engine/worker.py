@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from src.config.components import trust
-from src.engine.fusing import first_line, fusable, population_of, rows
+from src.engine.fusing import fusable, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
 from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
@@ -22,7 +22,7 @@ from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import kept_epochs, reason, stopped, stops
 from src.population.member import one_thread
 from src.population.rows import Rows
-from src.system.errors import UserError
+from src.system.errors import UserError, first_line
 
 
 def start() -> None:

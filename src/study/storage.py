@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
 
 from src.study.journal import Journal
-from src.system.errors import UserError, masked
+from src.system.errors import UserError, first_line, masked
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def in_one_sentence() -> Iterator[None]:
         yield
     except StorageInternalError as error:
         raise UserError(
-            f"storage: {_first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
+            f"storage: {first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
         ) from error
 
 
@@ -39,7 +39,7 @@ class Shelf:
             try:
                 self.database = Database(url)
             except (SQLAlchemyError, ImportError, ValueError) as error:
-                raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(error)})") from error
+                raise UserError(f"storage: {masked(url)} cannot be opened ({first_line(error)})") from error
 
     def names(self) -> list[str]:
         """The studies that are there."""
@@ -71,7 +71,3 @@ class Shelf:
 
 def study_attributes(storage: BaseStorage, study: int) -> dict[str, Any]:
     return {**storage.get_study_system_attrs(study), **storage.get_study_user_attrs(study)}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

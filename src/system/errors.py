@@ -54,6 +54,11 @@ def masked(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
+def first_line(error: BaseException) -> str:
+    """Shorten an error's message to its first line, without the full stop; its type where it has none."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 @contextmanager
 def os_errors_as_user_errors(advice: str) -> Iterator[None]:
     """A full disk, a lost file or a server that is gone becomes one sentence, with what to do then."""

@@ -1,4 +1,4 @@
-"""What a record has that MLflow does not show yet."""
+"""The difference between a record and what MLflow shows of its run."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ Point = tuple[str, int, float]  # metric, step, value
 
 @dataclass
 class Shown:
-    """What MLflow shows of a run."""
+    """The state of a run in MLflow, as far as it has been read."""
 
     run_id: str
     artifact_uri: str
@@ -29,7 +29,8 @@ class Shown:
 
     @classmethod
     def of(cls, run: Run) -> "Shown":
-        datasets = {given.dataset.digest for given in run.inputs.dataset_inputs} if run.inputs else set()
+        """Take over a run that a search returned; the steps of its metrics are still unread."""
+        datasets = {each.dataset.digest for each in run.inputs.dataset_inputs} if run.inputs else set()
         info, data = run.info, run.data
         return cls(
             info.run_id, info.artifact_uri, info.status, data.tags, set(data.params), datasets, {}, set(data.metrics)
@@ -38,7 +39,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be written, the state apart."""
+    """The tags, parameters, points and data set that are still to be written."""
 
     tags: dict[str, str]
     params: dict[str, str]
@@ -55,7 +56,7 @@ class Change:
 
 
 def difference(record: RunRecord, shown: Shown, tags: Mapping[str, str]) -> Change:
-    """`record`, with `tags` in the place of its own, less what is `shown`."""
+    """Compare `record`, with `tags` in the place of its own, with what is `shown`: the rest is to be written."""
     last = max(map(len, record.curves.values()), default=0)
     points = [(name, step, value) for name, curve in record.curves.items() for step, value in enumerate(curve, 1)]
     points += [(name, last, value) for name, value in record.metrics.items()]
@@ -69,14 +70,14 @@ def difference(record: RunRecord, shown: Shown, tags: Mapping[str, str]) -> Chan
 
 
 def content_digest(record: RunRecord, bundle: str) -> str:
-    """SHA-256 of all that the record says, the files' contents included: `bundle` is the digest of its model."""
+    """Compute the SHA-256 of a record with the contents of its files; `bundle` is the digest of its model."""
     files = {name: _file_digest(path) for name, path in record.artifacts.items()}
     content = vars(record) | {"model": bundle, "artifacts": files}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of a folder's files."""
+    """Compute the SHA-256 over the names and contents of a folder's files."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""A run as MLflow shall show it."""
 
 import posixpath
 import re
@@ -14,7 +14,7 @@ _NAME = re.compile(r"[/\w.\- :]{1,250}")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All that MLflow shall show of one run. Projecting it twice changes nothing.
+    """Everything that MLflow shall show of one run. Projecting it twice changes nothing.
 
     Point i of a curve is epoch i + 1. NaN and infinities are stored as NaN: MLflow would make ±1.8e308 of an infinity,
     which no chart survives. A parameter and a point keep their first value; tags, model and artifacts follow the record.
@@ -51,8 +51,8 @@ class RunRecord:
             raise ValueError(f"{sorted(twice)} of {self.name}: a figure is either a curve or final")
 
 
-def portable(record: RunRecord) -> RunRecord:
-    """For a process in another folder, and no larger than it has to be."""
+def for_writer(record: RunRecord) -> RunRecord:
+    """Prepare a record for the writer, which works in another folder: absolute paths, and no more than it needs."""
     artifacts = {name: path.absolute() for name, path in record.artifacts.items()}
     dataset = {key: record.dataset[key] for key in ("name", "sha256", "source", "n_train") if key in record.dataset}
     return replace(record, model=record.model and record.model.absolute(), artifacts=artifacts, dataset=dataset)

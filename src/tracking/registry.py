@@ -21,12 +21,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
-from src.system.errors import UserError, masked
+from src.system.errors import UserError, first_line, masked
 from src.tracking.change import folder_digest
 from src.tracking.record import RunRecord
 from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
 from src.tracking.uri import absolute, artifacts
-from src.tracking.writer import PATIENCE, first_line
+from src.tracking.writer import PATIENCE
 
 VALUE, DATA, ALIAS = "lockstep.val", "lockstep.sha256", "lockstep.alias"
 _SOURCE = Path(__file__).parents[1]
@@ -55,12 +55,25 @@ def register(
     higher_is_better: bool,
     sha256: str,
 ) -> dict[str, Any]:
-    """Log `bundle` as the model of the run `record`, register it as `name`, and crown it where it is better.
+    """Log a bundle as the model of a run, register it, and give it its alias.
 
-    The version becomes `champion` when there is none, or when `value`, on validation, beats the champion's on the same data
-    (`sha256`); else `challenger`. The same bundle under the same fingerprint and key is registered once. `example` are
-    raw rows, `answer` is what the bundle predicts for them. No Tracker may be writing the fingerprint meanwhile. Returns
-    name, version, alias, run_id and model_uri.
+    The same bundle under the same fingerprint and key is registered once. No Tracker may be writing the fingerprint
+    meanwhile.
+
+    Args:
+        uri: the address of MLflow.
+        experiment: the name of the experiment, that of the data set.
+        record: the run of the ensemble.
+        bundle: the folder with the model.
+        example: some raw rows, as the model takes them.
+        answer: the predictions of the bundle for `example`.
+        name: the name in the registry.
+        value: the score on the validation rows; by it `promote` compares the version with the champion.
+        higher_is_better: the direction of `value`.
+        sha256: the digest of the data.
+
+    Returns:
+        name, version, alias, run_id and model_uri.
 
     Raises:
         UserError: MLflow stayed away for 90 s.
@@ -98,24 +111,24 @@ def _register(
     runs.claim(record.fingerprint, {record.key})
     try:
         identity = {FINGERPRINT: record.fingerprint, KEY: record.key, BUNDLE: folder_digest(bundle)}
-        known = _find(runs.client, name, identity)
-        if known is None:
+        registered = _find(runs.client, name, identity)
+        if registered is None:
             run_id = runs.write(replace(record, state="RUNNING", model=None))
             model_id = _log(runs, run_id, record, bundle, example, answer)
             with suppress(MlflowException):  # it exists
                 runs.client.create_registered_model(name)
             tags = identity | {VALUE: repr(float(value)), DATA: sha256}
-            known = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
+            registered = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
         run_id = runs.write(replace(record, model=None))
-        alias = promote(runs.client, known, value, higher_is_better, sha256)
+        alias = promote(runs.client, registered, value, higher_is_better, sha256)
     except BaseException:
         with suppress(Exception):
             runs.kill_running()
         raise
     finally:
         runs.release()
-    address = f"models:/{name}/{known.version}"
-    return {"name": name, "version": str(known.version), "alias": alias, "run_id": run_id, "model_uri": address}
+    address = f"models:/{name}/{registered.version}"
+    return {"name": name, "version": str(registered.version), "alias": alias, "run_id": run_id, "model_uri": address}
 
 
 def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVersion | None:
@@ -124,7 +137,7 @@ def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVer
 
 
 def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any, answer: Any) -> str:
-    """The id of the bundle as a full MLflow model: with the code that runs it, what that needs, and what it takes."""
+    """Log the bundle as a full MLflow model, with its code, requirements and signature; returns the id of the model."""
     model = runs.client.create_logged_model(runs.experiment_id, "model", run_id, model_type="ensemble")
     Model.log(
         artifact_path=None,
@@ -143,7 +156,7 @@ def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any,
 
 
 def _signature(example: Any, answer: Any) -> ModelSignature:
-    """As MLflow infers it, but that a table's cells are left to `data.transform` to check.
+    """Infer the signature as MLflow does, but leave a table's cells to `data.transform` to check.
 
     MLflow would refuse a whole number in a column that had fractions, and a missing word in one that had none.
     """
@@ -155,7 +168,11 @@ def _signature(example: Any, answer: Any) -> ModelSignature:
 
 
 def promote(client: MlflowClient, candidate: ModelVersion, value: float, higher_is_better: bool, sha256: str) -> str:
-    """Give `candidate` its alias, once: what a person does to aliases later stands."""
+    """Give `candidate` its alias, once: what a person does to aliases later stands.
+
+    It becomes `champion` where there is none, or where its `value` beats the champion's (`higher_is_better` says how) on
+    the same data (`sha256`); else `challenger`. `client` is MLflow's. Returns the alias.
+    """
     if ALIAS in candidate.tags:
         return str(candidate.tags[ALIAS])
     champion = _champion(client, candidate.name)
@@ -177,9 +194,9 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 @contextmanager
 def _mlflow_at(uri: str) -> Iterator[None]:
-    """MLflow's global address; it and the search path, which MLflow extends, are afterwards as they were.
+    """Set MLflow's global address for a block; it and the search path, which MLflow extends, are restored at its end.
 
-    Deprecations inside MLflow and its libraries are not our users' to mend, and what it tells of its progress is no news.
+    Deprecations inside MLflow and its libraries are not our users' to mend, and its words on progress are no news.
     """
     path, variable = list(sys.path), os.environ.get("MLFLOW_TRACKING_URI")
     logger = logging.getLogger("mlflow")

@@ -29,7 +29,7 @@ _TAG_LENGTH = 8000  # MLflow's
 
 
 def curable(error: Exception) -> bool:
-    """Whether waiting may help: a locked database, a server that is away, a full disk."""
+    """Tell whether waiting may help: a locked database, a server that is away, a full disk."""
     if isinstance(error, MlflowException):
         bug = isinstance(error.__cause__, TypeError | ValueError | LookupError | AttributeError)
         return error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED") and not bug
@@ -38,10 +38,13 @@ def curable(error: Exception) -> bool:
 
 
 class Runs:
-    """Written by the one process that has claimed their fingerprint, which a lock file says while that process lives."""
+    """The runs of one experiment, written by the one process that has claimed their fingerprint with a lock file."""
 
     def __init__(self, uri: str, experiment: str, source: str, artifacts: Path | None) -> None:
-        """`artifacts`: where files stand if no server decides that."""
+        """Connect to MLflow at `uri`, make the experiment if it is new, and end runs whose writer died.
+
+        `source` is the program that the runs show; `artifacts` the folder for files, None where a server decides that.
+        """
         self._file = sqlite_file(uri)
         self._locks = Path(f"{self._file}.locks") if self._file else _server_locks(uri)
         self._claims: dict[str, IO[str]] = {}
@@ -79,17 +82,17 @@ class Runs:
         self._claims[fingerprint] = lock
 
     def release(self) -> None:
-        """Let other processes claim."""
+        """Give up all claims, so that other processes can claim."""
         for lock in self._claims.values():
             lock.close()
         self._claims.clear()
 
     def ids(self) -> dict[str, str]:
-        """Run ids by key."""
+        """Map the keys of all runs to their ids."""
         return {key: shown.run_id for runs in self._shown.values() for key, shown in runs.items()}
 
     def kill_running(self) -> None:
-        """What is RUNNING still becomes KILLED."""
+        """Set the runs that are still RUNNING to KILLED."""
         for place in sorted(self._unsure):
             self._reread(*place)
         self._kill(shown for runs in self._shown.values() for shown in runs.values())
@@ -101,7 +104,7 @@ class Runs:
                 shown.status = "KILLED"
 
     def _kill_orphans(self) -> None:
-        """Runs left by a study whose writer died with it: its lock file lies here and nobody holds it."""
+        """End the runs of a study whose writer died with it: its lock file lies here and nobody holds it."""
         for run in self._search_pages("attributes.status = 'RUNNING'"):
             path = self._lock_path(run.data.tags.get(FINGERPRINT, ""))
             if path.exists():
@@ -130,17 +133,17 @@ class Runs:
         self._unsure.discard((fingerprint, key))
 
     def _find_experiment(self, name: str, artifacts: Path | None) -> Any:
-        found = self.client.get_experiment_by_name(name)
-        if not found:
+        experiment = self.client.get_experiment_by_name(name)
+        if not experiment:
             folder = (artifacts / quote(name, safe="")).as_uri() if artifacts else None
             with suppress(MlflowException):  # another process was faster
                 self.client.create_experiment(name, folder)
-            found = self.client.get_experiment_by_name(name)
-        if not found or found.lifecycle_stage != "active":
+            experiment = self.client.get_experiment_by_name(name)
+        if not experiment or experiment.lifecycle_stage != "active":
             raise UserError(
                 f"MLflow's experiment {name!r} was deleted: `mlflow experiments restore` it, or name another tracking.uri."
             )
-        return found
+        return experiment
 
     # Writing
 
@@ -182,11 +185,11 @@ class Runs:
         return tags | {CONTENT: content_digest(record, tags.get(BUNDLE, ""))}  # at the end: true once the rest is there
 
     def _parent(self, fingerprint: str, key: str) -> str:
-        known = self._shown[fingerprint].get(key)
-        return known.run_id if known else self.write(RunRecord(key, fingerprint, key, None, "RUNNING"))
+        parent = self._shown[fingerprint].get(key)
+        return parent.run_id if parent else self.write(RunRecord(key, fingerprint, key, None, "RUNNING"))
 
     def _begin(self, record: RunRecord, tags: dict[str, str]) -> Shown:
-        """In a database the run appears with its data; a server has to number it now."""
+        """Choose the id of a new run: in a database it appears with its data, a server has to number it now."""
         if self._database:
             run_id = uuid.uuid4().hex
             return Shown(run_id, f"{self._experiment.artifact_location}/{run_id}/artifacts")
@@ -250,7 +253,7 @@ def _gather(model: Path | None, record: RunRecord, folder: Path) -> None:
 
 
 def _lock(path: Path) -> IO[str]:
-    """Held until the returned file is closed, at the latest by the end of the process.
+    """Take a lock until the returned file is closed, at the latest by the end of the process.
 
     Raises TimeoutError where another process holds it.
     """

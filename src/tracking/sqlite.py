@@ -27,7 +27,7 @@ _DATASETS, _INPUTS, _INPUT_TAGS = models.SqlDataset.__table__, models.SqlInput._
 
 
 def is_known(store: Any) -> bool:
-    """Whether `store` is a SQLite database of the tested schema."""
+    """Tell whether `store` is a SQLite database of the tested schema."""
     if not hasattr(store, "engine") or store.engine.dialect.name != "sqlite":
         return False
     with store.engine.connect() as connection:
@@ -35,7 +35,7 @@ def is_known(store: Any) -> bool:
 
 
 def make(file: Path, artifacts: Path) -> None:
-    """A fresh SQLite database, which appears whole.
+    """Make a fresh SQLite database at `file`, which appears whole.
 
     MLflow takes seconds to make one; two processes at once, or one that is killed, leave a file that is broken for ever.
     """
@@ -49,7 +49,16 @@ def make(file: Path, artifacts: Path) -> None:
 
 
 def write(store: Any, experiment: int, user: str, record: RunRecord, shown: Shown, change: Change) -> None:
-    """Insert or extend the run `shown.run_id`, its state included."""
+    """Insert or extend the run `shown.run_id`, its state included.
+
+    Args:
+        store: MLflow's store of the database.
+        experiment: the number of the experiment.
+        user: the user that a new run shows.
+        record: the run as it shall be; of it name, state and times are read.
+        shown: the run as it is.
+        change: the difference between both.
+    """
     with store.ManagedSessionMaker(read_only=False) as session:
         end = None if record.state == "RUNNING" else _ms(record.ended)
         if shown.status:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from src.system.errors import UserError
-from src.tracking.record import RunRecord, portable
+from src.tracking.record import RunRecord, for_writer
 from src.tracking.uri import absolute, artifacts
 
 _GRACE = 3.0  # seconds that a stopped sweep waits for its writer to make RUNNING runs KILLED
@@ -33,7 +33,7 @@ _CALM = {  # the writer's, where the user's environment says nothing else
 
 
 class Tracker:
-    """Makes MLflow show what it is told, in a process of its own, and never makes the training wait.
+    """Makes MLflow show records, in a process apart, and never makes the training wait.
 
     Leaving the context writes all that is pending, unless an exception passes. Runs that are RUNNING when the context
     is left or this process dies become KILLED.
@@ -44,7 +44,7 @@ class Tracker:
         self._latest: dict[tuple[str, str], RunRecord] = {}
         self._refusals: list[str] = []
         self._starts = 0
-        self._ready = self._closing = self._closed = False
+        self._closing = self._closed = False
         self.run_ids: dict[str, str] = {}  # key → run id, once closed
         self.seconds = 0.0  # CPU time of the writer, once closed
         self._start()
@@ -59,7 +59,11 @@ class Tracker:
             self._stop()
 
     def project(self, record: RunRecord) -> None:
-        """Have `record` shown within seconds. Raises UserError where MLflow has refused something since the last call."""
+        """Have `record` shown within seconds.
+
+        Raises:
+            UserError: MLflow has refused something since the last call.
+        """
         self.level([record])
 
     def level(self, records: Iterable[RunRecord]) -> None:
@@ -67,18 +71,12 @@ class Tracker:
 
         On the first records of a fingerprint its other runs that a dead process left RUNNING become KILLED.
         """
-        batch = [portable(record) for record in records]
+        batch = [for_writer(record) for record in records]
         self._latest.update({(record.fingerprint, record.key): record for record in batch})
         while self._pipe.poll():
             self._hear()
         self._raise_refusals()
-        self._say(batch)
-
-    def ready(self, timeout: float = 60.0) -> bool:
-        """Whether the writer has reached MLflow within `timeout` seconds. Raises UserError where it never will."""
-        while not self._ready and self._pipe.poll(timeout):
-            self._hear()
-        return self._ready
+        self._send(batch)
 
     def close(self) -> dict[str, str]:
         """Wait until all is written, for up to 90 s while MLflow is away; return the run ids by key.
@@ -88,7 +86,7 @@ class Tracker:
         try:
             self._closing = True
             if not self._closed:
-                self._say("close")
+                self._send("close")
             while not self._closed:
                 self._hear()
         finally:
@@ -129,16 +127,16 @@ class Tracker:
                 f"The MLflow writer died three times, at last with exit code {code}: see its message above."
             )
         self._start()
-        self._say(list(self._latest.values()))
+        self._send(list(self._latest.values()))
         if self._closing:
-            self._say("close")
+            self._send("close")
 
-    def _say(self, message: Any) -> None:
+    def _send(self, message: Any) -> None:
         try:
             self._pipe.send(message)
         except OSError:
             self._hear()  # its last words, or the end of the pipe and a new writer
-            self._say(message)
+            self._send(message)
 
     def _hear(self) -> None:
         try:
@@ -146,9 +144,7 @@ class Tracker:
         except (EOFError, OSError):
             self._restart()
             return
-        if kind == "ready":
-            self._ready = True
-        elif kind == "refused":
+        if kind == "refused":
             self._refusals += content
         elif kind == "closed":
             self.run_ids, self.seconds = content

@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The address of MLflow: its forms, and a check that it works."""
 
 import os
 import socket
@@ -8,23 +8,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from src.system.errors import UserError, masked
+from src.system.errors import UserError, first_line, masked
 
 
 def absolute(uri: str) -> str:
-    """`uri` with the path of a SQLite file made absolute: the writer works in another folder."""
+    """Make the path of a SQLite file in `uri` absolute, since the writer works in another folder."""
     path = sqlite_file(uri)
     return f"sqlite:///{path}" if path else uri
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The database file of a `sqlite:///path`; None for a server."""
+    """Find the database file of a `sqlite:///path`; None for a server."""
     scheme, _, path = uri.partition(":///")
     return Path(path).absolute() if scheme == "sqlite" and path not in ("", ":memory:") else None
 
 
 def artifacts(uri: str) -> Path | None:
-    """Where the files of new experiments stand: beside a SQLite file, here for another database; a server has its own."""
+    """Find the folder for files of new experiments: beside a SQLite file, here for another database; None for a server."""
     if path := sqlite_file(uri):
         return path.parent / "mlartifacts"
     return None if urlsplit(uri).scheme in ("http", "https") else Path("mlartifacts").absolute()
@@ -73,8 +73,8 @@ def _check_sqlite(uri: str, path: Path) -> None:
         raise UserError(f"tracking.uri={uri}: not a SQLite database that can be read and written ({error}).") from error
     spec = find_spec("mlflow")
     migrations = Path(spec.origin or "").parent / "store" / "db_migrations" / "versions" if spec else Path()
-    known = {file.name.split("_")[0] for file in migrations.glob("*.py")}
-    if newer := {revision for (revision,) in revisions} - known:
+    migrated = {file.name.split("_")[0] for file in migrations.glob("*.py")}
+    if newer := {revision for (revision,) in revisions} - migrated:
         raise UserError(
             f"tracking.uri={uri}: made by a newer MLflow (schema {min(newer)}), so upgrade mlflow or name another file."
         )
@@ -97,5 +97,4 @@ def _check_database(uri: str) -> None:
     try:
         create_engine(uri, poolclass=NullPool).connect().close()
     except (SQLAlchemyError, ImportError) as error:
-        cause = str(error).partition("\n")[0]
-        raise UserError(f"tracking.uri={masked(uri)}: cannot be opened ({cause}).") from error
+        raise UserError(f"tracking.uri={masked(uri)}: cannot be opened ({first_line(error)}).") from error

@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from src.system.errors import UserError, masked
+from src.system.errors import UserError, first_line, masked
 from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
@@ -30,16 +30,11 @@ _PERIOD = 1.0  # seconds between writes, so that twenty reports of one trial cos
 
 
 def write(pipe: int) -> None:
-    """Carry what comes down `pipe` to MLflow until it ends. Signals are the sweep's to answer."""
+    """Carry the records from `pipe` to MLflow until it ends. Signals are the sweep's to answer."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         with suppress(AttributeError):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     _Writer(Connection(pipe)).work()
-
-
-def first_line(error: Exception) -> str:
-    """SQLAlchemy's messages go on with the statement."""
-    return str(error).partition("\n")[0].rstrip(".")
 
 
 class _Hurry(Exception):
@@ -51,7 +46,7 @@ class _Lost(Exception):
 
 
 class _Inbox:
-    """What the sweep has said and the writer not yet done. A thread empties the pipe, so that the sweep never waits."""
+    """The records that have arrived and are not yet written. A thread empties the pipe, so that the sweep never waits."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -81,14 +76,14 @@ class _Inbox:
         return self._pipe.recv()
 
     def take(self) -> list[RunRecord]:
-        """The newest record of each run, in order of first mention. Waits for one; empty at the end."""
+        """Wait for records and take the newest of each run, in order of first mention; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._news or self.ended)
             records, self._news = list(self._news.values()), {}
             return records
 
     def pause(self, seconds: float) -> None:
-        """Until the end at most."""
+        """Wait for so many seconds, or until the sweep ends."""
         with self._changed:
             self._changed.wait_for(lambda: self.ended, seconds)
 
@@ -102,7 +97,7 @@ class _Writer:
         self._inbox = _Inbox(pipe)
 
     def work(self) -> None:
-        """Until the sweep ends, in order or by death."""
+        """Write until the sweep ends, in order or by death."""
         try:
             gc.disable()  # a fifth of the time that these imports take
             from src.tracking.runs import Runs
@@ -111,13 +106,12 @@ class _Writer:
             gc.enable()
             logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it prints tracebacks of what is retried
             runs = self._insist(partial(Runs, *self._address))
-            self._say("ready")
             with suppress(_Hurry):
                 self._project(runs)
             self._insist(runs.kill_running, last=True)
-            self._say("closed", runs.ids(), time.process_time())
+            self._send("closed", runs.ids(), time.process_time())
         except (UserError, ImportError, _Lost) as error:
-            self._say("lost", str(error))
+            self._send("lost", str(error))
         except _Hurry:
             pass
 
@@ -131,11 +125,11 @@ class _Writer:
                 try:
                     self._insist(partial(runs.write, record))
                 except UserError as error:
-                    self._say("refused", str(error))
+                    self._send("refused", str(error))
             self._inbox.pause(begun + _PERIOD - time.monotonic())
 
     def _insist(self, act: Callable[[], T], last: bool = False) -> T:
-        """Until it works; where waiting cures nothing, twice; at most `PATIENCE` seconds after the sweep's end."""
+        """Try `act` until it works; twice where waiting cures nothing; at most `PATIENCE` seconds after the sweep's end."""
         from src.tracking.runs import curable
 
         failed_at, pause, hopeless = 0.0, 0.1, False
@@ -160,6 +154,6 @@ class _Writer:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
-    def _say(self, *message: Any) -> None:
+    def _send(self, *message: Any) -> None:
         with suppress(OSError):  # the sweep may be dead
             self._pipe.send(message)

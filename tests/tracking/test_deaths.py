@@ -67,6 +67,10 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+def states(uri: str) -> dict[str, str]:
+    return {run.info.run_name: run.info.status for run in runs(uri)}
+
+
 def assert_whole(uri: str, trials: int = 6) -> None:
     shown = by_key(uri)
     assert shown.keys() == {"sweep", *(f"trial-{n}" for n in range(trials))}
@@ -119,7 +123,7 @@ def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
 def test_signals_to_the_writer_are_not_its_own(uri: str) -> None:
     with Tracker(uri, STUDY) as tracker:
         tracker.level([record("sweep", state="RUNNING"), record("trial-0", 5, "RUNNING")])
-        assert tracker.ready(60)
+        wait_for(lambda: runs(uri))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             tracker._process.send_signal(number)
         tracker.level([record("sweep"), record("trial-0")])
@@ -150,10 +154,8 @@ def test_runs_that_nobody_owns_any_more_become_killed(uri: str, database: Path) 
             dead._process.wait()
             dead._closed = True
         assert {run.info.status for run in runs(uri)} == {"RUNNING"}
-        with Tracker(uri, STUDY) as third:
-            assert third.ready(60)
-            states = {run.info.run_name: run.info.status for run in runs(uri)}
-            assert states == {"alive": "RUNNING", "dead": "KILLED"}
+        with Tracker(uri, STUDY):
+            wait_for(lambda: states(uri) == {"alive": "RUNNING", "dead": "KILLED"})
 
 
 # Who is away
@@ -176,7 +178,7 @@ def test_four_sweeps_start_together_on_a_fresh_database(tmp_path: Path) -> None:
 
 def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) -> None:
     with Tracker(uri, STUDY) as tracker:
-        assert tracker.ready(60)
+        wait_for(lambda: client(uri).get_experiment_by_name(STUDY))
         with closing(lock(database)):
             began = time.monotonic()
             for epoch in range(1, 21):
@@ -191,7 +193,7 @@ def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) ->
 @pytest.mark.slow
 def test_a_database_locked_for_longer_than_mlflow_waits(uri: str, database: Path) -> None:
     with Tracker(uri, STUDY) as tracker:
-        assert tracker.ready(60)
+        wait_for(lambda: client(uri).get_experiment_by_name(STUDY))
         with closing(lock(database)):
             tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
             time.sleep(30.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from src.data.table_reader import TableFileReader
-from src.system.errors import UserError
+from src.system.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,11 +32,7 @@ def _read(path: Path) -> pd.DataFrame:
     except ImportError:
         raise UserError("data.reader=parquet needs pyarrow: pip install -e '.[parquet]'") from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a whole Parquet file: {_first_sentence(error)}") from None
+        raise UserError(f"{path} is not a whole Parquet file: {first_line(error)}") from None
     if frame.empty:
         raise UserError(f"{path} has columns but no rows")
     return frame.set_axis(frame.columns.map(str), axis="columns")
-
-
-def _first_sentence(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
