@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,34 @@ def test_rooms_and_files_form_no_circle() -> None:
     """The sorter refuses a circle."""
     list(TopologicalSorter(ROOMS).static_order())
     list(TopologicalSorter({path: imported_files(path) for path in files()}).static_order())
+
+
+def reachable(start: str) -> set[str]:
+    """All rooms that a room may use, directly or through others."""
+    return ROOMS[start] | {room for other in ROOMS[start] for room in reachable(other)}
+
+
+def diagram() -> str:
+    """The rooms as a Mermaid diagram; an arrow that a way over other rooms replaces is left out."""
+    lines = ["graph TD"]
+    tops = ROOMS.keys() - {other for others in ROOMS.values() for other in others}
+    arrows = {"verbs": tops, **{name: others - set().union(*map(reachable, others)) for name, others in ROOMS.items()}}
+    lines += [f"    {name} --> {other}" for name, others in arrows.items() for other in sorted(others)]
+    return "\n".join(["```mermaid", *lines, "```"])
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert diagram() in text, f"docs/architecture.md needs:\n{diagram()}"
+    assert set(re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE)) == ROOMS.keys()
+
+
+def test_the_page_on_the_architecture_names_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|conf|tests|data|docs)/[\w./]+)`", text)
+    assert named
+    tracked = {"data/prepared"}  # and what stages write
+    assert [path for path in named if not (ROOT / path).exists() and not path.startswith(tuple(tracked))] == []
 
 
 @pytest.mark.parametrize(("group", "folder"), OPTIONS.items())
