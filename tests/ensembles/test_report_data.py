@@ -132,7 +132,7 @@ def test_the_report_has_a_section_of_the_ensemble(task: str, tmp_path: Path) -> 
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-OWN = README.partition("# src/combiners/best.py")[2].partition("\n")[2].partition("```")[0]
+OWN = README.partition("# src/ensembles/combiners/best.py")[2].partition("\n")[2].partition("```")[0]
 
 
 @pytest.mark.slow
