@@ -31,7 +31,7 @@ from src.config.loading import Config, load  # noqa: E402
 from src.data.preparing import prepare  # noqa: E402
 from src.diagnosis.rate_range import best, over, read  # noqa: E402
 from src.engine.engine import Engine  # noqa: E402
-from src.engine.fusing import fusable, rows  # noqa: E402
+from src.engine.fusing import fusing_obstacle, rows  # noqa: E402
 from src.engine.rate_ramp import ramp, side_by_side  # noqa: E402
 from src.engine.task import WorkerSetup  # noqa: E402
 from src.population.member import Member, derived_seed, one_thread  # noqa: E402
@@ -124,7 +124,7 @@ def trained(trial: Mapping[str, Any], setup: WorkerSetup, grid: Sequence[float],
             rows(setup),
             lambda config: make("optimizer", config["optimizer"]),
             lambda config: make("schedule", config["schedule"]),
-            fused=not fusable(members[0], setup),
+            fused=not fusing_obstacle(members[0], setup),
         )
         for _ in range(trial["epochs"]):
             points = population.epoch()

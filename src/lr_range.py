@@ -30,7 +30,7 @@ def main(config: Config) -> None:
 
     folder, meta = prepared(config)
     one_thread()
-    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), most=config["lr_range"]["rows"])
+    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), max_rows=config["lr_range"]["rows"])
     name, keys, trial, seed = config["model"]["name"], config["lr_range"], config.trial, config["seed"]
 
     up = partial(ramp.ramp, trial, setup, seed, seeds=keys["seeds"])

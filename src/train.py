@@ -57,7 +57,7 @@ def main(config: Config) -> None:
             tracker.level(records(model, training, items, found))
             lines += [write(out, training, item) for item in items]
         if refit:
-            for training, items in made(config, best, replace(setup, whole=True), sweep):
+            for training, items in made(config, best, replace(setup, with_validation=True), sweep):
                 write_refit(out, training, items, [line for line in lines if line["members"] == training.how])
         for old in {path.name for path in out.iterdir() if path.is_dir()} - {line["name"] for line in lines}:
             shutil.rmtree(out / old)

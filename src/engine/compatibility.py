@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The agreement of a config, with every end of its search space, and the prepared data, checked before the first epoch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from src.system.errors import UserError
 
 
 def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
-    """The folder of the prepared data and its `meta.json`.
+    """Return the folder of the prepared data and its `meta.json`.
 
     Raises:
         UserError: the stage `prepare` has not run, its files have changed since, or some config of the space cannot be

@@ -1,4 +1,4 @@
-"""What an epoch costs by estimate: the unit of virtual time."""
+"""The cost of an epoch by estimate, the unit of virtual time, and the measures of a model that follow from its config."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ PASSES = 3  # forward, and the two products of backward
 
 
 def seconds_per_epoch(config: Mapping[str, Any], meta: Mapping[str, Any]) -> float:
-    """Seconds that a member of this config trains for an epoch: epochs × rows × operations, and an overhead a step.
+    """Estimate the seconds that a member of this config takes for an epoch: rows × operations, and an overhead a step.
 
     A constant of the config, not a measurement: the same on every machine.
     """
@@ -24,7 +24,7 @@ def seconds_per_epoch(config: Mapping[str, Any], meta: Mapping[str, Any]) -> flo
 
 
 def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:
-    """What is known of a config before it trains: `operations` (multiply-adds of a row's way forward) and `parameters`."""
+    """Count a config's `operations` (multiply-adds of one row's forward pass) and `parameters`, known before it trains."""
     operations, parameters = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
     return {"operations": operations, "parameters": parameters}
 
@@ -32,5 +32,5 @@ def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, fl
 @lru_cache(maxsize=1024)
 def _size(model: str, meta: str) -> tuple[int, int]:
     data = json.loads(meta)
-    made = build(json.loads(model), data)
-    return n_operations(made, tuple(data["input_shape"])), n_parameters(made)
+    net = build(json.loads(model), data)
+    return n_operations(net, tuple(data["input_shape"])), n_parameters(net)

@@ -14,16 +14,22 @@ from src.system.errors import UserError
 
 
 class Fold(NamedTuple):
-    """The rows that a member trains on and those that it is evaluated on; None: all training rows, the validation rows."""
+    """Places of the rows that a member trains on (None: all), and of those that it is evaluated on (None: validation)."""
 
     rows: NDArray[np.int64] | None = None
     holdout_rows: NDArray[np.int64] | None = None
 
 
 def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) -> list[Fold]:
-    """`count` folds that hold each row once, drawn by `seed`: of equal sizes, and with equally many of a class, but for one.
+    """Cut the training rows into `count` folds of equal sizes, and with equally many rows of a class, but for one.
 
-    Regression, which has no `class_names`, is not stratified. One fold is no cut.
+    One fold is no cut: all rows train, and the validation rows judge.
+
+    Args:
+        y_N: the targets of the training rows; classes as whole numbers.
+        count: how many folds.
+        seed: the order in which rows are dealt out.
+        class_names: the classes; empty for regression, which is not stratified.
 
     Raises:
         UserError: there are fewer rows than folds, or fewer of a class.
@@ -48,10 +54,10 @@ def _refuse_rare(y_N: NDArray[Any], count: int, class_names: Sequence[str]) -> N
         )
 
 
-def joined(outcomes: Sequence[Outcome]) -> Outcome:
-    """What became of a trial, from what became of its folds, in their order; of a single one it is that.
+def mean_outcome(outcomes: Sequence[Outcome]) -> Outcome:
+    """Combine the outcomes of a trial's folds, in their order, into the trial's; a single one is returned as it is.
 
-    Curves are means, as far as all folds have come, of which one that has stopped early stays at what it has kept;
+    Curves are means as far as all folds have come; one that has stopped early stays at its best epoch's point;
     `<name>_std` is the standard deviation of each `val/` curve over the folds (divided by their number, as scikit-learn
     does). The first error is the trial's; it has stopped once all its folds have.
     """
@@ -65,7 +71,7 @@ def joined(outcomes: Sequence[Outcome]) -> Outcome:
         outcomes[0],
         epochs=epochs,
         curves=_means([_until(outcome, outcome.curves, epochs) for outcome in outcomes]),
-        kept=_means([_until(outcome, outcome.kept, epochs) for outcome in outcomes]),
+        best_epoch_curves=_means([_until(outcome, outcome.best_epoch_curves, epochs) for outcome in outcomes]),
         seconds=sum(outcome.seconds for outcome in outcomes),
         error=failed.error,
         detail=failed.detail,
@@ -78,16 +84,18 @@ Curves = Mapping[str, Sequence[float]]
 
 
 def _until(outcome: Outcome, curves: Curves, epochs: int) -> Curves:
-    """The curves for so many epochs."""
+    """Return the curves as far as `epochs`, at the last point of the best epoch for a fold that has stopped."""
     if not outcome.stopped:
         return curves
-    return {name: [*curve, *[outcome.kept[name][-1]] * (epochs - len(curve))] for name, curve in curves.items()}
+    return {
+        name: [*curve, *[outcome.best_epoch_curves[name][-1]] * (epochs - len(curve))] for name, curve in curves.items()
+    }
 
 
 def _means(folds: Sequence[Curves]) -> dict[str, list[float]]:
     curves, count = {}, len(folds)
-    for name in sorted(set.intersection(*(set(own) for own in folds))):
-        points = list(zip(*(own[name] for own in folds), strict=False))
+    for name in sorted(set.intersection(*(set(fold) for fold in folds))):
+        points = list(zip(*(fold[name] for fold in folds), strict=False))
         means = [sum(point) / count for point in points]
         curves[name] = means
         if name.startswith("val/"):

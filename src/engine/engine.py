@@ -1,4 +1,4 @@
-"""Packs waiting segments into populations and trains them on the workers of an executor."""
+"""The engine: waiting segments packed into populations, and trained on the workers of an executor."""
 
 import multiprocessing
 import os
@@ -14,21 +14,28 @@ from src.engine import PRELOAD
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import start, train
 
-MOST = 32  # members of a population; more are no faster
+MAX_MEMBERS = 32  # members of a population; more are no faster
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
 MAX_DEATHS = 8  # and after which it has failed: one that is killed from outside gets on in between
 
 
 class Engine:
-    """Trains tasks; results are asked for by key, in any order. Which tasks share a population changes no bit of them."""
+    """Training of tasks, whose outcomes are asked for by key, in any order. No bit depends on which share a population."""
 
     def __init__(
         self, setup: WorkerSetup, workers: int | Literal["auto"] = "auto", executor: Executor | None = None
     ) -> None:
+        """Start the workers.
+
+        Args:
+            setup: the data and the device of every worker.
+            workers: how many processes; auto: one a core.
+            executor: runs the tasks in place of processes of the engine's own, and is left running at the end.
+        """
         self.setup = setup
         self.workers = len(os.sched_getaffinity(0)) if workers == "auto" else workers
         self.outcomes: list[Outcome] = []
-        self._made = executor is None
+        self._owns_pool = executor is None
         self._executor = executor or self._pool()
         self._waiting: dict[str, Task] = {}
         self._running: dict[Future[list[Outcome]], list[Task]] = {}
@@ -40,9 +47,9 @@ class Engine:
         self._waiting |= {task.key: task for task in tasks}
         self._dispatch()
 
-    def result(self, key: str, patience: float | None = None) -> Outcome | None:
-        """The outcome of a task, once there; None if `patience` seconds have passed before."""
-        end = None if patience is None else time.monotonic() + patience
+    def result(self, key: str, timeout_s: float | None = None) -> Outcome | None:
+        """Return the outcome of a task, once there; None if `timeout_s` seconds have passed before."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
         while key not in self._done:
             left = None if end is None else max(0.0, end - time.monotonic())
             if left == 0.0 or not self._running:
@@ -56,7 +63,7 @@ class Engine:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Let the workers go; after an error without letting them finish."""
-        if not self._made:
+        if not self._owns_pool:
             return
         processes = dict(getattr(self._executor, "_processes", None) or {})
         self._executor.shutdown(wait=kind is None, cancel_futures=True)
@@ -65,7 +72,7 @@ class Engine:
                 process.kill()
 
     def busy(self) -> float:
-        """Share of the workers' time between the first and the last segment that was spent in training."""
+        """Return the share of the workers' time, between the first and the last segment, that was spent in training."""
         spans = {(o.began, o.ended) for o in self.outcomes}
         if not spans:
             return 0.0
@@ -90,22 +97,25 @@ class Engine:
                 self._running[self._executor.submit(train, group, self.setup)] = group
             except BrokenProcessPool:
                 self._waiting = {task.key: task for task in group} | self._waiting
-                self._revive()
+                self._replace_pool()
 
     def _pack(self) -> list[Task]:
-        """The first waiting task, with others of its signature: at most a worker's share of all that waits.
+        """Choose the first waiting task, with others of its signature: at most a worker's share of all that waits.
 
-        A careful one goes alone: a life that may be short is not spent on trying whether members can be fused.
+        One that is saved each epoch goes alone: its worker may not live long enough to try whether members can be fused.
         """
         first = next(iter(self._waiting.values()))
         if first.checkpoint_each_epoch:
             return [first]
         signature = first.member.signature()
         alike = [t for t in self._waiting.values() if t.member.signature() == signature and not t.checkpoint_each_epoch]
-        return alike[: min(MOST, -(-len(self._waiting) // self.workers))]
+        return alike[: min(MAX_MEMBERS, -(-len(self._waiting) // self.workers))]
 
     def _suspect(self, task: Task) -> bool:
-        return task.checkpoint_each_epoch and self._deaths.get((task.key, task.reached()), 0) >= DEATHS_BEFORE_ISOLATION
+        return (
+            task.checkpoint_each_epoch
+            and self._deaths.get((task.key, task.epochs_done()), 0) >= DEATHS_BEFORE_ISOLATION
+        )
 
     def _collect(self) -> None:
         for future in [f for f in self._running if f.done()]:
@@ -115,21 +125,21 @@ class Engine:
             except BrokenProcessPool:
                 self._waiting = {task.key: replace(task, checkpoint_each_epoch=True) for task in group} | self._waiting
                 for task in group:
-                    self._bury(task)
+                    self._count_death(task)
                 continue
             self.outcomes += outcomes
             self._done |= {outcome.key: outcome for outcome in outcomes}
         self._dispatch()
 
-    def _bury(self, task: Task) -> None:
-        """The pool died while this task was in flight; every task in flight comes back so, and only one is the cause."""
-        place = task.key, task.reached()
+    def _count_death(self, task: Task) -> None:
+        """Note that the pool died while `task` was in flight; all tasks in flight come back so, and one is the cause."""
+        place = task.key, task.epochs_done()
         self._deaths[place] = self._deaths.get(place, 0) + 1
         if self._deaths[place] >= MAX_DEATHS:
             del self._waiting[task.key]
             self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
 
-    def _revive(self) -> None:
-        """A worker died, and its pool with it: all that is in flight comes back as broken."""
+    def _replace_pool(self) -> None:
+        """Start new workers after one has died, and its pool with it: all that is in flight comes back as broken."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._pool()

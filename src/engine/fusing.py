@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""Populations made of tasks, and the test of whether members of a signature can be fused without changing a bit."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,52 +20,65 @@ from src.system.errors import first_line
 
 
 def population_of(
-    members: Sequence[Member], data: Rows, setup: WorkerSetup, states: Sequence[Checkpoint | None] | None, fused: bool
+    members: Sequence[Member],
+    data: Rows,
+    setup: WorkerSetup,
+    checkpoints: Sequence[Checkpoint | None] | None,
+    fused: bool,
 ) -> Population:
+    """Make a population with the optimizers and schedules that its members' configs name.
+
+    Args:
+        members: K members of one signature.
+        data: the rows, as `rows` returns them.
+        setup: has the packages whose classes a config may name.
+        checkpoints: for each member where it goes on, None where it begins; None: all begin.
+        fused: one vmapped call for all members, or a plain call each.
+    """
     return Population(
         members,
         data,
         lambda config: make("optimizer", config["optimizer"]),
         lambda config: make("schedule", config["schedule"]),
-        states,
+        checkpoints,
         fused,
     )
 
 
 @lru_cache(maxsize=2)
 def rows(setup: WorkerSetup) -> Rows:
-    """The prepared data as tensors on the device, read once a worker (on the CPU shared by all, in the page cache)."""
+    """Return the prepared data as tensors on the device, read once a worker; on the CPU all share the page cache."""
     data = load(setup.data)
     x_train, y_train, *val = (data.x_train, data.y_train, data.x_val, data.y_val)
-    if setup.whole:
+    if setup.with_validation:
         x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
-    arrays = [*_drawn(setup.most, x_train, y_train), *_drawn(setup.most, *val)]
+    arrays = [*_subset(setup.max_rows, x_train, y_train), *_subset(setup.max_rows, *val)]
     return Rows(data.meta, *(torch.from_numpy(a).to(setup.device) for a in arrays))
 
 
-def _drawn(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
-    """The same rows of all arrays, in their order."""
+def _subset(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """Choose the same random rows of all arrays, in their order."""
     if most is None or len(arrays[0]) <= most:
         return list(arrays)
     places = np.sort(np.random.default_rng(0).permutation(len(arrays[0]))[:most])
     return [array[places] for array in arrays]
 
 
-_fusable: dict[tuple[str, WorkerSetup], str] = {}
+_obstacles: dict[tuple[str, WorkerSetup], str] = {}
 
 
-def fusable(member: Member, setup: WorkerSetup) -> str:
-    """Why members like this one cannot train as one population, or "".
+def fusing_obstacle(member: Member, setup: WorkerSetup) -> str:
+    """Return the reason why members like this one cannot train as one population; "" where they can.
 
     It is tried: a few batches fused and alone must leave the same bits. (On a GPU it is enough that the fused form runs.)
     """
     key = (member.signature(), setup)
-    if key not in _fusable:
-        _fusable[key] = _refusal(member, setup)
-    return _fusable[key]
+    if key not in _obstacles:
+        _obstacles[key] = _try_fused(member, setup)
+    return _obstacles[key]
 
 
-def _refusal(member: Member, setup: WorkerSetup) -> str:
+def _try_fused(member: Member, setup: WorkerSetup) -> str:
     probes, data = _probes(member), _few(rows(setup), member)
     if member.holdout_rows is not None:
         probes = [replace(probe, holdout_rows=np.arange(len(data.x_train))) for probe in probes]
@@ -79,16 +92,16 @@ def _refusal(member: Member, setup: WorkerSetup) -> str:
         together.epoch()
     except Exception as error:
         return f"torch.func.vmap refuses it: {first_line(error)}"
-    kept = [(alone.stack.p_KP, together.stack.p_KP)]
-    kept += [(alone.save(k).predictions, together.save(k).predictions) for k in range(len(probes))]
-    kept += [(tensor, together.stack.fixed[name]) for name, tensor in alone.stack.fixed.items()]
-    kept += [(tensor, together.state[name]) for name, tensor in alone.state.items()]
-    same = all(torch.equal(a, b) for a, b in kept) and alone.curves == together.curves
+    pairs = [(alone.stack.p_KP, together.stack.p_KP)]
+    pairs += [(alone.save(k).predictions, together.save(k).predictions) for k in range(len(probes))]
+    pairs += [(tensor, together.stack.fixed[name]) for name, tensor in alone.stack.fixed.items()]
+    pairs += [(tensor, together.state[name]) for name, tensor in alone.state.items()]
+    same = all(torch.equal(a, b) for a, b in pairs) and alone.curves == together.curves
     return "" if same or setup.device != "cpu" else "its kernels give other bits in a stack than alone"
 
 
 def _probes(member: Member) -> list[Member]:
-    """Members of the same signature that differ where members may: a model that reads its own `dropout` cannot be fused."""
+    """Make members that differ where a signature lets them: a model that reads its own `dropout` cannot be fused."""
     model, probes = member.config["model"], []
     for k in range(2):
         dropout = {"dropout": (k + 1) / 4} if isinstance(model.get("dropout"), float) else {}
@@ -99,7 +112,7 @@ def _probes(member: Member) -> list[Member]:
 
 
 def _few(data: Rows, member: Member) -> Rows:
-    """Two full batches and what would be left over in the end, so that every shape occurs."""
+    """Return the rows of two full batches and of what would be left over in the end, so that every shape occurs."""
     n = len(data.x_train) if member.rows is None else len(member.rows)
     batch = member.config["batch_size"]
     few = min(n, 2 * batch + n % batch)

@@ -20,14 +20,20 @@ SIZES = {"mlp": {"width", "depth"}, "cnn": {"channels", "depth"}}
 
 
 def inherited(state: Checkpoint, parent: Member, child: Member, meta: Mapping[str, Any]) -> Checkpoint | None:
-    """What a child begins with: the parent's state, or if the model has grown, its weights in the larger net, at epoch 0.
+    """Return the checkpoint that `child` begins with: its parent's, or if the model has grown, one of the larger net.
 
-    None where that net would compute something else: then it begins anew.
+    None where the larger net would compute something else than the parent's: then the child begins with new weights.
+
+    Args:
+        state: the parent's checkpoint.
+        parent: the member that left it.
+        child: the member that goes on; if its model has grown, from epoch 0 with a new optimizer.
+        meta: describes the data.
     """
     before, after = parent.config["model"], child.config["model"]
     if sizes(before) == sizes(after):
         return state
-    if refusal(before, after):
+    if growth_obstacle(before, after):
         return None
     fresh = build_model(child, meta, None).state_dict()
     old = dict(state.model_weights)
@@ -38,12 +44,12 @@ def inherited(state: Checkpoint, parent: Member, child: Member, meta: Mapping[st
 
 
 def sizes(model: Model) -> dict[str, Any]:
-    """What of a net may grow; nothing of a user's own."""
+    """Return the hyperparameters of a net that may grow; of a user's own model there are none."""
     return {key: model[key] for key in SIZES.get(model.get("name", ""), ()) if key in model}
 
 
-def refusal(before: Model, after: Model) -> str:
-    """Why the larger net would compute something else than the smaller one, or ""."""
+def growth_obstacle(before: Model, after: Model) -> str:
+    """Return the reason why the net after would compute something else than the one before; "" where it would not."""
     name = before.get("name", "")
     free = {"dropout"} | SIZES.get(name, set())
     if name not in SIZES or {**before, **dict.fromkeys(free)} != {**after, **dict.fromkeys(free)}:
@@ -66,7 +72,7 @@ def _widths(model: Model) -> list[int]:
 
 
 def _embedded(old: Tensor, fresh: Tensor) -> Tensor:
-    """`old` in the place of the first units of `fresh`, which read nothing of the units behind them."""
+    """Put `old` in the place of the first units of `fresh`, which read nothing of the units behind them."""
     if not old.dim():
         return old
     grown = fresh.clone()

@@ -1,4 +1,4 @@
-"""The rise of a learning-rate range test."""
+"""The training of learning-rate range tests: one member whose rate rises, or members side by side, each at its rate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.config.components import make
-from src.engine.fusing import fusable, rows
+from src.engine.fusing import fusing_obstacle, rows
 from src.engine.task import WorkerSetup
 from src.optim.optimizer import rate_scale
 from src.optim.schedule import Position, Schedule, Steps
@@ -23,12 +23,13 @@ from src.population.seeds import derived_seed
 
 @dataclass(frozen=True)
 class Ramp:
-    """From the member's rate to `times` as much: exponentially (fastai), or linearly (Smith 2015)."""
+    """A schedule from the member's rate to `times` as much: exponentially (fastai), or linearly (Smith 2015)."""
 
     times: float = 1e8
     linear: bool = False
 
     def factor(self, at: Position) -> Steps:
+        """Return the factor of the rate at each step [S], from 1 to `times`."""
         share = at.step / max(at.total - 1, 1)
         return np.asarray(1 + (self.times - 1) * share if self.linear else self.times**share, dtype=np.float64)
 
@@ -39,10 +40,11 @@ Curve = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Ramped:
-    """Rates [S] of `optimizer.lr`, training losses before each step [K, S], and what the watched rows say after it [K, S].
+class RampCurves:
+    """Rates [S] of `optimizer.lr`, training losses before each step [K, S], and scores on the watched rows after it [K, S].
 
-    `score`: `accuracy`, or `r2` for regression, the share of the variance that is explained; NaN where none was looked at.
+    `score` names the score: `accuracy`, or `r2` for regression, the share of the variance that is explained. It is NaN
+    where the rows were not looked at.
     """
 
     rate_S: Curve
@@ -51,7 +53,7 @@ class Ramped:
     score: str
 
     def points(self) -> list[dict[str, float | None]]:
-        """Means over the members, a point a step; what was not looked at is null."""
+        """Return means over the members, a point a step; a score that was not looked at is null."""
         means = zip(self.rate_S.tolist(), self.loss_KS.mean(0).tolist(), self.score_KS.mean(0).tolist(), strict=True)
         return [{"lr": rate, "loss": loss, "accuracy": None, self.score: score} for rate, loss, score in means]
 
@@ -68,11 +70,22 @@ def ramp(
     linear: bool = False,
     watch: int = 1,
     over: Callable[[Curve], bool] = lambda loss_KS: False,
-) -> Ramped:
-    """Raise `optimizer.lr` from `low` to `high` in `steps`, looking at the watched rows after every `watch` of them.
+) -> RampCurves:
+    """Train members while `optimizer.lr` rises, and return their losses and scores on the way.
 
-    The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp. It ends early once
-    `over(losses [K, S])`.
+    The optimizer is the config's, its scaling by the batch size too; the schedule is the ramp.
+
+    Args:
+        config: a trial's config.
+        setup: the data and the device.
+        seed: the members' seeds follow from it.
+        seeds: how many members.
+        low: the rate at the first step.
+        high: the rate at the last.
+        steps: from `low` to `high`.
+        linear: whether the rate rises linearly; else exponentially.
+        watch: steps between two looks at the watched rows.
+        over: tells from the losses [K, S] so far, after every look, whether to end early.
     """
     config = {**config, "optimizer": {**config["optimizer"], "lr": low, "warmup_epochs": 0}, "epochs": 1}
     population = _population(
@@ -92,19 +105,26 @@ def ramp(
         if looked and over(np.array(losses).T):
             break
     rates = [float(column["lr"][0]) / rate_scale(config) for column in columns[: len(losses)]]
-    return Ramped(np.array(rates), np.array(losses).T, np.array(scores).T, _score(data))
+    return RampCurves(np.array(rates), np.array(losses).T, np.array(scores).T, _score(data))
 
 
 def side_by_side(
     config: Mapping[str, Any], setup: WorkerSetup, seed: int, rates: Sequence[float], epochs: int
-) -> Ramped:
-    """Train a member at each rate for so many epochs: the same weights, rows and order, of which the rate makes another end.
+) -> RampCurves:
+    """Train a member at each of S rates, with the same weights, rows and order; return validation losses and scores [1, S].
 
-    The schedule is the config's, as if these epochs were the whole run: what falls in the end bears a higher rate than
-    what stays. The losses [1, S] are those of the validation rows.
+    The schedule is the config's, as if these epochs were the whole run: one that falls in the end bears a higher rate than
+    one that stays.
+
+    Args:
+        config: a trial's config.
+        setup: the data and the device.
+        seed: the members' seed follows from it.
+        rates: S values of `optimizer.lr`.
+        epochs: how many each member trains.
     """
     settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
-    population = _population([(own, derived_seed(seed, "parallel rates")) for own in settings], setup)
+    population = _population([(trial, derived_seed(seed, "parallel rates")) for trial in settings], setup)
     for _ in range(epochs):
         points = population.epoch()
     loss_S = np.array([point["val/loss"] for point in points])
@@ -112,11 +132,11 @@ def side_by_side(
         score_S = np.array([point["val/accuracy"] for point in points])
     else:
         score_S = 1 - loss_S / float(_variance(population.data.y_val))
-    return Ramped(np.array(rates), loss_S[None], score_S[None], _score(population.data))
+    return RampCurves(np.array(rates), loss_S[None], score_S[None], _score(population.data))
 
 
 def steps_per_epoch(setup: WorkerSetup, batch_size: int) -> int:
-    """Steps of one pass over the training rows."""
+    """Count the steps of one pass over the training rows."""
     return len(batch_starts(len(rows(setup).x_train), batch_size))
 
 
@@ -129,7 +149,7 @@ def _population(
         rows(setup),
         lambda config: make("optimizer", config["optimizer"]),
         lambda config: schedule or make("schedule", config["schedule"]),
-        fused=len(together) > 1 and not fusable(together[0], setup),
+        fused=len(together) > 1 and not fusing_obstacle(together[0], setup),
     )
 
 
@@ -138,7 +158,7 @@ def _score(data: Rows) -> str:
 
 
 def _scores(population: Population) -> Tensor:
-    """What the watched rows say of each member [K]."""
+    """Return each member's score on the watched rows [K]."""
     data: Rows = population.data
     x, y = data.x_val[:WATCHED], data.y_val[:WATCHED]
     output_KNC = population.predict(x)

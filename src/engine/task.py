@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The messages between a sweep and its workers: a segment to train, its outcome, and the data that workers use."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,25 +20,26 @@ class Task:
     source: Path | None
     checkpoint: Path
     lineage: "tuple[Task, ...]" = ()
-    timed: bool = False  # whether its latency is asked for
-    checkpoint_each_epoch: bool = False  # whether each epoch is kept, since its worker has died before
+    timed: bool = False  # its latency is asked for
+    checkpoint_each_epoch: bool = False  # each epoch is saved, since its worker has died before
 
     @property
     def part(self) -> Path:
-        """Where a careful task keeps what it has so far."""
+        """The file of the last epoch, for a task that is saved each epoch."""
         return self.checkpoint.with_suffix(".part")
 
-    def reached(self) -> int:
-        """The epochs that are kept of it."""
+    def epochs_done(self) -> int:
+        """Return how many epochs the file of a task that is saved each epoch has."""
         state = read_checkpoint(self.part)
         return state.epoch if state else 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its curves from the first epoch on, or an error of one line and its traceback.
+    """The outcome of a task: its curves from the first epoch on, or an error of one line and its traceback in `detail`.
 
-    `kept`: where early stopping keeps the best epoch's weights, the points of those after every epoch; else empty.
+    `best_epoch_curves`: where early stopping keeps the best epoch's weights, their points after every epoch; else empty.
+    `began` and `ended` are times of the worker's monotonic clock, in seconds.
     """
 
     key: str
@@ -51,31 +52,32 @@ class Outcome:
     began: float = 0.0
     ended: float = 0.0
     latency_ms: float | None = None
-    kept: dict[str, list[float]] = field(default_factory=dict)
+    best_epoch_curves: dict[str, list[float]] = field(default_factory=dict)
     stopped: str = ""  # why it ended early
 
     @property
-    def reached(self) -> dict[str, list[float]]:
-        """After every epoch the points of the weights that it then predicts with."""
-        return self.kept or self.curves
+    def prediction_curves(self) -> dict[str, list[float]]:
+        """The curves of the weights that the member predicts with after every epoch."""
+        return self.best_epoch_curves or self.curves
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """Where the worker works: the prepared data, the device, and the packages whose classes a config may name.
+    """The prepared data that a worker trains on, its device, and the packages whose classes a config may name.
 
-    `whole`: whether the validation rows are among the training rows. `most`: at most so many of either, drawn at random.
+    `with_validation`: whether the validation rows are among the training rows. `max_rows`: at most so many of either, at
+    random.
     """
 
     data: Path
     device: str
     trusted: tuple[str, ...] = ()
-    whole: bool = False
-    most: int | None = None
+    with_validation: bool = False
+    max_rows: int | None = None
 
 
 def read_checkpoint(checkpoint: Path | None) -> Checkpoint | None:
-    """The state in a checkpoint that is whole."""
+    """Read a checkpoint; None where there is no whole one."""
     try:
         return Checkpoint.load(checkpoint) if checkpoint else None
     except OSError:

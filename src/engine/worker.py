@@ -1,4 +1,4 @@
-"""What runs in a worker: segments of members in, checkpoints and curves out. Any worker can run any segment again."""
+"""The work of a worker: segments of members in, checkpoints and curves out. Any worker can run any segment again."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from src.config.components import trust
-from src.engine.fusing import fusable, population_of, rows
+from src.engine.fusing import fusing_obstacle, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
 from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
 from src.models.building import build
 from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
-from src.population.early_stopping import kept_epochs, reason, stopped, stops
+from src.population.early_stopping import prediction_epochs, reason, stopped, stops
 from src.population.member import one_thread
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
@@ -52,7 +52,7 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
             outcomes.append(done)
         else:
             waiting.append(task)
-    note = fusable(waiting[0].member, setup) if len(waiting) > 1 else ""
+    note = fusing_obstacle(waiting[0].member, setup) if len(waiting) > 1 else ""
     for group in [[task] for task in waiting] if note or not waiting else [waiting]:
         outcomes += _attempt(group, setup)
     models = {task.key: task.member.config["model"] for task in tasks if task.timed}
@@ -69,17 +69,19 @@ def _latency_ms(model: Mapping[str, Any], data: Rows) -> float:
 
 
 def _finished(task: Task) -> Outcome | None:
-    """The outcome of a task whose checkpoint stands already: a crash came between it and the study."""
+    """Return the outcome of a task whose checkpoint stands already, since a crash came between it and the study."""
     state = read_checkpoint(task.checkpoint)
     return _outcome(task, state.curves, 0.0) if state else None
 
 
 def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: str = "") -> Outcome:
-    """Of a task whose member has come so far."""
+    """Make the outcome of a task whose member has these curves."""
     config = task.member.config
-    epochs = kept_epochs(config, curves)
-    kept = {name: [curve[epoch - 1] for epoch in epochs] for name, curve in curves.items()} if stops(config) else {}
-    return Outcome(task.key, len(epochs), curves, seconds, error, kept=kept, stopped=reason(config, curves))
+    epochs = prediction_epochs(config, curves)
+    best = {name: [curve[epoch - 1] for epoch in epochs] for name, curve in curves.items()} if stops(config) else {}
+    return Outcome(
+        task.key, len(epochs), curves, seconds, error, best_epoch_curves=best, stopped=reason(config, curves)
+    )
 
 
 def _attempt(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
@@ -112,7 +114,7 @@ def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
         return outcomes
     begins = [state.epoch if state else 0 for state in states]
     if grows(tasks[0].member.config) and len(set(begins)) > 1:  # a step takes as many rows of each
-        alike = [[task for task, own in zip(tasks, begins, strict=True) if own == epoch] for epoch in set(begins)]
+        alike = [[task for task, begin in zip(tasks, begins, strict=True) if begin == epoch] for epoch in set(begins)]
         return outcomes + [outcome for part in alike for outcome in _train(part, setup)]
     population = population_of([t.member for t in tasks], rows(setup), setup, states, len(tasks) > 1)
     while tasks:
@@ -139,7 +141,7 @@ def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
 
 
 def _source(task: Task, setup: WorkerSetup) -> Checkpoint | None:
-    """Where the member goes on. What is torn or gone is trained again from what it came from: the bits are the same."""
+    """Return the checkpoint from which the member goes on; one torn or gone is trained again, to the same bits."""
     if state := read_checkpoint(task.part) or read_checkpoint(task.source):
         return state
     line = [*task.lineage, task]

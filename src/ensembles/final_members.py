@@ -39,7 +39,7 @@ def made(
     from src.ensembles.final_member import TrainingContext
 
     y_train, y_val = train_targets(setup.data), val_targets(setup.data)
-    y_train = np.concatenate([y_train, y_val]) if setup.whole else y_train
+    y_train = np.concatenate([y_train, y_val]) if setup.with_validation else y_train
     context = TrainingContext(rows(replace(setup, device="cpu", trusted=())), y_train, y_val, sweep)
     with Engine(setup, config["workers"]) as engine:
         for section in config.several["members"]:
@@ -58,7 +58,7 @@ def _making(
     from src.system.fingerprint import FINAL_MEMBER, code_digests, digest, target_modules
 
     code = code_digests(ROOT / "src", FINAL_MEMBER, target_modules([best, section]))
-    inputs = [best, section, config["seed"], config["device"], code, engine.setup.whole]
+    inputs = [best, section, config["seed"], config["device"], code, engine.setup.with_validation]
     fingerprint = digest(context.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     last = {k: v for k, v in best.items() if k != "earlier"}
     earlier = [(part["until"], part["config"]) for part in best.get("earlier", [])]

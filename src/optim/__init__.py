@@ -1,0 +1,1 @@
+"""Optimizers and schedules of the learning rate, in the form that a stack of members trains with."""

@@ -1,8 +1,7 @@
-"""Optimizers over a stack of members, one a file.
+"""The form of an optimizer that steps a whole stack of members, and how its rate follows the batch size.
 
 An optimizer is a frozen dataclass of one member's hyperparameters. Its `update` takes those of all members as [K, 1]
 columns and one step for the whole stack: parameters, gradients and state are flat [K, P] rows, one row a member.
-To add one: a dataclass in `src/optim/optimizers/<name>.py` and `conf/optimizer/<name>.yaml`.
 """
 
 from collections.abc import Mapping
@@ -21,34 +20,45 @@ Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Protocol):
-    """One member's hyperparameters, and the step of a whole stack."""
+    """Hyperparameters of one member, and the step of a whole stack; `state` names the tensors [K, P] that it keeps."""
 
     lr: float
     state: ClassVar[tuple[str, ...]]
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
-        """What the steps of an epoch need, each [S, K, 1] or [1, K, 1] float64, from the fields.
+        """Compute what `update` needs at the S steps of an epoch, each [S, K, 1] or [1, K, 1] float64, by name.
 
-        `lr`, and the `momentum` or `beta1` that a schedule cycles, are those of the step. `step_SK1` counts each member's
-        steps from 1.
+        Args:
+            h: the fields of all members [1, K, 1]; `lr`, and the `momentum` or `beta1` that a schedule cycles, at each step.
+            step_SK1: the number of each member's step, counted from 1.
         """
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
-        """Change `p_KP` and `state` in place; `c` holds this step's columns as [K, 1]. `g_KP` may be spoilt."""
+        """Take one step, in place.
+
+        Args:
+            p_KP: the parameters of all members, changed.
+            g_KP: their gradients, which may be spoilt.
+            state: the tensors [K, P] that `state` of the class names, changed.
+            c: this step's columns [K, 1], of `columns`.
+        """
 
 
 TINY = torch.finfo(torch.float32).tiny
 
 
 def root(x: Tensor, out: Tensor) -> Tensor:
-    """The square root; `torch.sqrt` takes five times as long where many elements are zero, as in rectified nets."""
+    """Write the square root of `x` to `out`.
+
+    `torch.sqrt` takes five times as long where many elements are zero, as in rectified nets.
+    """
     return torch.add(x, TINY, out=out).rsqrt_().mul_(x)
 
 
 def rate_scale(config: Mapping[str, Any]) -> float:
-    """What a trial's `optimizer.lr`, meant for `optimizer.base_batch` rows, is multiplied by for its own batches.
+    """Return the factor of a trial's `optimizer.lr`, meant for `optimizer.base_batch` rows, at its own batch size.
 
     `optimizer.scaling`: linear (Goyal et al. 2017), sqrt (Krizhevsky 2014; for Adam and its like Malladi et al. 2022), none.
     """
@@ -57,7 +67,7 @@ def rate_scale(config: Mapping[str, Any]) -> float:
 
 
 def warmup(config: Mapping[str, Any], epoch_S: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the scaled rate is multiplied by: over `optimizer.warmup_epochs` it rises from the rate of the base batch.
+    """Return the factor [S] by which the scaled rate rises, over `optimizer.warmup_epochs`, from that of the base batch.
 
     Goyal et al. 2017, §2.2. A rate that scaling does not raise needs none.
     """

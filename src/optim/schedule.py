@@ -1,7 +1,4 @@
-"""Schedules of the learning rate, one a file: pure functions of a member's position in its run.
-
-To add one: a dataclass in `src/optim/schedules/<name>.py` and `conf/schedule/<name>.yaml`.
-"""
+"""The form of a schedule of the learning rate: a pure function of a member's position in its run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +13,11 @@ ROUNDING = 1e-9  # of a position, so that the third period of 0.1 epochs begins 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a member stands: steps [S] counted from 0 over its whole run of `epochs`, and curves that are watched."""
+    """The place of S steps in a member's run.
+
+    `step` [S] counts from 0 over the whole run of `epochs`, each of `per_epoch` steps. `curves` are those that the schedule
+    watches, a value an epoch so far.
+    """
 
     step: Steps
     per_epoch: int
@@ -30,7 +31,7 @@ class Position:
 
     @property
     def total(self) -> int:
-        """Steps in the whole run."""
+        """The steps in the whole run."""
         return self.epochs * self.per_epoch
 
 
@@ -38,7 +39,7 @@ class Schedule(Protocol):
     """The rate at every step of a run."""
 
     def factor(self, at: Position) -> Steps:
-        """Multiplies the member's rate, at each step [S]."""
+        """Return the factor of the member's rate at each step [S]."""
         ...
 
 
@@ -47,7 +48,7 @@ class Cyclic(Protocol):
     """A schedule of the momentum too: the optimizer's `momentum` or `beta1`, where it has one (Smith 2018)."""
 
     def momentum_factor(self, at: Position) -> Steps:
-        """Multiplies the member's momentum, at each step [S]."""
+        """Return the factor of the member's momentum at each step [S]."""
         ...
 
 
@@ -56,25 +57,25 @@ class Repeating(Protocol):
     """A schedule in cycles, at whose ends the rate is low."""
 
     def ends(self, epochs: int) -> list[float]:
-        """The epochs at which its cycles within a run end, as far as they are whole."""
+        """Return the epochs at which its whole cycles end within a run of `epochs`."""
         ...
 
 
 @runtime_checkable
 class Watching(Protocol):
-    """A schedule that follows curves of the member: it sees those, and others see none.
+    """A schedule that follows curves of the member: those that `watches` names, such as val/loss.
 
     Under one that watches the validation rows no member can learn from these too (`refit`).
     """
 
-    watches: ClassVar[tuple[str, ...]]  # their names, such as val/loss
+    watches: ClassVar[tuple[str, ...]]
 
 
 def watched(schedule: Schedule) -> tuple[str, ...]:
-    """The names of the curves that a schedule follows."""
+    """Return the names of the curves that a schedule follows."""
     return schedule.watches if isinstance(schedule, Watching) else ()
 
 
 def anneal(start: float, end: float, share: Steps) -> Steps:
-    """Half a cosine from `start` to `end`, of which the share from 0 to 1 has passed."""
+    """Go from `start` to `end` along half a cosine, of which `share` [S], from 0 to 1, has passed."""
     return end + (start - end) * (1 + np.cos(np.pi * share)) / 2

@@ -1,4 +1,7 @@
-"""The fused engine. Importing it fixes the arithmetic of this process, before the first product is computed."""
+"""Populations: members that train in lock-step as one computation.
+
+Importing it fixes the arithmetic of this process, before the first product is computed.
+"""
 
 import os
 

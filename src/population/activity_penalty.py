@@ -1,4 +1,4 @@
-"""The penalty on activities: what a model's activation layers put out, a row's mean of l1 · Σ|a| + l2 · Σa²."""
+"""The penalty on activities, which are the outputs of activation layers: the rows' mean of l1 · Σ|a| + l2 · Σa²."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,10 @@ LAYERS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
 
 @contextmanager
 def tapped(modules: Sequence[nn.Module], on: bool = True) -> Iterator[list[tuple[int, Tensor]]]:
-    """Collect what activation layers put out meanwhile: (place of the module, [B, ...]), under `vmap` [K, B, ...]."""
+    """Collect the outputs of activation layers inside the block, if `on`.
+
+    Each is (place of its module in `modules`, output [B, ...]), under `vmap` [K, B, ...].
+    """
     taps: list[tuple[int, Tensor]] = []
 
     def tap(place: int) -> Callable[..., None]:
@@ -37,7 +40,7 @@ def tapped(modules: Sequence[nn.Module], on: bool = True) -> Iterator[list[tuple
 
 
 class Activity:
-    """Every member with its own strengths, `regularization.activity.l1` and `.l2`."""
+    """The penalty of a population, every member with strengths of its own: `regularization.activity.l1` and `.l2`."""
 
     def __init__(self, members: Sequence[Member], device: torch.device) -> None:
         self.l1_K1 = column(members, "regularization.activity.l1", device)
@@ -45,14 +48,21 @@ class Activity:
 
     @property
     def on(self) -> bool:
+        """True where any member has the penalty."""
         return self.l1_K1 is not None or self.l2_K1 is not None
 
     def gradient(self, place: int, activity: Tensor, rows: int, fused: bool) -> Tensor:
-        """Of the penalty, by what was tapped of a batch of so many rows. It takes no sum, so it has the same bits alone."""
-        own = slice(None) if fused else place
+        """Return the penalty's gradient by an activity. It takes no sum, so that a member has the same bits alone.
+
+        Args:
+            place: the member whose `activity` it is, where not `fused`.
+            activity: an output that was tapped, [B, ...], or where `fused` [K, B, ...].
+            rows: how many the whole batch has.
+            fused: one tensor for all members.
+        """
         total = torch.zeros_like(activity)
         for strength_K1, slope in ((self.l1_K1, activity.sign()), (self.l2_K1, 2 * activity)):
             if strength_K1 is not None:
-                strength = strength_K1[own].view(-1, *[1] * (activity.dim() - 1)) if fused else strength_K1[own]
+                strength = strength_K1.view(-1, *[1] * (activity.dim() - 1)) if fused else strength_K1[place]
                 total += slope * (strength / rows)
         return total

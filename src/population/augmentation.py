@@ -7,9 +7,8 @@ Whatever is off for a member leaves its images as they are, bit for bit.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +24,7 @@ TURN = 1 << 16  # parts of a whole turn: sine and cosine of each are looked up, 
 
 
 class Augment:
-    """Strengths as columns [K, 1]; None where all have it off."""
+    """The strengths of K members as columns [K, 1]; None where all have it off."""
 
     def __init__(self, members: Sequence[Member], device: torch.device) -> None:
         self.flip, self.shift, self.rotation, self.erasing = (
@@ -33,13 +32,13 @@ class Augment:
         )
 
     @classmethod
-    def of(cls, members: Sequence[Member], meta: Mapping[str, Any], device: torch.device) -> "Augment | None":
-        """None where nothing is on."""
-        made = cls(members, device)
-        return made if any(strength is not None for strength in vars(made).values()) else None
+    def of(cls, members: Sequence[Member], device: torch.device) -> "Augment | None":
+        """Make that of `members` on `device`; None where none of them has any on."""
+        augment = cls(members, device)
+        return augment if any(strength is not None for strength in vars(augment).values()) else None
 
     def __call__(self, x_KBCHW: Tensor, key_K: Tensor) -> Tensor:
-        """The images, each changed by random numbers of its own."""
+        """Return the images, each changed by its own random numbers, which follow from its member's key [K]."""
         u_KDB = uniform(random_bits(key_K, DRAWS * x_KBCHW.shape[1])).view(len(key_K), DRAWS, -1)
         flip, right, down, turn, erase, area, ratio, top, left = u_KDB.unbind(1)
         if self.flip is not None or self.shift is not None:
@@ -53,7 +52,7 @@ class Augment:
         return x_KBCHW
 
     def _moved(self, x_KBCHW: Tensor, flip_KB: Tensor, right_KB: Tensor, down_KB: Tensor) -> Tensor:
-        """Mirrored and shifted, which takes whole pixels as they are."""
+        """Return the images mirrored and shifted, which takes whole pixels as they are."""
         height, width = x_KBCHW.shape[-2:]
         column_KBW = _shifted(width, right_KB, self.shift)
         row_KBH = _shifted(height, down_KB, self.shift)
@@ -69,7 +68,7 @@ def _per_image(x_KB: Tensor) -> Tensor:
 
 
 def _shifted(side: int, u_KB: Tensor, most_K1: Tensor | None) -> Tensor:
-    """From which pixel along a side each comes [K, B, side]."""
+    """Return for each pixel along a side the place that its value comes from [K, B, side]."""
     here = torch.arange(side, device=u_KB.device).expand(*u_KB.shape, side)
     if most_K1 is None:
         return here
@@ -79,7 +78,7 @@ def _shifted(side: int, u_KB: Tensor, most_K1: Tensor | None) -> Tensor:
 
 
 def _turned(x_KBCHW: Tensor, degrees_KB: Tensor) -> Tensor:
-    """Rotated about their middle, between pixels by bilinear interpolation."""
+    """Rotate images about their middle, between pixels by bilinear interpolation."""
     height, width = x_KBCHW.shape[-2:]
     part_KB11 = (degrees_KB * (TURN / 360)).round().long()[..., None, None] % TURN
     sine, cosine = (values[part_KB11] for values in _circle(x_KBCHW.device))
@@ -92,7 +91,7 @@ def _turned(x_KBCHW: Tensor, degrees_KB: Tensor) -> Tensor:
 
 
 def _rectangles(sides: Sequence[int], area: Tensor, ratio: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Whether a pixel lies in the rectangle that these numbers from 0 to 1 mean [K, B, 1, H, W]."""
+    """Return the mask of each image's rectangle, made of these numbers from 0 to 1 [K, B]: [K, B, 1, H, W]."""
     height, width = sides
     pixels = (AREA[0] + area * (AREA[1] - AREA[0])) * (height * width)
     ratio = _ratios(area.device)[(ratio * TURN).long()]
@@ -107,13 +106,13 @@ def _rectangles(sides: Sequence[int], area: Tensor, ratio: Tensor, top: Tensor, 
 
 @lru_cache(maxsize=2)
 def _ratios(device: torch.device) -> Tensor:
-    """Of height to width, equally likely on a logarithmic scale."""
+    """Return ratios of height to width, equally likely on a logarithmic scale."""
     low, high = map(math.log, RATIO)
     return torch.linspace(low, high, TURN, dtype=torch.float64).exp().float().to(device)
 
 
 @lru_cache(maxsize=2)
 def _circle(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sine and cosine of every part of a turn."""
+    """Return the sine and cosine of every part of a turn."""
     angle = torch.arange(TURN, dtype=torch.float64) * (2 * math.pi / TURN)
     return angle.sin().float().to(device), angle.cos().float().to(device)

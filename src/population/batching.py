@@ -1,4 +1,4 @@
-"""How many rows a step takes: the batches of an epoch, their growth over a run, and their pieces where memory is short."""
+"""The rows that a step takes: batches of an epoch, their growth over a run, and their pieces where memory is short."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def batch_starts(rows: int, batch: int) -> list[int]:
-    """First row of each batch; a last batch of a single row is left out, since batch norm needs two."""
+    """Return the first row of each batch; a last batch of a single row is left out, since batch norm needs two."""
     return [start for start in range(0, rows, batch) if rows - start > 1]
 
 
 def grows(config: Mapping[str, Any]) -> bool:
-    """Whether the batch grows over the run."""
+    """Tell whether the batch grows over the run."""
     return bool(config.get("batch_growth", {}).get("factor", 1.0) != 1.0)
 
 
 def batch_at(config: Mapping[str, Any], epoch: int) -> int:
-    """The batch size in an epoch, counted from 0: times `batch_growth.factor` at each of its shares of the run.
+    """Return the batch size in an epoch, counted from 0: times `batch_growth.factor` at each of its shares of the run.
 
     Smith et al. 2018: in the place of a rate that falls.
     """
@@ -29,14 +29,14 @@ def batch_at(config: Mapping[str, Any], epoch: int) -> int:
 
 
 def steps_before(config: Mapping[str, Any], rows: int, epoch: int) -> int:
-    """Steps that a member has taken when an epoch begins."""
+    """Count the steps that a member of `config`, training on so many `rows`, has taken when `epoch` begins."""
     return sum(len(batch_starts(rows, batch_at(config, past))) for past in range(epoch))
 
 
 def pieces(batch: list[Tensor], config: Mapping[str, Any]) -> list[list[Tensor]]:
-    """A batch's tensors [K, B, ...] cut into pieces of equal sizes, but for one row, whose gradients add up to the batch's.
+    """Cut a batch's tensors [K, B, ...] into pieces of equal sizes, but for one row, whose gradients add up to the batch's.
 
-    As many as `accumulate` says of `batch_size` rows, fewer of a small last batch: a piece has two rows at least.
+    There are `accumulate` of them for `batch_size` rows, fewer for a small last batch: a piece has two rows at least.
     """
     count, rows = config.get("accumulate", 1), batch[0].shape[1]
     if count == 1:

@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""A member between two epochs, as a file that is whole or not there."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,9 +13,11 @@ from src.system.files import write_bytes
 
 @dataclass
 class Checkpoint:
-    """A member between epochs: `weights` by their `state_dict` names, `optimizer` rows [P], curves, predictions.
+    """Everything that a member's next epoch needs, after `epoch` epochs.
 
-    `kept`: the weights that made the predictions, where they are others: averaged ones, or those of the best epoch.
+    `weights` have their names in the module's `state_dict`; `optimizer` has rows [P] by name; `curves` a value an epoch;
+    `predictions` are those for the validation rows: probabilities [N, C], or values [N] in the target's unit.
+    `prediction_weights`: the weights that made them, where they are not `weights`: averages, or those of the best epoch.
     """
 
     epoch: int
@@ -23,18 +25,18 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     curves: dict[str, list[float]]
     predictions: Tensor
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    prediction_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def model_weights(self) -> dict[str, Tensor]:
         """The weights to predict with."""
-        return self.kept or self.weights
+        return self.prediction_weights or self.weights
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
         tensors = {f"weights/{k}": v for k, v in self.weights.items()}
         tensors |= {f"optimizer/{k}": v for k, v in self.optimizer.items()}
-        tensors |= {f"kept/{k}": v for k, v in self.kept.items()}
+        tensors |= {f"kept/{k}": v for k, v in self.prediction_weights.items()}
         tensors["predictions"] = self.predictions
         metadata = {"epoch": str(self.epoch), "curves": json.dumps(self.curves)}
         write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
@@ -52,9 +54,9 @@ class Checkpoint:
                 metadata = file.metadata()
         except (SafetensorError, RuntimeError) as error:  # the second: it was there, and another process has removed it
             raise OSError(f"{path} is torn or gone: {error}") from error
-        weights, optimizer, kept = (
+        weights, optimizer, prediction_weights = (
             {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
             for part in ("weights/", "optimizer/", "kept/")
         )
         curves = json.loads(metadata["curves"])
-        return cls(int(metadata["epoch"]), weights, optimizer, curves, tensors["predictions"], kept)
+        return cls(int(metadata["epoch"]), weights, optimizer, curves, tensors["predictions"], prediction_weights)

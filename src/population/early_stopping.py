@@ -1,4 +1,4 @@
-"""Early stopping: when a member ends, and of which of its epochs the weights are kept. Plain functions of its curves."""
+"""Early stopping: the epoch at which a member ends, and the one whose weights it predicts with, from its curves alone."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -6,52 +6,50 @@ from typing import Any
 
 
 def rule(config: Mapping[str, Any]) -> tuple[int | None, float]:
-    """The `patience` of a config, in epochs (None: it never stops), and `min_delta`, the least gain that counts."""
+    """Return the `patience` of a config, in epochs (None: it never stops), and `min_delta`, the least gain that counts."""
     section = config.get("early_stopping") or {}
     return section.get("patience"), section.get("min_delta", 0.0)
 
 
 def stops(config: Mapping[str, Any]) -> bool:
-    """Whether a member of this config may stop early, and keeps its best epoch's weights."""
+    """Tell whether a member of this config may stop early, and so predicts with its best epoch's weights."""
     return rule(config)[0] is not None
 
 
 def best_epochs(losses: Sequence[float], min_delta: float) -> list[int]:
-    """After each epoch the one, counted from 1, whose weights are kept: of the last loss lower than all before by more
-    than `min_delta`.
-    """
-    best, epoch, kept = inf, 0, []
+    """Return after each epoch the best so far, counted from 1: the last whose loss is lower by more than `min_delta`."""
+    best, epoch, epochs = inf, 0, []
     for number, loss in enumerate(losses, start=1):
         if loss < best - min_delta or not epoch:
             best, epoch = loss, number
-        kept.append(epoch)
-    return kept
+        epochs.append(epoch)
+    return epochs
 
 
-def kept_epochs(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> list[int]:
-    """The same for a member's curves; without early stopping each epoch itself."""
+def prediction_epochs(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> list[int]:
+    """Return after each epoch the one whose weights a member predicts with: the best, without early stopping the last."""
     patience, min_delta = rule(config)
     losses = curves.get("val/loss", ())
     return list(range(1, len(losses) + 1)) if patience is None else best_epochs(losses, min_delta)
 
 
 def stopped(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> bool:
-    """Whether the validation loss has had no gain for `patience` epochs."""
+    """Tell whether the validation loss has had no gain for `patience` epochs."""
     patience, _ = rule(config)
-    kept = kept_epochs(config, curves)
-    return patience is not None and bool(kept) and len(kept) - kept[-1] >= patience
+    best = prediction_epochs(config, curves)
+    return patience is not None and bool(best) and len(best) - best[-1] >= patience
 
 
 def earliest(config: Mapping[str, Any], losses: Sequence[float]) -> float:
-    """The first epoch after which a member with these validation losses may stop: it does if none to come is a gain."""
+    """Return the first epoch after which a member with these validation losses may stop, as it does without a gain."""
     patience, min_delta = rule(config)
     return inf if patience is None else (best_epochs(losses, min_delta) or [1])[-1] + patience
 
 
 def reason(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> str:
-    """Why a member has stopped, or ""."""
+    """Return the sentence that says why a member has stopped; "" where it has not."""
     if not stopped(config, curves):
         return ""
-    best = kept_epochs(config, curves)[-1]
+    best = prediction_epochs(config, curves)[-1]
     loss, last = curves["val/loss"][best - 1], len(curves["val/loss"])
     return f"stopped early: the validation loss was lowest after epoch {best} ({loss:.4g}), and no lower until {last}"

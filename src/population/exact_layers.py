@@ -1,7 +1,7 @@
 """Layers whose bits do not depend on how many members are computed at once.
 
 PyTorch picks another kernel for one matrix product than for a batch of them, and computes the last elements of an array,
-those that do not fill a vector, with another formula. These layers say their arithmetic in operations that keep their
+those that do not fill a vector, with another formula. These layers write their arithmetic in operations that keep their
 bits alone and under `vmap`; `exact` puts them in the place of PyTorch's, parameters and names untouched.
 """
 
@@ -24,6 +24,7 @@ class Linear(nn.Linear):
     tight: bool
 
     def forward(self, input: Tensor) -> Tensor:
+        """Multiply by the weight and add the bias."""
         rows = input if input.dim() == 2 else input.reshape(-1, self.in_features)
         if self.out_features == 1:  # products with one column may have a kernel of their own when they are alone
             out = (rows * self.weight).sum(1, keepdim=True)
@@ -40,6 +41,7 @@ class BatchNorm1d(nn.BatchNorm1d):
     """Batch normalisation of [B, F] in plain reductions."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise over the batch in training, by the running statistics in evaluation."""
         if input.dim() != 2:
             return super().forward(input)
         if not self.training and self.running_mean is not None and self.running_var is not None:
@@ -66,6 +68,7 @@ class LayerNorm(nn.LayerNorm):
     """Layer normalisation over the last axis in plain reductions."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise each row over its last axis."""
         centred = input - input.mean(-1, keepdim=True)
         out = centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + self.eps)
         if self.weight is not None:
@@ -77,6 +80,7 @@ class GroupNorm(nn.GroupNorm):
     """Group normalisation of [B, F] in plain reductions."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise each row within its groups."""
         if input.dim() != 2:
             return super().forward(input)
         grouped = input.reshape(len(input), self.num_groups, -1)
@@ -99,6 +103,7 @@ class Dropout(nn.Dropout):
     active: bool
 
     def forward(self, input: Tensor) -> Tensor:
+        """Drop elements in training by the hash of their places and the key."""
         if not (self.training and self.active):
             return input
         with torch.no_grad():
@@ -109,29 +114,32 @@ class Dropout(nn.Dropout):
 
 @lru_cache(maxsize=64)
 def _places(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """A scrambled number for each element of a tensor; of a matrix in the order in which `Linear` leaves it in memory."""
+    """Return a scrambled number for each element of a tensor; of a matrix in the order in which `Linear` leaves it."""
     scrambled = scramble(torch.arange(math.prod(shape), dtype=torch.int32, device=device))
     return scrambled.view(*reversed(shape)).t() if len(shape) == 2 else scrambled.view(shape)
 
 
 class Sigmoid(nn.Sigmoid):
-    """By the hyperbolic tangent, which has one formula for all elements."""
+    """The sigmoid by the hyperbolic tangent, which has one formula for all elements."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Compute 1 / (1 + exp(-x))."""
         return _sigmoid(input)
 
 
 class SiLU(nn.SiLU):
-    """x · sigmoid(x)."""
+    """The activation x · sigmoid(x)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Compute x · sigmoid(x)."""
         return input * _sigmoid(input)
 
 
 class GELU(nn.GELU):
-    """x · Φ(x), by the error function or its usual approximation."""
+    """The activation x · Φ(x), by the error function or its usual approximation."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Compute x · Φ(x)."""
         if self.approximate == "none":
             return input * (torch.erf(input * 0.5**0.5) * 0.5 + 0.5)
         inner = (input + 0.044715 * (input * input * input)) * (2 / math.pi) ** 0.5
@@ -139,9 +147,10 @@ class GELU(nn.GELU):
 
 
 class ELU(nn.ELU):
-    """x above 0, else α (exp(x) - 1)."""
+    """The activation x above 0, else α (exp(x) - 1)."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Compute x above 0, else α (exp(x) - 1)."""
         return torch.relu(input) + torch.expm1(input.clamp(max=0)) * self.alpha
 
 
@@ -163,7 +172,7 @@ EXACT: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def exact(model: nn.Module, tight: bool = True) -> nn.Module:
-    """Put the layers of this page in the place of PyTorch's own, in place; other classes stay as they are.
+    """Turn PyTorch's layers into those of this file, in place; other classes stay as they are.
 
     `tight`: linear layers leave their outputs contiguous, as PyTorch's do.
     """

@@ -1,4 +1,4 @@
-"""Strengths that every member has of its own, as columns: they differ freely within a population."""
+"""Hyperparameters that differ freely between the members of a population, as columns."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from src.population.member import Member
 
 
 def strength(config: Mapping[str, Any], key: str) -> float:
-    """What a config says of a dotted key; 0, which is off, where it does not have it."""
+    """Return a config's number at a dotted key; 0, which is off, where it has none."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part, {}) if isinstance(node, Mapping) else {}
@@ -18,6 +18,6 @@ def strength(config: Mapping[str, Any], key: str) -> float:
 
 
 def column(members: Sequence[Member], key: str, device: torch.device) -> Tensor | None:
-    """The members' strengths [K, 1]; None where it is off for all of them."""
-    found = [strength(member.config, key) for member in members]
-    return torch.tensor(found, device=device)[:, None] if any(found) else None
+    """Return the members' numbers at the dotted `key` on `device` [K, 1]; None where all are 0, which is off."""
+    strengths = [strength(member.config, key) for member in members]
+    return torch.tensor(strengths, device=device)[:, None] if any(strengths) else None

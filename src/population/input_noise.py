@@ -1,4 +1,4 @@
-"""What is done to a batch before its members see it: augmentation of images, noise, mixup; each member by its own strength.
+"""Changes to a batch before its members see it: augmentation of images, noise, mixup; each by the member's strength.
 
 Random numbers are hashes of (a key of the member and step; the place in the batch), so that company does not show.
 """
@@ -20,37 +20,42 @@ PURPOSES = 2  # random keys of a step: one for augmentation, one for noise
 
 
 class Inputs:
-    """What changes the inputs of a step, and whose targets count how much for them."""
+    """The changes of the inputs of a step, and the shares of targets that go with them."""
 
     def __init__(self, members: Sequence[Member], meta: Mapping[str, Any], device: torch.device) -> None:
+        """Read the strengths of `members` on `device`; `meta` describes the data, whose categories are not changed."""
         self.members, self.device = members, device
         self.numbers = meta["input_shape"][0] - len(meta["categories"]) if len(meta["input_shape"]) == 1 else None
-        self.augment = Augment.of(members, meta, device)
+        self.augment = Augment.of(members, device)
         self.noise_K1 = column(members, "training.noise", device)
         self.mixed = column(members, "training.mixup", device) is not None
 
     @property
     def active(self) -> bool:
+        """True where any member changes its inputs."""
         return self.mixed or self.augment is not None or self.noise_K1 is not None
 
     def columns(self, epochs: Sequence[int], count: int) -> dict[str, Tensor]:
-        """Of each step: random keys `input_keys` [S, K, 2]; with mixup a row's own `share` in its mixture [S, K, 1]."""
+        """Return columns for `count` steps of the members' next epochs, after `epochs`.
+
+        `input_keys` [S, K, 2] are random; `share` [S, K, 1], with mixup, is that of a row in its mixture.
+        """
         if not self.active:
             return {}
         keys, shares = [], []
         for member, epoch in zip(self.members, epochs, strict=True):
-            drawn = np.random.SeedSequence([member.seed, 3, epoch]).generate_state(count * PURPOSES)
-            keys.append(drawn.view(np.int32).reshape(count, PURPOSES))
+            bits = np.random.SeedSequence([member.seed, 3, epoch]).generate_state(count * PURPOSES)
+            keys.append(bits.view(np.int32).reshape(count, PURPOSES))
             alpha = strength(member.config, "training.mixup")
             beta = np.random.default_rng([member.seed, 4, epoch]).beta
             shares.append(beta(alpha, alpha, (count, 1)) if alpha else np.ones((count, 1)))
-        found = {"input_keys": torch.from_numpy(np.stack(keys, 1))}
+        columns = {"input_keys": torch.from_numpy(np.stack(keys, 1))}
         if self.mixed:
-            found["share"] = torch.from_numpy(np.stack(shares, 1)).float()
-        return {name: values.to(self.device) for name, values in found.items()}
+            columns["share"] = torch.from_numpy(np.stack(shares, 1)).float()
+        return {name: values.to(self.device) for name, values in columns.items()}
 
     def __call__(self, x_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """The rows [K, B, ...] as the members shall see them at this step."""
+        """Return the rows [K, B, ...] as the members see them at the step that `columns` are for."""
         if self.augment is not None:
             x_KB = self.augment(x_KB, columns["input_keys"][:, 0])
         if self.noise_K1 is not None:
@@ -58,7 +63,12 @@ class Inputs:
         return self._blended(x_KB, columns["share"]) if self.mixed else x_KB
 
     def targets(self, y_KB: Tensor, weight_KB: Tensor | None, columns: Mapping[str, Tensor]) -> list[Tensor]:
-        """Targets and weights, each [K, B], one after the other: of the rows, and of those that are mixed into them.
+        """Return targets and weights, each [K, B], one after the other: of the rows, and of those that are mixed into them.
+
+        Args:
+            y_KB: the targets of the rows.
+            weight_KB: the weights of the rows; None where all count alike.
+            columns: those of the step.
 
         The loss is linear in a target's share, up to a constant in regression, so a mixed target is two (Zhang et al. 2018).
         """
@@ -69,14 +79,14 @@ class Inputs:
         return [y_KB, weight_KB * share_KB, y_KB.roll(1, 1), weight_KB.roll(1, 1) * (1 - share_KB)]
 
     def _noisy(self, x_KB: Tensor, noise_K1: Tensor, key_K: Tensor) -> Tensor:
-        """Gaussian noise on pixels or on a table's numbers, which stand before its categories."""
+        """Add Gaussian noise to pixels, or to a table's numbers, which stand before its categories."""
         numbers_KB = x_KB[..., : self.numbers]
         bits = random_bits(key_K, numbers_KB[0].numel())
         noise_KB = quantiles(x_KB.device)[(bits >> 16) & 0xFFFF] * noise_K1
         return torch.cat([numbers_KB + noise_KB.view_as(numbers_KB), x_KB[..., numbers_KB.shape[-1] :]], -1)
 
     def _blended(self, x_KB: Tensor, share_K1: Tensor) -> Tensor:
-        """Every row with the one before it, which is any, since batches are in random order; of categories the larger's."""
+        """Blend every row with the one before it, a random one as batches are; categories are those of the larger share."""
         other_KB, share = x_KB.roll(1, 1), share_K1.view(-1, *[1] * (x_KB.dim() - 1))
         mixed_KB = x_KB * share + other_KB * (1 - share)
         if self.numbers is None:
@@ -87,7 +97,10 @@ class Inputs:
 
 @lru_cache(maxsize=2)
 def quantiles(device: torch.device) -> Tensor:
-    """Of the normal distribution at the middles of 65,536 equal shares. A look-up has the same bits alone and in a stack."""
+    """Return the normal distribution's quantiles at the middles of 65,536 equal shares.
+
+    A look-up has the same bits alone and in a stack.
+    """
     middles = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
     values: Tensor = torch.special.ndtri(middles)
     return values.float().to(device)

@@ -1,4 +1,4 @@
-"""What outputs are worth: the loss that trains, and the points of the curves."""
+"""The loss that trains, and the points of the curves, both from a model's outputs."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -9,9 +9,12 @@ from torch import Tensor
 
 
 def losses(output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None = None) -> Tensor:
-    """Loss of every row [K, B]: cross-entropy where targets are whole numbers, else the square of the standardised error.
+    """Return the loss of every row [K, B]: cross-entropy for classes, else the square of the standardised error.
 
-    Of a model that has several heads in training [K, B, heads, C], the mean of their losses.
+    Args:
+        output_KBC: logits or standardised values; of several heads [K, B, heads, C], whose losses are averaged.
+        y_KB: classes as whole numbers, or standardised targets.
+        smoothing_K1: each member's share of the uniform distribution in its targets; None: none.
     """
     if output_KBC.ndim == 4:
         heads = output_KBC.shape[2]
@@ -27,7 +30,10 @@ def losses(output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None = None)
 
 
 def loss_of_targets(output_KBC: Tensor, targets: Sequence[Tensor], smoothing_K1: Tensor | None) -> Tensor:
-    """Loss of every row [K, B]: of its target, or the sum over several, each followed by its weight."""
+    """Return the loss of every row [K, B]: of its target, or the weighted sum over several.
+
+    `output_KBC` and `smoothing_K1` are as in `losses`; `targets` is one tensor [K, B], or each followed by its weights.
+    """
     if len(targets) == 1:
         return losses(output_KBC, targets[0], smoothing_K1)
     pairs = zip(targets[::2], targets[1::2], strict=True)
@@ -35,7 +41,13 @@ def loss_of_targets(output_KBC: Tensor, targets: Sequence[Tensor], smoothing_K1:
 
 
 def score(output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any]) -> tuple[list[dict[str, float]], Tensor]:
-    """Points of the curves, and predictions: probabilities [K, N, C], or values in the target's unit [K, N]."""
+    """Return points of the curves, and predictions: probabilities [K, N, C], or values in the target's unit [K, N].
+
+    Args:
+        output_KNC: logits or standardised values.
+        y_KN: classes or standardised targets.
+        meta: describes the data; has the target's unit.
+    """
     if y_KN.is_floating_point():
         scale, mean = meta["target_std"], meta["target_mean"]
         means = losses(output_KNC, y_KN).mean(1).tolist()
@@ -50,5 +62,8 @@ def score(output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any]) -> tuple[li
 
 
 def log_probabilities(logits_KBC: Tensor) -> Tensor:
-    """[K, C, B]: along the middle axis, since along the last one of a few classes it takes ten times as long."""
+    """Return log probabilities [K, C, B] of logits [K, B, C].
+
+    The classes are on the middle axis, since along a last one of a few classes it takes ten times as long.
+    """
     return logits_KBC.transpose(1, 2).log_softmax(1)

@@ -1,4 +1,4 @@
-"""One model in training, and what is kept of it between epochs."""
+"""One model in training, and the arithmetic of the process that trains it."""
 
 import json
 import os
@@ -15,9 +15,10 @@ from src.population.batching import grows
 
 @dataclass(frozen=True)
 class Member:
-    """A config, a seed, and the training rows: which (None: all) and how heavy (mean 1; None: alike).
+    """The config and the seed of a model, and the rows that it trains on and is evaluated on.
 
-    `holdout_rows`: the training rows that it is evaluated on; None: the validation rows.
+    `rows`: places of the training rows; None: all. `weights`: of all training rows, with mean 1; None: all
+    count alike. `holdout_rows`: places of training rows that it is evaluated on; None: the validation rows.
     """
 
     config: Mapping[str, Any]
@@ -27,13 +28,13 @@ class Member:
     holdout_rows: NDArray[np.int64] | None = None
 
     def signature(self) -> str:
-        """Members of equal signature have equal tensor shapes and may train as one population.
+        """Return a text that is equal for members with equal tensor shapes, which may train as one population.
 
         Strengths that the engine keeps per member (dropout, and everything of optimizer, schedule and training) differ
         freely, but for a penalty of activities, which changes the way of gradients where there is one.
         """
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
-        rows = [None if own is None else len(own) for own in (self.rows, self.holdout_rows)]
+        rows = [None if places is None else len(places) for places in (self.rows, self.holdout_rows)]
         optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
         batches = [self.config["batch_size"], self.config.get("accumulate", 1)]
         if grows(self.config):
@@ -44,7 +45,7 @@ class Member:
 
 
 def one_thread() -> None:
-    """What a worker is: one thread, deterministic, and no denormals to slow a dying net down."""
+    """Make this process compute on one thread, deterministically, and without denormals, which slow a dying net down."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), which imports a compiler: 1 s

@@ -1,4 +1,4 @@
-"""Where a model's parameters stand in a member's row of the flat [K, P] tensor, and what its other tensors are."""
+"""The places of a model's parameters in a member's row of the flat [K, P] tensor, and its other tensors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ ALIGN = 16  # floats: every parameter of every member starts on a cache line
 
 @dataclass(frozen=True)
 class Layout:
-    """Names, shapes and first columns of the parameters."""
+    """Names and shapes of the trained parameters, in the order of their columns."""
 
     shapes: dict[str, torch.Size]
 
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
-        """Of all parameters but the frozen ones."""
+        """Lay out all parameters of `model` but the frozen ones."""
         return cls({name: p.shape for name, p in model.named_parameters() if p.requires_grad})
 
     @property
     def starts(self) -> list[int]:
-        """First column of each parameter, and the row's length at the end."""
+        """The first column of each parameter, and the row's length at the end."""
         return list(accumulate((-(-s.numel() // ALIGN) * ALIGN for s in self.shapes.values()), initial=0))
 
     @cached_property
@@ -35,30 +35,30 @@ class Layout:
         return (weights[0], weights[-1]) if weights else (slice(None), slice(None))
 
     def stacked(self, flat_KP: Tensor) -> list[Tensor]:
-        """A view [K, ...] of each parameter."""
+        """View rows [K, P] as the parameters, [K, ...] each."""
         places = zip(self.starts, self.shapes.values(), strict=False)
         return [flat_KP[:, start : start + shape.numel()].view(-1, *shape) for start, shape in places]
 
     def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """A member's row [P]."""
+        """Copy a model's parameters into a row [P]."""
         row_1P = torch.zeros(1, self.starts[-1])
         for name, view in zip(self.shapes, self.stacked(row_1P), strict=True):
             view[0] = parameters[name].detach()
         return row_1P[0]
 
     def unflatten(self, row_P: Tensor) -> dict[str, Tensor]:
-        """The parameters in a member's row, as views by name."""
+        """View a row [P] as the parameters, by name."""
         return {name: view[0] for name, view in zip(self.shapes, self.stacked(row_P[None]), strict=True)}
 
 
 def fixed(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that no optimizer changes, by name: buffers and frozen parameters."""
+    """Return the tensors that no optimizer changes, by name: buffers and frozen parameters."""
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     return dict(model.named_buffers()) | frozen
 
 
 def saved_names(model: nn.Module) -> dict[str, str]:
-    """The names in a `state_dict`, and for each the first name of its tensor: another one where it is shared."""
+    """Return for each name in a `state_dict` the first name of its tensor: another one where it is shared."""
     first = {id(t): name for name, t in reversed([*model.named_parameters(), *model.named_buffers()])}
     state = model.state_dict(keep_vars=True)
     return {name: first[id(tensor)] for name, tensor in state.items() if isinstance(tensor, Tensor)}

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from torch import Tensor
 
 from src.population.checkpoint import Checkpoint
-from src.population.early_stopping import kept_epochs, stops
+from src.population.early_stopping import prediction_epochs, stops
 from src.population.stack import Stack
 from src.population.weight_averaging import Averages, averaged
 
@@ -21,8 +21,8 @@ class PredictionWeights:
         self.fixed = {name: stack.fixed[name].clone() for name in names}
         self.predictions: list[Tensor | None] = [None] * stack.size
         for k, checkpoint in enumerate(checkpoints):
-            if checkpoint and checkpoint.kept:
-                tensors = {first: checkpoint.kept[name] for name, first in stack.saved.items()}
+            if checkpoint and checkpoint.prediction_weights:
+                tensors = {first: checkpoint.prediction_weights[name] for name, first in stack.saved.items()}
                 self.p_KP[k] = stack.layout.flatten(tensors)
                 for name, rows in self.fixed.items():
                     rows[k] = tensors[name]
@@ -89,6 +89,6 @@ class PredictionWeights:
         self.averages = Averages(members, epochs, self.stack.device)
 
     def _is_best(self, place: int, curves: Mapping[str, Sequence[float]], loss: float) -> bool:
-        """Whether an epoch with this validation loss is the one to predict with, by the member's curves before it."""
+        """Tell whether an epoch with this validation loss is the one to predict with, by the member's curves before it."""
         losses = [*curves.get("val/loss", ()), loss]
-        return kept_epochs(self.stack.members[place].config, {"val/loss": losses})[-1] == len(losses)
+        return prediction_epochs(self.stack.members[place].config, {"val/loss": losses})[-1] == len(losses)

@@ -1,4 +1,4 @@
-"""What a config asks of data or a model that do not have it."""
+"""Requirements of a config that its data or its model do not meet."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,11 @@ from src.system.errors import UserError
 
 
 def refuse_impossible(config: Mapping[str, Any], model: nn.Module, meta: Mapping[str, Any]) -> None:
-    """Raise a UserError that names the key."""
+    """Refuse a `config` that asks for what its `model`, or the data that `meta` describes, do not have.
+
+    Raises:
+        UserError: it names the key.
+    """
     for key in config.get("augment", ()):
         if len(meta["input_shape"]) != 3 and strength(config, f"augment.{key}"):
             raise UserError(

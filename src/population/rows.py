@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The rows that a population learns from and is evaluated on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """The data of a task as tensors on one device; for regression `y` is standardised."""
+    """Training and validation rows as tensors on one device; `meta` describes them. For regression `y` is standardised."""
 
     meta: Mapping[str, Any]
     x_train: Tensor
@@ -19,4 +19,5 @@ class Rows:
 
     @property
     def classification(self) -> bool:
+        """True where the targets are classes."""
         return bool(self.meta["task"] == "classification")

@@ -34,7 +34,7 @@ class Stack:
     def __init__(
         self, members: Sequence[Member], data: Rows, checkpoints: Sequence[Checkpoint | None], fused: bool
     ) -> None:
-        """Build each of the K `members` with its initial weights, or those of its checkpoint, on the device of `data`.
+        """Build each of the K `members` with its initial weights, or those in `checkpoints`, on the device of `data`.
 
         Raises:
             UserError: a member's config asks for what its model or the data do not have.

@@ -1,4 +1,4 @@
-"""What every member has of its own at every step: the order of its rows, its optimizer's settings, its random numbers."""
+"""Columns of what differs between members at a step: the order of rows, the optimizer's settings, random numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -15,7 +15,7 @@ from src.population.member import Member
 
 
 class Columns:
-    """All of it follows from the members' configs, seeds, epochs and curves: there is no state to save."""
+    """The columns of a population. They follow from configs, seeds, epochs and curves: there is no state to save."""
 
     def __init__(
         self,
@@ -26,7 +26,16 @@ class Columns:
         rows: int,
         device: torch.device,
     ) -> None:
-        """`dropouts`: how many layers want a random number at each step; `rows`: of the data."""
+        """Take in the K `members` with an optimizer and a schedule each.
+
+        Args:
+            members: the members.
+            optimizers: of one kind, each with a member's hyperparameters.
+            schedules: of any kinds.
+            dropouts: how many layers want a random number at each step.
+            rows: how many training rows the data have.
+            device: the device of the columns.
+        """
         self.members, self.schedules, self.dropouts, self.device = members, schedules, dropouts, device
         self.rows = rows
         self.optimizer = optimizers[0]
@@ -38,7 +47,7 @@ class Columns:
         self.cycled = [n for n in ("momentum", "beta1") if n in self.hyper_1K1 and cyclic]
 
     def order(self, epochs: Sequence[int]) -> Tensor:
-        """The rows of each member, all or its own, in the order of its epoch [K, N]."""
+        """Return each member's training rows, in the order of its epoch [K, N]."""
         orders = []
         for member, epoch in zip(self.members, epochs, strict=True):
             shuffle = np.random.default_rng([member.seed, 1, epoch])
@@ -48,7 +57,13 @@ class Columns:
     def steps(
         self, epochs: Sequence[int], curves: Sequence[Mapping[str, Sequence[float]]], count: int
     ) -> list[dict[str, Tensor]]:
-        """Of each step in an epoch: the optimizer's columns and the rates `lr` [K, 1], random `keys` [K, 1 + L]."""
+        """Return for each step of an epoch the optimizer's columns and the rates `lr` [K, 1], random `keys` [K, 1 + L].
+
+        Args:
+            epochs: how many each member has done.
+            curves: each member's curves so far.
+            count: the steps of the epoch.
+        """
         done = [self._steps_before(member, epoch) for member, epoch in zip(self.members, epochs, strict=True)]
         step_SK1 = torch.from_numpy(np.array(done) + np.arange(1.0, count + 1)[:, None])[..., None]
         step_SK = np.array(epochs) * count + np.arange(count)[:, None]  # as if all epochs had as many
@@ -65,7 +80,7 @@ class Columns:
     def _scheduled(
         self, step_SK: NDArray[np.int64], curves: Sequence[Mapping[str, Sequence[float]]], per_epoch: int
     ) -> dict[str, Tensor]:
-        """The rates of these steps, and the momenta where a schedule cycles them [S, K, 1]."""
+        """Return the rates of these steps, and the momenta where a schedule cycles them [S, K, 1]."""
         places = [
             Position(
                 step_SK[:, k].astype(np.float64),
@@ -86,7 +101,7 @@ class Columns:
         return {n: torch.from_numpy(np.stack(f, 1))[..., None] * self.hyper_1K1[n] for n, f in factors.items()}
 
     def _keys(self, epochs: Sequence[int], count: int) -> NDArray[np.int32]:
-        """Random numbers [S, K, 1 + L] of each step: one for the step, one a dropout layer."""
+        """Return random numbers [S, K, 1 + L]: at each step one for the step and one a dropout layer."""
         shape = count, 1 + self.dropouts
         seeds = [np.random.SeedSequence([m.seed, 2, e]) for m, e in zip(self.members, epochs, strict=True)]
         return np.stack([s.generate_state(shape[0] * shape[1]).view(np.int32).reshape(shape) for s in seeds], 1)

@@ -1,4 +1,4 @@
-"""What an epoch tells of a member beside its losses: how it learns, for whoever reads its state off its curves.
+"""Statistics of how members learn in an epoch, beside their losses: curves from which a diagnosis is read.
 
 They cost a few passes over the parameters an epoch, and a forward of a few rows now and then. No bit of the training
 follows from them.
@@ -25,7 +25,7 @@ RECTIFIERS = (nn.ReLU, nn.ReLU6)
 
 
 class Statistics:
-    """Of one epoch of a population: made before its first step, shown one step's gradients, asked after its last.
+    """The statistics of one epoch: made before its first step, shown every step's gradients, asked after its last.
 
     - `grad/norm`: length of the gradient at a step in the middle of the epoch, before the optimizer sees it
     - `grad/ratio`: that of the first layer's weights over that of the last layer's
@@ -94,13 +94,14 @@ class Statistics:
 
 
 class Watched(nn.Module):
-    """A model that says how high each unit behind a rectifier fires for any of the rows, after its flat output."""
+    """A model whose output, made flat, is followed by the highest value of each unit behind a rectifier over the rows."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the model's outputs for `x`, flat, and then the highest value of each unit."""
         highest: list[Tensor] = []
 
         def look(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -116,12 +117,12 @@ class Watched(nn.Module):
 
 
 def _sample(member: Member, n: int) -> NDArray[np.int64]:
-    """Rows evenly spread over those that a member learns from, as many for all of a signature."""
-    own = np.arange(n) if member.rows is None else member.rows
-    count = max(1, min(ROWS, len(own) // SHARE))
+    """Choose rows evenly spread over those that a member learns from, as many for all of a signature."""
+    rows = np.arange(n) if member.rows is None else member.rows
+    count = max(1, min(ROWS, len(rows) // SHARE))
     if member.weights is not None:
-        own = own[member.weights[own] > 0]
-    return own[np.linspace(0, len(own) - 1, count).astype(np.int64)]
+        rows = rows[member.weights[rows] > 0]
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def _norm(x_KP: Tensor) -> Tensor:
@@ -130,5 +131,5 @@ def _norm(x_KP: Tensor) -> Tensor:
 
 
 def _transposed(columns: dict[str, Tensor]) -> list[dict[str, float]]:
-    """A dict a member of numbers, in place of columns [K]."""
+    """Turn columns [K] by name into a dict of numbers for each member."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]

@@ -9,13 +9,14 @@ from torch.func import vmap
 
 
 class Stacked:
-    """`torch.func.vmap` over `functional_call`, without their bookkeeping at every step.
+    """A module under `torch.func.vmap` and `functional_call`, without their bookkeeping at every step.
 
     That takes longer than the arithmetic of a small net. So the entries of the module that hold the tensors (several for
     one that is shared) are looked up once, and the tensors are wrapped by what `vmap` itself calls.
     """
 
     def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
+        """Find where the tensors of these `names`, parameters or buffers, stand in `module`."""
         owners: dict[int, list[tuple[dict[str, Tensor], str]]] = {}
         for layer in module.modules():
             for entries in (layer._parameters, layer._buffers):
@@ -27,7 +28,7 @@ class Stacked:
         vmap(Tensor.neg)(zeros(1))  # loads the rules of operations that have theirs in Python
 
     def __call__(self, x: Tensor, tensors: Sequence[Tensor], shared: bool) -> Tensor:
-        """Outputs [K, ...] for `tensors` [K, ...], in the order of the names, and `x` [K, ...], or the same for all."""
+        """Compute outputs [K, ...] for `tensors` [K, ...], in the order of the names, and `x` [K, ...], one if `shared`."""
         size = len(tensors[0])
         level = functorch._vmap_increment_nesting(size, "error")
         try:

@@ -14,18 +14,18 @@ from src.population.stack import Stack
 
 
 def strengths(config: Mapping[str, Any]) -> tuple[float, float | None]:
-    """The decay of a config's EMA (0: none), and the share of its epochs after which its SWA begins (None: none)."""
+    """Return the decay of a config's EMA (0: none), and the share of its epochs after which its SWA begins (None: none)."""
     section = config.get("averaging") or {}
     return section.get("ema", 0.0), section.get("swa")
 
 
 def averaged(config: Mapping[str, Any]) -> bool:
-    """Whether a member of this config predicts with an average."""
+    """Tell whether a member of this config predicts with an average."""
     return strengths(config) != (0.0, None)
 
 
 class Averages:
-    """The averages of those members of a population that have one: rows of `state["average"]` [K, P].
+    """The averages of those members of a population that have one, rows of a tensor [K, P] that is not kept here.
 
     As torch's AveragedModel: an EMA (Polyak & Juditsky 1992) is updated after every step and begins as the weights after
     the first; an SWA (Izmailov et al. 2018) is the mean of the weights at the ends of the epochs after its start. Batch
@@ -33,6 +33,7 @@ class Averages:
     """
 
     def __init__(self, members: Sequence[Member], epochs: Sequence[int], device: torch.device) -> None:
+        """Read from the configs of `members`, which have done `epochs`, what each averages; `device` is theirs."""
         pairs = [strengths(member.config) for member in members]
         self.places = [k for k, pair in enumerate(pairs) if pair != (0.0, None)]
         ema = [k for k, (decay, _) in enumerate(pairs) if decay]
@@ -46,7 +47,7 @@ class Averages:
         self._next_E1 = torch.where(first, 1.0, self._weight_E1)
 
     def step(self, p_KP: Tensor, average_KP: Tensor) -> None:
-        """After every step."""
+        """Take in `p_KP` after a step: changes `average_KP` in place."""
         if self._all:
             average_KP.lerp_(p_KP, self._next_E1)
         elif len(self.ema_E):
@@ -54,12 +55,12 @@ class Averages:
         self._next_E1 = self._weight_E1
 
     def epoch(self, p_KP: Tensor, average_KP: Tensor, epochs: Sequence[int]) -> None:
-        """After every epoch, of which each member now has so many."""
+        """Take in `p_KP` after an epoch, with which each member has `epochs`: changes `average_KP` in place."""
         for k, start in self.starts.items():
             average_KP[k].lerp_(p_KP[k], 1 / max(1, epochs[k] - start))
 
     def begun(self, epochs: Sequence[int]) -> list[int]:
-        """Those whose average is not just the weights."""
+        """Return the places of members whose average is not just the weights."""
         return [k for k in self.places if epochs[k] > self.starts.get(k, 0)]
 
     def tensors(

@@ -18,10 +18,17 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 class Penalties:
-    """What is added to the gradient before a step, and what is done to the weights after it."""
+    """The change of the gradient before a step, and of the weights after it, for a population."""
 
     def __init__(self, members: Sequence[Member], module: nn.Module, layout: Layout, p_KP: Tensor) -> None:
-        """`p_KP`: the members' parameters, which steps change in place."""
+        """Read the strengths of `members`.
+
+        Args:
+            members: K members.
+            module: the model of one of them, whose layers tell kernels, biases and norms apart.
+            layout: the places of its parameters.
+            p_KP: the members' parameters, which steps change in place.
+        """
         kind = {name: kind_of(name, shape, module) for name, shape in layout.shapes.items()}
         self.l1_KP, self.l2_KP = (
             _by_weight({kind: column(members, key, p_KP.device) for kind, key in keys.items()}, kind, layout, p_KP)
@@ -61,11 +68,11 @@ class Penalties:
 
 
 def kind_of(name: str, shape: torch.Size, module: nn.Module) -> str:
-    """Whether a parameter is a `kernel`, a `bias` or of a `norm`, by Keras's names."""
-    owner, _, own = name.rpartition(".")
+    """Classify the parameter `name` of a `shape` in `module`: a `kernel`, a `bias` or of a `norm`, in Keras's words."""
+    owner, _, last = name.rpartition(".")
     if isinstance(module.get_submodule(owner), NORMS):
         return "norm"
-    return "bias" if own.startswith("bias") or len(shape) < 2 else "kernel"
+    return "bias" if last.startswith("bias") or len(shape) < 2 else "kernel"
 
 
 def _keys(penalty: str) -> dict[str, str]:
@@ -75,13 +82,13 @@ def _keys(penalty: str) -> dict[str, str]:
 def _by_weight(
     strengths: dict[str, Tensor | None], kind: dict[str, str], layout: Layout, p_KP: Tensor
 ) -> Tensor | None:
-    """The strengths [K, 1] of each kind where the parameters of that kind stand [K, P]; None where all are off."""
+    """Spread the strengths [K, 1] of each kind over the parameters of that kind [K, P]; None where all are off."""
     if all(strength is None for strength in strengths.values()):
         return None
     strength_KP = torch.zeros_like(p_KP)
     for of, view in zip(kind.values(), layout.stacked(strength_KP), strict=True):
-        if (own_K1 := strengths.get(of)) is not None:
-            view += own_K1.view(-1, *[1] * (view.dim() - 1))
+        if (strength_K1 := strengths.get(of)) is not None:
+            view += strength_K1.view(-1, *[1] * (view.dim() - 1))
     return strength_KP
 
 

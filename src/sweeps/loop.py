@@ -11,9 +11,9 @@ from typing import Any
 
 from src.config.space import Space
 from src.engine.cost import measures, seconds_per_epoch
-from src.engine.cross_validation import Fold, joined
+from src.engine.cross_validation import Fold, mean_outcome
 from src.engine.engine import Engine
-from src.engine.net_growth import refusal
+from src.engine.net_growth import growth_obstacle
 from src.engine.task import Outcome, Task
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import earliest
@@ -77,7 +77,7 @@ class Loop:
             while (outcome := self._outcome(engine, trial, trial.epochs)) is None:
                 pass
             _refuse_broken_machine(outcome)
-            if outcome.error or outcome.reached[self.objectives.metric] != trial.values:
+            if outcome.error or outcome.prediction_curves[self.objectives.metric] != trial.values:
                 raise UserError(
                     f"trial {trial.number}: its checkpoint is lost, and trained again it comes out otherwise "
                     f"({outcome.error or 'other values'}); restore it, or study.fresh=true starts anew"
@@ -146,13 +146,13 @@ class Loop:
                 if (outcome := engine.result(key, PATIENCE)) is None:
                     return None
                 self._arrived[key] = outcome
-        return joined([self._arrived.pop(key) for key in keys])
+        return mean_outcome([self._arrived.pop(key) for key in keys])
 
     def _report(self, segment: Segment, outcome: Outcome) -> None:
         trial = self.history.trials[segment.trial]
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
-        values = outcome.reached.get(self.objectives.metric, [])[segment.start :]
-        found = {} if outcome.error else self.objectives.reached(outcome.reached, outcome.latency_ms)
+        values = outcome.prediction_curves.get(self.objectives.metric, [])[segment.start :]
+        found = {} if outcome.error else self.objectives.reached(outcome.prediction_curves, outcome.latency_ms)
         error = outcome.error or self.objectives.lacks({**trial.measures, **found})
         state: TrialState = "paused" if segment.stop == trial.target else "running"
         if error:
@@ -208,7 +208,7 @@ class Loop:
         if not (trial.start_from and trial.weights_only):
             return ""
         parent = self.history.trials[trial.start_from[0]]
-        why = refusal(self.space.config(parent.params)["model"], self.space.config(trial.params)["model"])
+        why = growth_obstacle(self.space.config(parent.params)["model"], self.space.config(trial.params)["model"])
         return f"began anew, not with the weights of trial {parent.number}: {why}" if why else ""
 
     def _name_checkpoints(self, trial: Trial, stop: int, epochs: int) -> None:

@@ -207,7 +207,7 @@ def test_rates_side_by_side_differ_in_the_rate_alone(tmp_path: Path) -> None:
 
 def test_of_many_rows_a_part_is_enough(tmp_path: Path) -> None:
     data, place = digits(), setup(digits(), tmp_path)
-    part = worker_rows(replace(place, most=100))
+    part = worker_rows(replace(place, max_rows=100))
     for x, y, whole_x, whole_y in (
         (part.x_train, part.y_train, data.x_train, data.y_train),
         (part.x_val, part.y_val, data.x_val, data.y_val),
@@ -216,8 +216,8 @@ def test_of_many_rows_a_part_is_enough(tmp_path: Path) -> None:
         assert len(set(places)) == 100
         assert places == sorted(places)
         assert torch.equal(whole_y[places], y)
-    assert len(worker_rows(replace(place, most=10_000)).x_train) == len(data.x_train)
-    rise = ramp(config(batch_size=32), replace(place, most=100), 0, seeds=2, low=1e-6, high=10.0, steps=40)
+    assert len(worker_rows(replace(place, max_rows=10_000)).x_train) == len(data.x_train)
+    rise = ramp(config(batch_size=32), replace(place, max_rows=100), 0, seeds=2, low=1e-6, high=10.0, steps=40)
     assert rise.loss_KS.shape == (2, 40)
 
 

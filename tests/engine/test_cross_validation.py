@@ -14,8 +14,8 @@ import yaml
 from safetensors.torch import load_file
 
 from src.data.dataset import load
-from src.engine.cross_validation import Fold, folds, joined
-from src.engine.fusing import fusable, rows
+from src.engine.cross_validation import Fold, folds, mean_outcome
+from src.engine.fusing import fusing_obstacle, rows
 from src.engine.task import Outcome, Task
 from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
@@ -116,7 +116,7 @@ def test_a_population_of_folds_is_separate_runs_by_hand(case: str, count: int, t
 
 def test_our_own_nets_are_fused_with_held_rows(tmp_path: Path) -> None:
     (member, *_) = members(folds(digits().y_train.numpy(), 5, 1, CLASSES))
-    assert fusable(member, setup(digits(), tmp_path)) == ""
+    assert fusing_obstacle(member, setup(digits(), tmp_path)) == ""
 
 
 def test_held_rows_of_any_number_are_evaluated_in_parts() -> None:
@@ -139,24 +139,24 @@ def test_curves_are_means_and_their_spread_has_its_own() -> None:
     draw = np.random.default_rng(0)
     val, loss = draw.normal(size=(3, 4)), draw.normal(size=(3, 4))
     parts = [Outcome(f"0-4-{k}", 4, {"val/loss": list(val[k]), "train/loss": list(loss[k])}, 1.5) for k in range(3)]
-    whole = joined(parts)
+    whole = mean_outcome(parts)
     assert whole.curves.keys() == {"val/loss", "val/loss_std", "train/loss"}
     assert whole.curves["val/loss"] == pytest.approx(val.mean(0))
     assert whole.curves["val/loss_std"] == pytest.approx(val.std(0))
     assert whole.curves["train/loss"] == pytest.approx(loss.mean(0))
     assert (whole.seconds, whole.error) == (4.5, "")
-    assert joined(parts[:1]) is parts[0]
+    assert mean_outcome(parts[:1]) is parts[0]
     shorter = [replace(part, curves={"val/loss": list(val[k, : k + 1])}) for k, part in enumerate(parts)]
-    assert joined(shorter).curves["val/loss"] == whole.curves["val/loss"][:1]
+    assert mean_outcome(shorter).curves["val/loss"] == whole.curves["val/loss"][:1]
 
 
 def test_the_error_of_one_fold_is_that_of_the_trial() -> None:
     curve = {"val/loss": [1.0, 2.0]}
     diverged = Outcome("0-2-1", 2, {"val/loss": [1.0, math.inf]}, 1.0, "diverged")
-    whole = joined([Outcome("0-2-0", 2, curve, 1.0), diverged])
+    whole = mean_outcome([Outcome("0-2-0", 2, curve, 1.0), diverged])
     assert (whole.error, whole.curves["val/loss"]) == ("diverged", [1.0, math.inf])
     broken = Outcome("0-2-1", 0, {}, 1.0, "no such width", "Traceback")
-    whole = joined([Outcome("0-2-0", 2, curve, 1.0), broken])
+    whole = mean_outcome([Outcome("0-2-0", 2, curve, 1.0), broken])
     assert (whole.error, whole.detail, whole.curves) == ("no such width", "Traceback", {})
 
 

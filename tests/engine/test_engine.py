@@ -20,7 +20,7 @@ from sklearn.metrics import root_mean_squared_error
 from src.data.dataset import load
 from src.engine.cost import seconds_per_epoch
 from src.engine.engine import MAX_DEATHS, Engine
-from src.engine.fusing import fusable
+from src.engine.fusing import fusing_obstacle
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
@@ -195,7 +195,7 @@ def test_a_user_s_module_is_fused_or_trained_alone_and_told_why(
 ) -> None:
     dropouts = [{"dropout": k / 10} if name == "Reading" else {} for k in range(3)]
     members = [of_user(name, k, **dropouts[k]) for k in range(3)]
-    note = fusable(members[0], digits_bench)
+    note = fusing_obstacle(members[0], digits_bench)
     assert REFUSED[name] in note if name in REFUSED else note == ""
     group = tasks(members, tmp_path, stop=2)
     outcomes = {o.key: o for o in train(group, digits_bench)}
@@ -207,7 +207,7 @@ def test_a_user_s_module_is_fused_or_trained_alone_and_told_why(
 def test_convolutions_are_trained_alone(tmp_path: Path) -> None:
     where = setup(images(), tmp_path)
     members = [Member(config("cnn", dropout=0.1), k) for k in range(2)]
-    note = fusable(members[0], where)
+    note = fusing_obstacle(members[0], where)
     assert note == "its kernels give other bits in a stack than alone"
     group = tasks(members, tmp_path, stop=1)
     for task, outcome in zip(group, train(group, where), strict=True):
@@ -217,7 +217,7 @@ def test_convolutions_are_trained_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "batch"}, {"norm": "layer", "activation": "gelu"}, {"width": 1}])
 def test_our_own_nets_are_fused(digits_bench: WorkerSetup, changes: dict[str, Any]) -> None:
-    assert fusable(Member(config(**changes), 0), digits_bench) == ""
+    assert fusing_obstacle(Member(config(**changes), 0), digits_bench) == ""
 
 
 def test_signatures_tell_tensor_shapes_apart_and_nothing_else() -> None:
@@ -291,7 +291,7 @@ def test_patience_ends(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor, Engine(digits_bench, 1, executor) as engine:
         executor.submit(busy.wait)
         engine.submit(tasks([member(0)], tmp_path))
-        assert engine.result("t0", patience=0.05) is None
+        assert engine.result("t0", timeout_s=0.05) is None
         busy.set()
         assert engine.result("t0") is not None
 
@@ -336,7 +336,7 @@ def test_workers_go_when_the_engine_fails(digits_bench: WorkerSetup, tmp_path: P
     began = time.monotonic()
     with suppress(KeyboardInterrupt), Engine(digits_bench, 1) as engine:
         engine.submit(tasks([member(0)], tmp_path, stop=100_000))
-        assert engine.result("t0", patience=0.2) is None
+        assert engine.result("t0", timeout_s=0.2) is None
         raise KeyboardInterrupt
     assert time.monotonic() - began < 10
     assert not list(tmp_path.glob("t0*"))

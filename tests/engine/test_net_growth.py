@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from safetensors.torch import load_file
 
 from src.config.space import Dimension, Leaf, Space
-from src.engine.net_growth import inherited, refusal
+from src.engine.net_growth import growth_obstacle, inherited
 from src.engine.task import Task
 from src.engine.worker import train
 from src.models.building import build
@@ -62,7 +62,7 @@ def outputs(member: Member, state: Checkpoint, data: Rows) -> torch.Tensor:
 def test_the_function_is_preserved_to_1e_6(case: str) -> None:
     make, small, more = EXACT[case]
     data, (parent, child) = make(), family(small, more)
-    assert refusal(parent.config["model"], child.config["model"]) == ""
+    assert growth_obstacle(parent.config["model"], child.config["model"]) == ""
     (state,) = trained([parent], data, 3)
     grown = inherited(state, parent, child, data.meta)
     assert grown
@@ -82,7 +82,7 @@ def test_what_would_be_another_function_begins_anew(case: str) -> None:
     small, more, why = NOT_EXACT[case]
     parent, child = family(small, more)
     data = images() if "channels" in small else digits()
-    assert why in refusal(parent.config["model"], child.config["model"])
+    assert why in growth_obstacle(parent.config["model"], child.config["model"])
     assert inherited(trained([parent], data, 1)[0], parent, child, data.meta) is None
 
 

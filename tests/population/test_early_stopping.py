@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from src.config.space import Leaf, Space
-from src.engine.cross_validation import folds, joined
+from src.engine.cross_validation import folds, mean_outcome
 from src.engine.task import Outcome, Task
 from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
-from src.population.early_stopping import best_epochs, earliest, kept_epochs, reason, stopped
+from src.population.early_stopping import best_epochs, earliest, prediction_epochs, reason, stopped
 from src.population.member import Member
 from src.search.protocol import Spec, equal_epochs
 from src.system.errors import UserError
@@ -56,7 +56,7 @@ def test_it_is_the_rule_of_keras(min_delta: float) -> None:
             worse = [*losses[:4], *[9.0] * 20]
             assert keras(worse, patience, min_delta)[1] == earliest(settings, losses[: min(4, end or 4)])
             assert (ends[0] if ends else None) == end
-            assert kept_epochs(settings, {"val/loss": losses[:end]})[-1] == best
+            assert prediction_epochs(settings, {"val/loss": losses[:end]})[-1] == best
 
 
 def test_nothing_stops_without_patience_or_before_it_has_passed() -> None:
@@ -65,7 +65,7 @@ def test_nothing_stops_without_patience_or_before_it_has_passed() -> None:
     assert not stopped({"early_stopping": {"patience": None, "min_delta": 0.0}}, rising)
     assert not stopped({"early_stopping": {"patience": 4, "min_delta": 0.0}}, rising)
     assert stopped({"early_stopping": {"patience": 3, "min_delta": 0.0}}, rising)
-    assert kept_epochs({}, rising) == [1, 2, 3, 4]
+    assert prediction_epochs({}, rising) == [1, 2, 3, 4]
     assert best_epochs([3.0, 2.0, 1.95, 1.8], 0.1) == [1, 2, 2, 4]
 
 
@@ -82,8 +82,8 @@ def test_an_overfitting_run_stops_at_its_minimum_and_keeps_it(tmp_path: Path) ->
         lowest = int(np.argmin(losses[: outcome.epochs])) + 1
         assert outcome.epochs == lowest + PATIENCE < 25
         assert outcome.curves["val/loss"] == losses[: outcome.epochs]
-        assert outcome.reached["val/loss"][-1] == losses[lowest - 1]
-        assert outcome.reached["val/accuracy"][-1] == whole.curves["val/accuracy"][lowest - 1]
+        assert outcome.prediction_curves["val/loss"][-1] == losses[lowest - 1]
+        assert outcome.prediction_curves["val/accuracy"][-1] == whole.curves["val/accuracy"][lowest - 1]
         assert f"lowest after epoch {lowest} " in outcome.stopped
         state, (best,) = Checkpoint.load(task.checkpoint), trained([member(k, None)], digits(), lowest)
         assert state.epoch == outcome.epochs
@@ -110,12 +110,12 @@ def test_company_segments_and_kills_do_not_show(fold: bool, tmp_path: Path) -> N
         outcomes = {int(outcome.key): outcome for outcome in train(tasks, where)}
         before = [task.checkpoint for task in tasks]
     for k, outcome in outcomes.items():
-        assert outcome.reached == alone[k].reached
+        assert outcome.prediction_curves == alone[k].prediction_curves
         assert (outcome.curves, outcome.epochs, outcome.stopped) == (alone[k].curves, alone[k].epochs, alone[k].stopped)
         assert_same(Checkpoint.load(tmp_path / f"12-{k}"), Checkpoint.load(tmp_path / f"w{k}"))
         again = train([replace(whole[k], checkpoint=tmp_path / "again", source=tmp_path / "lost")], where)
         assert_same(Checkpoint.load(tmp_path / "again"), Checkpoint.load(tmp_path / f"w{k}"))
-        assert again[0].reached == outcome.reached
+        assert again[0].prediction_curves == outcome.prediction_curves
         (tmp_path / "again").unlink()
 
 
@@ -123,16 +123,16 @@ def test_a_fold_that_has_stopped_counts_with_what_it_kept() -> None:
     def fold(losses: list[float], patience: int) -> Outcome:
         settings = {"early_stopping": {"patience": patience, "min_delta": 0.0}}
         curves = {"val/loss": losses}
-        kept = {"val/loss": [losses[epoch - 1] for epoch in kept_epochs(settings, curves)]}
-        return Outcome("", len(losses), curves, 1.0, kept=kept, stopped=reason(settings, curves))
+        kept = {"val/loss": [losses[epoch - 1] for epoch in prediction_epochs(settings, curves)]}
+        return Outcome("", len(losses), curves, 1.0, best_epoch_curves=kept, stopped=reason(settings, curves))
 
     short, long = fold([3.0, 1.0, 2.0], 1), fold([5.0, 4.0, 3.0, 2.0, 2.5], 1)
-    whole = joined([short, long])
+    whole = mean_outcome([short, long])
     assert whole.epochs == 5
     assert whole.curves["val/loss"] == [4.0, 2.5, 2.5, 1.5, 1.75]
-    assert whole.reached["val/loss"] == [4.0, 2.5, 2.0, 1.5, 1.5]
+    assert whole.prediction_curves["val/loss"] == [4.0, 2.5, 2.0, 1.5, 1.5]
     assert whole.stopped == "stopped early: its folds after 3, 5 epochs"
-    assert joined([short, fold([5.0, 4.0, 3.0, 2.0, 1.5], 1)]).stopped == ""
+    assert mean_outcome([short, fold([5.0, 4.0, 3.0, 2.0, 1.5], 1)]).stopped == ""
 
 
 def test_strategies_by_which_all_train_equally_long_refuse_it() -> None:

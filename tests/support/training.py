@@ -177,7 +177,7 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
 
 
 def tensors(state: Checkpoint) -> dict[str, Tensor]:
-    kept = {f"kept/{name}": tensor for name, tensor in state.kept.items()}
+    kept = {f"kept/{name}": tensor for name, tensor in state.prediction_weights.items()}
     return {**state.weights, **state.optimizer, **kept, "predictions": state.predictions}
 
 

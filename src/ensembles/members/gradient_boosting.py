@@ -71,4 +71,6 @@ def _start(member: Member, context: TrainingContext, weights: dict[str, Tensor])
 def _settled(one: Trained, context: TrainingContext) -> Trained:
     """With the predictions of its own coefficients: while it trained, its last net had another."""
     predictions = torch.from_numpy(one.predict(context.rows.x_val))
-    return replace(one, state=replace(one.state, weights=one.state.model_weights, kept={}, predictions=predictions))
+    return replace(
+        one, state=replace(one.state, weights=one.state.model_weights, prediction_weights={}, predictions=predictions)
+    )

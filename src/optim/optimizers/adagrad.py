@@ -21,11 +21,13 @@ class Adagrad:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+        """Compute the columns of `update` from the hyperparameters `h`; the rate falls with the steps by `lr_decay`."""
         rate = -h["lr"] / (1 + (step_SK1 - 1) * h["lr_decay"])
         return {"weight_decay": h["weight_decay"], "eps": h["eps"], "rate": rate}
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+        """Step `p_KP` against `g_KP` over the root of the sum of squares in `state`, by this step's columns `c`."""
         g_KP.addcmul_(p_KP, c["weight_decay"])
         square = state["square"].add_(scratch_KP := g_KP.square())
         denominator = root(square, out=scratch_KP).add_(c["eps"])

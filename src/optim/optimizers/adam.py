@@ -23,15 +23,17 @@ class Adam:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+        """Compute the columns of `update` for the steps `step_SK1` from the hyperparameters `h`."""
         return {"weight_decay": h["weight_decay"], **of_moments(h, step_SK1)}
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+        """Add the decay to `g_KP`, and step `p_KP` by the moments in `state` and this step's columns `c`."""
         step_by_moments(p_KP, g_KP.addcmul_(p_KP, c["weight_decay"]), state, c)
 
 
 def of_moments(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
-    """The columns of `step_by_moments`, with the corrections for moments that began at 0."""
+    """Compute the columns of `step_by_moments`, with the corrections for moments that began at 0."""
     correction1, correction2 = 1 - h["beta1"] ** step_SK1, 1 - h["beta2"] ** step_SK1
     return {
         "fresh1": 1 - h["beta1"],
@@ -42,7 +44,10 @@ def of_moments(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
 
 
 def step_by_moments(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
-    """A step along the mean of the gradients over the root of their mean square."""
+    """Step `p_KP` along the mean of the gradients over the root of their mean square, both kept in `state`.
+
+    `c` has this step's columns, of `of_moments`. `g_KP`, the gradients, is spoilt.
+    """
     mean = state["mean"].lerp_(g_KP, c["fresh1"])
     square = state["square"].lerp_(g_KP.square_(), c["fresh2"])
     denominator = root(square, out=g_KP).add_(c["eps"])

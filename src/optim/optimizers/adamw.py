@@ -23,8 +23,10 @@ class AdamW:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+        """Compute the columns of `update` for the steps `step_SK1` from the hyperparameters `h`."""
         return {"keep": 1 - h["lr"] * h["weight_decay"], **of_moments(h, step_SK1)}
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+        """Shrink `p_KP` by the decay, and step it by `g_KP`, the moments in `state` and this step's columns `c`."""
         step_by_moments(p_KP.mul_(c["keep"]), g_KP, state, c)

@@ -28,6 +28,7 @@ class NAdam:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+        """Compute the columns of `update` for the steps `step_SK1` from the hyperparameters `h`."""
         # momentum of step t: beta1 · rising(t); the correction wants the product of all until t
         t_T11 = torch.arange(1, int(step_SK1.max()) + 2, dtype=torch.float64)[:, None, None]
         rising_TK1 = 1 - 0.5 * 0.96 ** (t_T11 * h["momentum_decay"])
@@ -46,6 +47,7 @@ class NAdam:
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+        """Step `p_KP` by `g_KP` and the mean over the root of the mean square in `state`, by this step's columns `c`."""
         g_KP.addcmul_(p_KP, c["weight_decay"])
         mean = state["mean"].lerp_(g_KP, c["fresh1"])
         square = state["square"].lerp_(scratch_KP := g_KP.square(), c["fresh2"])

@@ -23,11 +23,13 @@ class RMSprop:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+        """Compute the columns of `update` from the hyperparameters `h`."""
         names = ("weight_decay", "momentum", "eps")
         return {**{name: h[name] for name in names}, "fresh": 1 - h["alpha"], "rate": -h["lr"]}
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+        """Step `p_KP` along the velocity of `g_KP` over the root of its mean square in `state`, by the columns `c`."""
         g_KP.addcmul_(p_KP, c["weight_decay"])
         square = state["square"].lerp_(scratch_KP := g_KP.square(), c["fresh"])
         denominator = root(square, out=scratch_KP).add_(c["eps"])

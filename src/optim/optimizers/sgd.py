@@ -22,6 +22,7 @@ class SGD:
 
     @staticmethod
     def columns(h: Mapping[str, Tensor], step_SK1: Tensor) -> dict[str, Tensor]:
+        """Compute the columns of `update` from the hyperparameters `h`; Nesterov's form is in the rates."""
         # p -= rate_v · v + rate_g · g, where Nesterov looks ahead: g + momentum · v in the place of v
         return {
             "weight_decay": h["weight_decay"],
@@ -32,6 +33,7 @@ class SGD:
 
     @staticmethod
     def update(p_KP: Tensor, g_KP: Tensor, state: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> None:
+        """Step `p_KP` along the velocity in `state` and, in Nesterov's form, along `g_KP`, by this step's columns `c`."""
         g_KP.addcmul_(p_KP, c["weight_decay"])
         velocity = state["velocity"].mul_(c["momentum"]).add_(g_KP)
         p_KP.addcmul_(velocity, c["rate_v"]).addcmul_(g_KP, c["rate_g"])

@@ -12,4 +12,5 @@ class Constant:
     """The rate as it is."""
 
     def factor(self, at: Position) -> Steps:
+        """Return 1 at every step."""
         return np.ones_like(at.step)

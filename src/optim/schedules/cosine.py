@@ -16,6 +16,7 @@ class Cosine:
     final: Share = 0.0
 
     def factor(self, at: Position) -> Steps:
+        """Return the share of the rate at each step: rising during the warm-up, then half a cosine."""
         rise = self.warmup * at.total
         fall = np.clip((at.step - rise) / max(at.total - rise, 1), 0, 1)
         return np.where(at.step < rise, (at.step + 1) / max(rise + 1, 1), anneal(1, self.final, fall))

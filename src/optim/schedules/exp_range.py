@@ -14,4 +14,5 @@ class ExpRange(Triangular):
     gamma: Share = 0.9
 
     def height(self, at: Position) -> Steps:
+        """Return the height within each cycle, times `gamma` an epoch."""
         return super().height(at) * self.gamma**at.epoch

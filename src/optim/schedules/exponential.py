@@ -15,4 +15,5 @@ class Exponential:
     gamma: Share
 
     def factor(self, at: Position) -> Steps:
+        """Return `gamma` to the power of the epochs so far, whole and parts of them."""
         return np.asarray(self.gamma**at.epoch, dtype=np.float64)

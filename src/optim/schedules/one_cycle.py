@@ -22,9 +22,11 @@ class OneCycle:
     momentum_low: Share = 0.9
 
     def factor(self, at: Position) -> Steps:
+        """Return the share of the rate at each step: up from `start` to 1, and down to `final`."""
         return self._cycle(at, self.start, 1, self.final)
 
     def momentum_factor(self, at: Position) -> Steps:
+        """Return the share of the momentum at each step: down from 1 to `momentum_low`, and up again."""
         return self._cycle(at, 1, self.momentum_low, 1)
 
     def _cycle(self, at: Position, start: float, middle: float, end: float) -> Steps:

@@ -29,6 +29,7 @@ class Plateau:
     final: Share = 0.0
 
     def factor(self, at: Position) -> Steps:
+        """Return the share of the rate that the falls so far leave, the same at every step of an epoch."""
         factor, best, bad, resting = 1.0, np.inf, 0, 0
         for loss in at.curves.get("val/loss", ()):
             if loss < best * (1 - self.threshold):

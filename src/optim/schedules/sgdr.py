@@ -22,6 +22,7 @@ class SGDR:
     final: Share = 0.0
 
     def factor(self, at: Position) -> Steps:
+        """Return the share of the rate at each step: half a cosine within each period."""
         periods = at.epoch / self.period + ROUNDING
         if self.growth == 1:
             share = periods % 1
@@ -32,8 +33,9 @@ class SGDR:
         return anneal(1, self.final, np.clip(share, 0, 1))
 
     def ends(self, epochs: int) -> list[float]:
-        found, length = [self.period], self.period
-        while found[-1] <= epochs + ROUNDING:
+        """Return the epochs at which whole periods end within a run of `epochs`."""
+        ends, length = [self.period], self.period
+        while ends[-1] <= epochs + ROUNDING:
             length *= self.growth
-            found.append(found[-1] + length)
-        return found[:-1]
+            ends.append(ends[-1] + length)
+        return ends[:-1]

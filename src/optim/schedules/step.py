@@ -16,4 +16,5 @@ class Step:
     gamma: Share
 
     def factor(self, at: Position) -> Steps:
+        """Return `gamma` to the power of the periods that have passed."""
         return np.asarray(self.gamma ** np.floor(at.epoch / self.period + ROUNDING), dtype=np.float64)

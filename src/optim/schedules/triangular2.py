@@ -13,4 +13,5 @@ class Triangular2(Triangular):
     """Triangular cycles, each half as high as the one before (Smith 2015), as torch's CyclicLR."""
 
     def height(self, at: Position) -> Steps:
+        """Return the height within each cycle, halved after each."""
         return super().height(at) * 0.5 ** np.floor(at.epoch / self.period)
