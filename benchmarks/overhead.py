@@ -33,7 +33,7 @@ from src.study.identity import Identity  # noqa: E402
 from src.study.study import Study  # noqa: E402
 from src.study.timetable import Timetable  # noqa: E402
 
-MODELS = ["tpe", "gp", "forest"]  # which learn from all trials: at most 1,000
+MODELS = ["tpe", "gp"]  # which learn from all trials: at most 1,000
 EPOCHS = 20
 SLOTS = 4
 RESULTS = ROOT / "benchmarks" / "results"

@@ -1,7 +1,7 @@
 """How good the range test's suggestion is, and how many trials it saves.
 
     python benchmarks/range_test.py rates [--only digits/mlp ...] [--seeds 3]
-    python benchmarks/range_test.py sweep [--data digits --searches random forest --seeds 20 --trials 32 --epochs 20]
+    python benchmarks/range_test.py sweep [--data digits --searches random gp --seeds 20 --trials 32 --epochs 20]
 
 `rates`: what the rules suggest, trained with the defaults of conf/, against each of 20 rates; accuracy on the validation
 rows, mean over seeds. `sweep`: sweeps with `search.prior=none` and `lr_range`, the same seeds; after how many trials the
@@ -60,7 +60,7 @@ def main() -> None:
     one.add_argument("--seeds", type=int, default=3)
     other.set_defaults(run=sweeps)
     other.add_argument("--data", default="digits")
-    other.add_argument("--searches", nargs="+", default=["random", "forest"])
+    other.add_argument("--searches", nargs="+", default=["random", "gp"])
     for name, default in {"seeds": 20, "trials": 32, "epochs": 20}.items():
         other.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()

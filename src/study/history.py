@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from src.system.reason import Reason
+
 TrialState = Literal["running", "paused", "complete", "pruned", "fail"]
 Direction = Literal["minimize", "maximize"]
+NO_REASON = Reason()
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Proposal:
     epochs: int  # total epochs the trial shall have when it next reports
     trial: int | None = None  # None: a new trial; else a promotion
     start_from: tuple[int, int] | None = None  # a new trial goes on with the weights of (trial, epoch), its parent
-    reason: str = ""  # why it ends its trial
+    reason: Reason = NO_REASON  # for which it ends its trial
     weights_only: bool = False  # of its parent it has the weights alone: its epochs and its curves begin anew
     max_epochs: int | None = None  # epochs of a complete run, where a new trial has others than its config says
 
@@ -58,7 +61,7 @@ class Trial:
     start_from: tuple[int, int] | None = None
     state: TrialState = "running"
     values: list[float] = field(default_factory=list)
-    reason: str = ""  # of a failure, or of an end that its own curve gave reason for
+    reason: Reason = NO_REASON  # of a failure, or of an end for which its own curves are the reason
     measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
     weights_only: bool = False  # whether it has only its weights from its parent, and no epochs
     curves: dict[str, list[float]] = field(default_factory=dict)  # all that it has recorded, a point an epoch
@@ -137,7 +140,7 @@ class History:
         number: int,
         values: Sequence[float],
         state: TrialState,
-        reason: str = "",
+        reason: Reason = NO_REASON,
         measures: Mapping[str, float] | None = None,
     ) -> None:
         """The next epochs of a trial are in."""

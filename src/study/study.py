@@ -19,11 +19,12 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
-from src.study.history import Direction, Goals, History, Proposal, Trial, TrialState
+from src.study.history import NO_REASON, Direction, Goals, History, Proposal, Trial, TrialState
 from src.study.identity import Identity
 from src.study.journal import Journal
 from src.study.storage import Shelf, in_one_sentence, study_attributes
 from src.system.errors import UserError
+from src.system.reason import Reason
 
 NO_GOALS = Goals()
 STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
@@ -131,7 +132,7 @@ class Study:
         values: Sequence[float],
         curves: Mapping[str, Sequence[float]],
         state: TrialState,
-        reason: str = "",
+        reason: Reason = NO_REASON,
         seconds: float = 0.0,
         measures: Mapping[str, float] | None = None,
     ) -> None:
@@ -141,14 +142,15 @@ class Study:
             "report": list(values),
             "curves": {n: list(c) for n, c in curves.items()},
             "state": state,
-            "reason": reason,
+            "reason": reason.text,
+            **({"kind": reason.kind} if reason else {}),
             "seconds": seconds,
             "measures": dict(measures or {}),
         }
         for epoch, value in enumerate(values, start=first + 1):
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
         if reason:
-            self.storage.set_trial_user_attr(trial_id, "diagnosis", reason)
+            self.storage.set_trial_user_attr(trial_id, "diagnosis", reason.text)
         self.storage.set_trial_system_attr(trial_id, f"event:{len(self.history.events)}", event)
         self._take(number, event)
         if state in STATES:
@@ -221,7 +223,8 @@ class Study:
         return trial
 
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
-        self.history.report(number, event["report"], event["state"], event["reason"], event.get("measures"))
+        reason = Reason.read(event["reason"], event.get("kind"))
+        self.history.report(number, event["report"], event["state"], reason, event.get("measures"))
         self.seconds[number] += event["seconds"]
         self.segments.append(event["seconds"])
         for name, curve in event["curves"].items():

@@ -164,7 +164,7 @@ def test_the_error_of_one_fold_is_that_of_the_trial() -> None:
 
 SMALL = ("n_trials=10", "epochs=6", "seed=1", "objective.folds=3")
 SAME = ("trials.csv", "curves.csv", "best.yaml", "summary.json", "predictions.npz")
-SEARCHES = {"forest": SMALL, "pbt": (*SMALL, "search=pbt", "n_trials=6", "search.interval=2")}
+SEARCHES = {"gp": SMALL, "pbt": (*SMALL, "search=pbt", "n_trials=6", "search.interval=2")}
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import best_epochs, earliest, prediction_epochs, reason, stopped
 from src.population.member import Member
-from src.search.protocol import Spec, equal_epochs
+from src.search.protocol import Spec, require_equal_epochs
 from src.system.errors import UserError
 from tests.support.running import Place
 from tests.support.training import assert_same, config, digits, setup, trained
@@ -139,8 +139,8 @@ def test_strategies_by_which_all_train_equally_long_refuse_it() -> None:
     for name in ("pbt", "replay"):
         wanted = rf"^early_stopping\.patience: search={name} .*set early_stopping\.patience=null$"
         with pytest.raises(UserError, match=wanted):
-            equal_epochs(Spec(Space(Leaf(member(0).config, {})), "minimize", 4, 9, 0), name)
-    equal_epochs(Spec(Space(Leaf(member(0, None).config, {})), "minimize", 4, 9, 0), "pbt")
+            require_equal_epochs(Spec(Space(Leaf(member(0).config, {})), "minimize", 4, 9, 0), name)
+    require_equal_epochs(Spec(Space(Leaf(member(0, None).config, {})), "minimize", 4, 9, 0), "pbt")
 
 
 # --- in a sweep --------------------------------------------------------------------------------------------------------

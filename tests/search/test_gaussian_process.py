@@ -67,21 +67,21 @@ def test_it_finds_which_dimensions_matter() -> None:
 
 
 @pytest.mark.parametrize("best", [-1.0, 0.0, 2.0])
-def test_the_promise_is_the_logarithm_of_the_expected_improvement(best: float) -> None:
+def test_the_improvement_is_the_logarithm_of_the_expected_improvement(best: float) -> None:
     model, x_MD = process(), np.random.default_rng(2).random((3, 3))
     for x_1D, mean, spread in zip(x_MD[:, None], *model.predict(x_MD), strict=True):
         expected, _ = quad(lambda v, m=mean, s=spread: (best - v) * norm.pdf(v, m, s), mean - 9 * spread, best)
         if expected > 1e-12:
-            assert model.promise(x_1D, best)[0] == pytest.approx(np.log(expected), rel=1e-4)
+            assert model.log_improvement(x_1D, best)[0] == pytest.approx(np.log(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("best", [0.0, -9.0])  # also where the improvement itself is 0 in floating point
-def test_the_slope_of_the_promise(best: float) -> None:
+def test_the_slope_of_the_improvement(best: float) -> None:
     model = process()
     for x_D in np.random.default_rng(3).random((5, 3)):
         _, slope_D = model._slope(x_D, best)
         step = np.eye(3) * 1e-6
-        differences = (model.promise(x_D + step, best) - model.promise(x_D - step, best)) / 2e-6
+        differences = (model.log_improvement(x_D + step, best) - model.log_improvement(x_D - step, best)) / 2e-6
         np.testing.assert_allclose(slope_D, differences, rtol=1e-3, atol=1e-4)
 
 
@@ -91,14 +91,14 @@ def test_climbing_leaves_the_other_columns_and_the_cube_alone() -> None:
     assert top[2] == 0.9
     assert all(top >= 0)
     assert all(top <= 1)
-    assert model.promise(top[None], -1.0) > model.promise(start[None], -1.0)
+    assert model.log_improvement(top[None], -1.0) > model.log_improvement(start[None], -1.0)
 
 
 def test_a_point_in_training_is_less_promising() -> None:
     model = process()
     x_1D = model.climb(np.array([0.5, 0.5, 0.5]), [0, 1, 2], -1.0)[None]
-    assert model.given(x_1D).promise(x_1D, -1.0) < model.promise(x_1D, -1.0) - 1
-    assert model.given(x_1D).predict(x_1D)[0] == pytest.approx(model.predict(x_1D)[0], abs=1e-3)
+    assert model.after_mean(x_1D).log_improvement(x_1D, -1.0) < model.log_improvement(x_1D, -1.0) - 1
+    assert model.after_mean(x_1D).predict(x_1D)[0] == pytest.approx(model.predict(x_1D)[0], abs=1e-3)
 
 
 # --- values of several rungs -------------------------------------------------------------------------------------------

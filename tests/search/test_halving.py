@@ -7,7 +7,7 @@ import pytest
 
 from src.config.space import Leaf, Space
 from src.search.fidelity.halving import Halving
-from src.search.proposing.by_sampler import Sampled
+from src.search.proposing.history_sampler import HistorySampler
 from src.search.protocol import Spec
 from src.search.strategies.random import random as random_search
 from src.study.history import History, Reported, Started
@@ -49,7 +49,7 @@ def sweep(n_trials: int, brackets: Any = 1, slots: int = 1, fails: Any = lambda 
     """Random points of the test space, whose curves cross."""
     spec = Spec(flat(), "minimize", n_trials, 27, 3)
     rule = Halving(spec, 3, 1, brackets)
-    return Sweep(Sampled(spec, random_search(spec, pruner="none").sampler, rule, False), slots, fails=fails)  # type: ignore[attr-defined]
+    return Sweep(HistorySampler(spec, random_search(spec, pruner="none").source, rule, False), slots, fails=fails)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("slots", [1, 4])

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import optuna
@@ -23,8 +25,8 @@ from optuna.pruners import (
 from optuna.trial import TrialState
 
 from src.config.components import make
-from src.config.space import Dimension, Leaf, Space
-from src.search.fidelity.rule import fidelity
+from src.config.space import Dimension, Leaf, Prior, Space
+from src.search.fidelity.rule import fidelity_rule
 from src.search.protocol import Search, Spec
 from src.study.history import History
 from src.system.errors import UserError
@@ -80,21 +82,29 @@ def pruners(name: str) -> Sequence[str]:
 
 
 CASES = [(n, s, p) for n in SEARCHES for s in SPACES for p in pruners(n)]
+EVENTS = 16  # of a sweep's some hundred at which another process takes over
+
+
+def events(live: Sweep, case: str, count: int = EVENTS) -> list[int]:
+    """The first and the last changes of a sweep and some between, other ones in each case but the same in each run."""
+    last = len(live.ops)
+    between = Random(case).sample(range(2, last), min(count - 4, last - 2))
+    return sorted({0, 1, last - 1, last, *between})
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
-def case(request: pytest.FixtureRequest) -> tuple[Callable[[], Search], Sweep]:
+def case(request: pytest.FixtureRequest) -> tuple[Callable[[], Search], Sweep, str]:
     """A strategy, and a sweep of it that nothing disturbed."""
     name, space, pruner = request.param
 
     def make_one() -> Search:
         return search(name, space, pruner=PRUNERS[pruner])
 
-    return make_one, Sweep(make_one(), fails=fails).run()
+    return make_one, Sweep(make_one(), fails=fails).run(), "-".join(request.param)
 
 
-def test_it_ends_with_every_trial_in_a_final_state(case: tuple[Callable[[], Search], Sweep]) -> None:
-    _, live = case
+def test_it_ends_with_every_trial_in_a_final_state(case: tuple[Callable[[], Search], Sweep, str]) -> None:
+    _, live, _ = case
     assert trials_from_scratch(live.history) == 30
     assert {t.state for t in live.history.trials} <= {"complete", "pruned", "fail"}
     assert live.search.done(live.history)
@@ -103,8 +113,8 @@ def test_it_ends_with_every_trial_in_a_final_state(case: tuple[Callable[[], Sear
     assert all(t.epochs == EPOCHS for t in live.history.of("complete"))
 
 
-def test_points_are_of_the_space_in_bounds_and_of_their_types(case: tuple[Callable[[], Search], Sweep]) -> None:
-    _, live = case
+def test_points_are_of_the_space_in_bounds_and_of_their_types(case: tuple[Callable[[], Search], Sweep, str]) -> None:
+    _, live, _ = case
     space = live.search.spec.space  # type: ignore[attr-defined]
     for trial in live.history.trials:
         distributions = space.distributions(trial.params)
@@ -123,11 +133,11 @@ def test_points_are_of_the_space_in_bounds_and_of_their_types(case: tuple[Callab
 
 
 def test_a_process_that_finds_any_part_of_the_history_goes_on_as_if_nothing_had_been(
-    case: tuple[Callable[[], Search], Sweep],
+    case: tuple[Callable[[], Search], Sweep, str],
 ) -> None:
     """Also in the middle of a batch of proposals, of which a crash let only the first through."""
-    make_one, live = case
-    for count in range(len(live.ops) + 1):
+    make_one, live, name = case
+    for count in events(live, name):
         again = live.rebuilt(make_one(), count)
         again.fill()
         if again.timetable.running:
@@ -136,10 +146,10 @@ def test_a_process_that_finds_any_part_of_the_history_goes_on_as_if_nothing_had_
 
 
 def test_a_proposal_changes_nothing_and_never_exceeds_what_was_asked(
-    case: tuple[Callable[[], Search], Sweep],
+    case: tuple[Callable[[], Search], Sweep, str],
 ) -> None:
-    make_one, live = case
-    for count in range(0, len(live.ops), 11):
+    make_one, live, name = case
+    for count in events(live, name, 8):
         found = live.rebuilt(make_one(), count)
         before = list(found.history.events), [t.state for t in found.history.trials]
         many = found.search.propose(found.history, 6)
@@ -150,26 +160,26 @@ def test_a_proposal_changes_nothing_and_never_exceeds_what_was_asked(
 
 
 def test_however_many_of_a_batch_a_crash_lets_through_the_rest_is_the_same(
-    case: tuple[Callable[[], Search], Sweep],
+    case: tuple[Callable[[], Search], Sweep, str],
 ) -> None:
     """More slots than before: ends, promotions and new points are proposed together."""
-    make_one, live = case
-    for count in range(0, len(live.ops), 3):
+    make_one, live, name = case
+    for count in events(live, name, 10):
         whole = live.rebuilt(make_one(), count, slots=9)
         whole.fill()
-        for part in range(count, min(len(whole.ops), count + 4)):
+        for part in range(count, min(len(whole.ops), count + 3)):
             again = whole.rebuilt(make_one(), part)
             again.fill()
             assert again.ops == whole.ops
 
 
-def test_another_history_in_the_same_object_is_read_anew(case: tuple[Callable[[], Search], Sweep]) -> None:
-    make_one, live = case
+def test_another_history_in_the_same_object_is_read_anew(case: tuple[Callable[[], Search], Sweep, str]) -> None:
+    make_one, live, _ = case
     space = live.search.spec.space  # type: ignore[attr-defined]
     more = {key: getattr(live.search.spec, key) for key in ("goals", "measure")}  # type: ignore[attr-defined]
     drawn = make("search", section("random"), Spec(space, "minimize", 30, EPOCHS, 5, **more))
     strange = Sweep(drawn, fails=lambda params: not fails(params)).run()
-    for count in range(10, len(strange.ops), 20):
+    for count in (10, len(strange.ops) // 2, len(strange.ops) - 1):
         used = make_one()
         live.rebuilt(used, count).fill()
         fresh, other = strange.rebuilt(make_one(), count), strange.rebuilt(used, count)
@@ -206,6 +216,32 @@ def test_a_space_without_dimensions_is_one_point(name: str) -> None:
     with suppress(UserError):  # it has nothing to do there
         live = Sweep(make("search", section(name), spec)).run()
         assert [t.params for t in live.history.trials] == [{}] * (1 if name == "grid" else 3)
+
+
+@pytest.mark.parametrize("name", sorted({*SEARCHES} - {"qmc", "grid", "replay"}))
+def test_every_search_takes_the_centers_of_priors_first(name: str) -> None:
+    """Also those whose first trials are drawn by another search: `pbt` and `grow`."""
+    dimension = Dimension("optimizer.lr", FloatDistribution(1e-4, 1e-1, log=True), prior=Prior(3e-3, 0.1))
+    depth = Dimension("model.depth", IntDistribution(1, 3))
+    spec = Spec(Space(Leaf(BASE, {"lr": dimension, "depth": depth})), "minimize", 12, EPOCHS, 0)
+    spec = replace(spec, **SEVERAL) if name in NEEDS_SEVERAL else spec
+    live = Sweep(make("search", section(name), (), spec)).run()
+    rates = [trial.params["lr"] for trial in live.history.trials if trial.start_from is None]
+    assert rates[0] == pytest.approx(3e-3)
+    assert len(set(rates)) > 6
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_first_points_that_lack_values_are_completed(name: str) -> None:
+    """As a warm start brings them from a study with one of the keys fixed."""
+    firsts = [{"optimizer.momentum": 0.2, "model.width": 64}, {"batch_size": None}]
+    space, more = flat(name != "grid"), SEVERAL if name in NEEDS_SEVERAL else {}
+    live = Sweep(make("search", section(name), (), Spec(space, "minimize", 6, EPOCHS, 0, first=firsts, **more))).run()
+    for trial in live.history.trials:
+        assert space.distributions(trial.params).keys() == trial.params.keys()
+    for first, trial in zip(firsts, live.history.trials, strict=False):
+        grown = {"model.width"} if name == "grow" else set()
+        assert name == "grid" or {k: trial.params[k] for k in first if k not in grown}.items() <= first.items()
 
 
 def test_learning_beats_chance() -> None:
@@ -389,7 +425,7 @@ def test_verdicts_are_those_of_optunas_own_pruner(pruner: str, direction: Any, m
 )
 def test_a_pruner_that_cannot_be_made_is_refused_in_one_sentence(pruner: Any, word: str) -> None:
     with pytest.raises(UserError, match=word) as refused:
-        fidelity(pruner, Spec(flat(), "minimize", 10, EPOCHS, 0))
+        fidelity_rule(pruner, Spec(flat(), "minimize", 10, EPOCHS, 0))
     assert str(refused.value).startswith("search.pruner: ")
     assert "\n" not in str(refused.value)
 
@@ -397,7 +433,7 @@ def test_a_pruner_that_cannot_be_made_is_refused_in_one_sentence(pruner: Any, wo
 @pytest.mark.parametrize("epochs", [1, 2, 3, 20, 100])
 @pytest.mark.parametrize("pruner", ["none", "asha", "median", "hyperband", "successive_halving", "diagnosis"])
 def test_rungs_end_with_the_last_epoch(pruner: str, epochs: int) -> None:
-    rungs = fidelity(pruner, Spec(flat(), "minimize", 10, epochs, 0)).rungs
+    rungs = fidelity_rule(pruner, Spec(flat(), "minimize", 10, epochs, 0)).rungs
     assert list(rungs) == sorted(set(rungs))
     assert rungs[0] >= 1
     assert rungs[-1] == epochs

@@ -10,7 +10,7 @@ from src.config.components import make
 from src.optim.schedule import Position
 from src.optim.schedules.cosine import Cosine
 from src.population.batching import batch_starts
-from src.search.fidelity.rule import fidelity
+from src.search.fidelity.rule import fidelity_rule
 from src.search.protocol import Spec
 from src.study.history import History
 from src.system.errors import UserError
@@ -44,12 +44,12 @@ def test_who_compares_trials_after_equal_epochs_refuses_it(name: str) -> None:
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", {"name": "percentile", "percentile": 25.0}])
 def test_so_do_pruners_that_compare(pruner: object) -> None:
     with pytest.raises(UserError, match=r"^space\.epochs: search\.pruner=\w+ compares .*choose search\.pruner=none$"):
-        fidelity(pruner, spec())  # type: ignore[arg-type]
+        fidelity_rule(pruner, spec())  # type: ignore[arg-type]
 
 
 def test_all_others_search_it() -> None:
     others = [n for n in FILES if n not in RUNGS and n not in ("replay", "nsga2", "grid") and "pruner" in section(n)]
-    assert {"random", "tpe", "forest", "gp", "cmaes", "evolution", "qmc"} <= set(others)
+    assert {"random", "tpe", "gp", "cmaes", "evolution", "qmc"} <= set(others)
     for name in others:
         (first, *_) = make("search", section(name) | {"pruner": "none"}, spec()).propose(History("maximize"), 1)
         assert 3 <= first.params["epochs"] <= first.epochs == 9

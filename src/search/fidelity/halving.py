@@ -1,4 +1,4 @@
-"""Asynchronous successive halving with real promotion: a trial pauses at a rung, and goes on if it is among the best there.
+"""Asynchronous successive halving with real promotion: a trial pauses at a rung and goes on if it is among the best there.
 
 One bracket is ASHA (Li et al. 2020); Hyperband (Li et al. 2018) has several, which begin at different rungs.
 """
@@ -11,16 +11,22 @@ from typing import Literal
 from src.search.protocol import Spec
 from src.study.history import History, Proposal, Reported
 
-Ranked = tuple[float, int]  # a value to be minimized, and its trial
+RankedTrial = tuple[float, int]  # a value to be minimized, and its trial
 
 
 class Halving:
-    """Rungs and brackets as a plain function of the list of trials: no epoch is trained twice."""
+    """Rungs and brackets as a function of the list of trials: no epoch is trained twice."""
 
-    waits = True
+    leaves_paused = True
 
     def __init__(self, spec: Spec, eta: int, min_epochs: int | Literal["auto"], brackets: int | Literal["all"]) -> None:
-        """Of each rung the best 1/`eta` go on; no rung is below `min_epochs`; `brackets` begin at one rung each.
+        """Lay out the rungs.
+
+        Args:
+            spec: the sweep.
+            eta: the best 1/`eta` of each rung go on, to `eta` times the epochs.
+            min_epochs: the lowest rung is at or above these epochs.
+            brackets: how many brackets there are, each of which begins one rung higher.
 
         Raises:
             ValueError: there are no such rungs.
@@ -50,29 +56,29 @@ class Halving:
         return [Proposal(t.params, t.epochs, t.number) for t in history.of("paused")]
 
     def promotions(self, history: History) -> list[Proposal]:
-        """The best of the highest rungs first. Where no trial is still to come, one goes on however few there are."""
+        """The best trials of the highest rungs first. Where no trial is still to come, one goes on however few there are."""
         self._read_on(history)
         closed = len(history.trials) >= self.spec.n_trials
         coming = [(self._bracket(t.number), t.target) for t in history.of("running")] if closed else []
-        found = []
+        proposals = []
         for (bracket, rung), waiting in sorted(self._waiting.items(), key=lambda item: (-item[0][1], item[0][0])):
-            epochs, reached = self.rungs[rung], self._reached[bracket, rung]
+            epochs, results = self.rungs[rung], self._results[bracket, rung]
             final = closed and not any(b == bracket and target <= epochs for b, target in coming)
-            seats = max(len(reached) // self.eta, final)
+            seats = max(len(results) // self.eta, final)
             for ranked in waiting:
-                if bisect_left(reached, ranked) >= seats:
+                if bisect_left(results, ranked) >= seats:
                     break
-                found.append(Proposal(history.trials[ranked[1]].params, self.rungs[rung + 1], ranked[1]))
-        return found
+                proposals.append(Proposal(history.trials[ranked[1]].params, self.rungs[rung + 1], ranked[1]))
+        return proposals
 
     def _bracket(self, number: int) -> int:
         return self._brackets[number % len(self._brackets)]
 
     def _begin(self, history: History) -> None:
         self._history, self._read = history, 0
-        self._reached: dict[tuple[int, int], list[Ranked]] = {}  # by bracket and rung, in order
-        self._waiting: dict[tuple[int, int], list[Ranked]] = {}  # of these the paused
-        self._places: dict[int, tuple[tuple[int, int], Ranked]] = {}  # where a paused trial waits
+        self._results: dict[tuple[int, int], list[RankedTrial]] = {}  # by bracket and rung, in order
+        self._waiting: dict[tuple[int, int], list[RankedTrial]] = {}  # of these the paused
+        self._places: dict[int, tuple[tuple[int, int], RankedTrial]] = {}  # where a paused trial waits
 
     def _read_on(self, history: History) -> None:
         if history is not self._history:
@@ -82,24 +88,24 @@ class Halving:
                 place, ranked = self._places.pop(event.trial)
                 self._waiting[place].remove(ranked)
             elif isinstance(event, Reported) and event.state not in ("running", "pruned"):
-                self._reach(event)
+                self._take(event)
         self._read = len(history.events)
 
-    def _reach(self, event: Reported) -> None:
-        """A trial is at a rung; one that failed on its way there is the worst of it."""
+    def _take(self, event: Reported) -> None:
+        """Place a trial at its rung; one that failed on its way there is the worst of it."""
         trial = self._history.trials[event.trial]
         failed = event.state == "fail"
         value = inf if failed else trial.values[event.epochs - 1] * (1 if self.spec.direction == "minimize" else -1)
         place = self._bracket(trial.number), bisect_left(self.rungs, trial.target if failed else event.epochs)
         ranked = (value if isfinite(value) else inf, trial.number)
-        insort(self._reached.setdefault(place, []), ranked)
+        insort(self._results.setdefault(place, []), ranked)
         if event.state == "paused":
             insort(self._waiting.setdefault(place, []), ranked)
             self._places[trial.number] = place, ranked
 
 
 def _rungs(lowest: int, epochs: int, eta: int) -> list[int]:
-    """The full training, and each time 1/`eta` of it, down to the lowest."""
+    """The epochs of a full training, and each time 1/`eta` of them, down to `lowest`."""
     rungs, part = [epochs], epochs / eta
     while round(part) >= lowest and round(part) < rungs[0]:
         rungs.insert(0, round(part))

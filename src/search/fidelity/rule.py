@@ -1,13 +1,13 @@
-"""Who goes on: after how many epochs a trial reports, which of the paused go on, and which are over."""
+"""Fidelity rules: after how many epochs a trial reports, which of the paused trials go on, and which are over."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from src.search.fidelity.diagnosing import Diagnosed
+from src.search.fidelity.diagnosis_pruner import DiagnosisPruner
 from src.search.fidelity.halving import Halving
-from src.search.fidelity.pruning import Pruner, Pruning
-from src.search.protocol import Spec, own_epochs
+from src.search.fidelity.optuna_pruner import OptunaPruner, Pruner
+from src.search.protocol import Spec, refuse_searched_epochs
 from src.study.history import History, Proposal
 from src.system.errors import UserError
 
@@ -15,10 +15,10 @@ PROMOTING: Mapping[str, Mapping[str, Any]] = {"asha": {"brackets": 1}, "hyperban
 
 
 class Fidelity(Protocol):
-    """A rule over the list of trials; `rungs` are the epochs at which a trial may report, the last the full training."""
+    """A rule over the list of trials. `rungs` are the epochs at which a trial may report; the last are the full training."""
 
     rungs: Sequence[int]
-    waits: bool  # whether a trial may stay paused, and never go on
+    leaves_paused: bool  # whether a trial may stay paused, and never go on
 
     def first(self, number: int) -> int:
         """The epochs at which a new trial reports first."""
@@ -33,9 +33,11 @@ class Fidelity(Protocol):
         ...
 
 
-def fidelity(pruner: Pruner, spec: Spec) -> Fidelity:
-    """`asha` and `hyperband` pause trials and promote the best, `diagnosis` ends what has gone wrong; any other name is one
-    of Optuna's pruners, which end trials by comparison.
+def fidelity_rule(pruner: Pruner, spec: Spec) -> Fidelity:
+    """Make the rule that a config names.
+
+    `asha` and `hyperband` pause trials and promote the best, `diagnosis` ends a trial by its own curves, and any other
+    name is one of Optuna's pruners, which end trials by comparison.
 
     Raises:
         UserError: there is no such pruner, or it takes no such argument.
@@ -43,12 +45,14 @@ def fidelity(pruner: Pruner, spec: Spec) -> Fidelity:
     options = {"name": pruner} if isinstance(pruner, str) else dict(pruner)
     name = str(options.pop("name", None))
     if name not in {"none", "diagnosis"}:
-        own_epochs(spec, f"search.pruner={name} compares trials after equal epochs", "choose search.pruner=none")
+        refuse_searched_epochs(
+            spec, f"search.pruner={name} compares trials after equal epochs", "choose search.pruner=none"
+        )
     if name not in {*PROMOTING, "diagnosis"}:
-        return Pruning(pruner, spec, also=[*PROMOTING, "diagnosis"])
+        return OptunaPruner(pruner, spec, also=[*PROMOTING, "diagnosis"])
     try:
         if name == "diagnosis":
-            return Diagnosed(spec, **options)
+            return DiagnosisPruner(spec, **options)
         return Halving(spec, **{"eta": 3, "min_epochs": "auto", **PROMOTING[name], **options})
     except (TypeError, ValueError) as error:
         text = re.sub(r"^\w+\.__init__\(\) ", "", str(error))
@@ -56,12 +60,12 @@ def fidelity(pruner: Pruner, spec: Spec) -> Fidelity:
 
 
 def halving(spec: Spec, **options: Any) -> Halving:
-    """Promotion as the strategy itself, whose options are keys of `search`.
+    """Make the rule of a strategy whose options, those of `Halving`, are keys of `search`.
 
     Raises:
         UserError: there are no such rungs.
     """
-    own_epochs(
+    refuse_searched_epochs(
         spec, "rungs compare trials after equal epochs", "choose search=random or search=tpe, search.pruner=none"
     )
     try:

@@ -28,7 +28,14 @@ class GaussianProcess:
     """
 
     def __init__(self, x_ND: Floats, y_N: Floats, groups: Sequence[Sequence[int]], theta: Floats | None = None) -> None:
-        """`theta`: the logarithms of the scales and of the noise; None fits them."""
+        """Condition on values.
+
+        Args:
+            x_ND: points in the unit cube.
+            y_N: their values, standardised.
+            groups: the columns that share a length scale.
+            theta: logarithms of the scales and of the noise; None fits them.
+        """
         self.x_ND, self.y_N, self.groups = x_ND, y_N, groups
         self.centre = 2**0.5 + np.log(len(groups)) / 2 - VARIANCE  # log of the mode of LogNormal(√2 + log(D) / 2, √3)
         self.square_GNN = self._squares(x_ND)
@@ -36,8 +43,8 @@ class GaussianProcess:
         self.factor_NN = cholesky(self._noisy(_matern(self._distance(self.square_GNN))[0]), lower=True)
         self.weight_N = cho_solve((self.factor_NN, True), y_N)
 
-    def given(self, x_MD: Floats) -> "GaussianProcess":
-        """The same after its own mean at `x_MD`, as if that had come out: less is left to gain there."""
+    def after_mean(self, x_MD: Floats) -> "GaussianProcess":
+        """The posterior after values equal to its own mean at `x_MD`, so that less is left to gain there."""
         y_N = np.append(self.y_N, self.predict(x_MD)[0])
         return GaussianProcess(np.vstack([self.x_ND, x_MD]), y_N, self.groups, self.theta)
 
@@ -47,29 +54,35 @@ class GaussianProcess:
         half_NM = solve_triangular(self.factor_NN, kernel_MN.T, lower=True)
         return kernel_MN @ self.weight_N, np.sqrt(np.maximum(1 - (half_NM * half_NM).sum(0), 1e-12))
 
-    def promise(self, x_MD: Floats, best: float) -> Floats:
+    def log_improvement(self, x_MD: Floats, best: float) -> Floats:
         """Logarithm of the expected improvement below `best` [M] (Ament et al. 2023: it has a slope everywhere)."""
         mean_M, spread_M = self.predict(x_MD)
         return np.log(spread_M) + _log_gain((best - mean_M) / spread_M)[0]
 
     def climb(self, x_D: Floats, free: Sequence[int], best: float) -> Floats:
-        """From `x_D` uphill in the promise, where only the columns `free` may change."""
+        """Climb from `x_D` in the expected improvement.
+
+        Args:
+            x_D: where it starts.
+            free: the columns that may change.
+            best: the value below which the improvement is counted.
+        """
 
         def loss(u: Floats) -> tuple[float, Floats]:
             x = x_D.copy()
             x[free] = u
-            promise, slope_D = self._slope(x, best)
-            return -promise, -slope_D[free]
+            improvement, slope_D = self._slope(x, best)
+            return -improvement, -slope_D[free]
 
-        found = minimize(
+        optimum = minimize(
             loss, x_D[free], jac=True, method="L-BFGS-B", bounds=[(0, 1)] * len(free), options={"maxiter": CLIMB}
         )
         x = x_D.copy()
-        x[free] = found.x
+        x[free] = optimum.x
         return x
 
     def _slope(self, x_D: Floats, best: float) -> tuple[float, Floats]:
-        """The promise of one point and its gradient."""
+        """Log expected improvement of one point, and its gradient."""
         inverse_D = np.zeros(len(x_D))
         for group, scale in zip(self.groups, self.theta, strict=False):
             inverse_D[list(group)] = np.exp(-2 * scale)

@@ -6,42 +6,61 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.config.space import Space
-from src.search.points import unit_interval as cube
+from src.search.points import unit_interval
 from src.search.protocol import Point
 
 REACH = 0.2  # standard deviation of a mutated number, as a share of its scale
 
 
-def mutated(space: Space, parent: Point, rng: np.random.Generator, reach: float = REACH) -> dict[str, Any]:
-    """The parent with another value of one dimension; below a choice that changes, what the parent has not is random."""
+def random_point(space: Space, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw a point evenly from the whole space, each branch of a choice alike."""
+    return space.walk(lambda _, distribution: unit_interval.value(distribution, rng.random()))
+
+
+def mutated(space: Space, parent: Point, rng: np.random.Generator) -> dict[str, Any]:
+    """Copy a point with another value in one dimension; what the parent lacks below a changed choice is random.
+
+    Args:
+        space: the space of both points.
+        parent: the point to change.
+        rng: what the dimension and its value are drawn with.
+    """
     free = [name for name, d in space.distributions(parent).items() if not d.single()]
     changed = free[int(rng.integers(len(free)))] if free else None
 
     def gene(name: str, distribution: BaseDistribution) -> Any:
         if name == changed:
-            return _other(distribution, parent[name], rng, reach)
-        return parent[name] if name in parent else cube.value(distribution, rng.random())
+            return _other_value(distribution, parent[name], rng)
+        return parent[name] if name in parent else unit_interval.value(distribution, rng.random())
 
     return space.walk(gene)
 
 
-def _other(distribution: BaseDistribution, value: Any, rng: np.random.Generator, reach: float) -> Any:
+def _other_value(distribution: BaseDistribution, value: Any, rng: np.random.Generator) -> Any:
     """Another value: any other category, or a number near by on its scale."""
     if isinstance(distribution, CategoricalDistribution):
         others = [c for c in distribution.choices if c != value or type(c) is not type(value)]
         return others[int(rng.integers(len(others)))]
     assert isinstance(distribution, FloatDistribution | IntDistribution)
+    reach = REACH
     if distribution.step:
         reach = max(reach, distribution.step / (distribution.high - distribution.low))
-    found = value
-    while found == value:
-        u = cube.place(distribution, value) + reach * rng.standard_normal()
-        found = cube.value(distribution, 1 - abs(1 - abs(u) % 2))  # reflected at both ends
-    return found
+    other = value
+    while other == value:
+        u = unit_interval.place(distribution, value) + reach * rng.standard_normal()
+        other = unit_interval.value(distribution, 1 - abs(1 - abs(u) % 2))  # reflected at both ends
+    return other
 
 
 def neighbour(distribution: BaseDistribution, value: Any, factor: float, up: bool) -> Any:
-    """A value next to this one, within bounds: `factor` times as much or as little, or where there are steps, a step off."""
+    """A value next to `value`, within bounds.
+
+    Args:
+        distribution: the dimension.
+        value: where it starts.
+        factor: how many times as much, or as little, a number becomes; where there are steps it moves by one step.
+        up: whether it becomes larger.
+    """
     step = 1 if up else -1
     if isinstance(distribution, CategoricalDistribution):
         place = int(distribution.to_internal_repr(value)) + step

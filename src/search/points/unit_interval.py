@@ -1,4 +1,4 @@
-"""A dimension as the unit interval: its values by inverse CDF, even on its scale, and back."""
+"""The unit interval of a dimension: from a place in [0, 1] to a value, by inverse CDF on its scale, and back."""
 
 import math
 from typing import Any
@@ -14,15 +14,15 @@ def value(distribution: BaseDistribution, u: float) -> Any:
         return distribution.choices[min(int(u * len(distribution.choices)), len(distribution.choices) - 1)]
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     d, (low, high) = distribution, _ends(distribution)
-    found = math.exp(low + u * (high - low)) if d.log else low + u * (high - low)
+    number = math.exp(low + u * (high - low)) if d.log else low + u * (high - low)
     if d.step:
-        found = d.low + d.step * round((found - d.low) / d.step)
-    found = min(max(found, d.low), d.high)
-    return int(found) if isinstance(d, IntDistribution) else float(found)
+        number = d.low + d.step * round((number - d.low) / d.step)
+    number = min(max(number, d.low), d.high)
+    return int(number) if isinstance(d, IntDistribution) else float(number)
 
 
 def place(distribution: BaseDistribution, value: float) -> float:
-    """Where a number lies in [0, 1]; one of several steps in the middle of its share."""
+    """The place of a number in [0, 1]; one of several steps lies in the middle of its share."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = _ends(distribution)
     if low == high:
@@ -31,17 +31,17 @@ def place(distribution: BaseDistribution, value: float) -> float:
 
 
 def snapped(distribution: BaseDistribution, u_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The places in [0, 1] of the values at `u_N`."""
+    """The places in [0, 1] of the values nearest to the places `u_N`, shape [N]."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     d, (low, high) = distribution, _ends(distribution)
     if low == high:
         return np.full_like(u_N, 0.5)
-    found_N = low + u_N * (high - low)
-    found_N = np.exp(found_N) if d.log else found_N
+    number_N = low + u_N * (high - low)
+    number_N = np.exp(number_N) if d.log else number_N
     if d.step:
-        found_N = d.low + d.step * np.rint((found_N - d.low) / d.step)
-    found_N = np.clip(found_N, d.low, d.high)
-    return np.asarray(((np.log(found_N) if d.log else found_N) - low) / (high - low))
+        number_N = d.low + d.step * np.rint((number_N - d.low) / d.step)
+    number_N = np.clip(number_N, d.low, d.high)
+    return np.asarray(((np.log(number_N) if d.log else number_N) - low) / (high - low))
 
 
 def _ends(d: FloatDistribution | IntDistribution) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Trials in order, best first, where some have trained for longer than others."""
+"""The order of trials, best first, where some have trained for longer than others."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,21 +7,26 @@ from src.search.fidelity.rule import Fidelity
 from src.study.history import Direction, Trial
 
 
-def judged(trial: Trial, fidelity: Fidelity) -> bool:
-    """Whether a trial has had its say: it is over, or so far that it may have to wait for good."""
+def has_result(trial: Trial, rule: Fidelity) -> bool:
+    """Whether a trial is over, or so far that it may stay paused for good."""
     over = trial.state in ("complete", "pruned", "fail")
-    return over or (fidelity.waits and trial.epochs >= fidelity.first(trial.number))
+    return over or (rule.leaves_paused and trial.epochs >= rule.first(trial.number))
 
 
-def results(trials: Iterable[Trial], fidelity: Fidelity) -> list[Trial]:
-    """The trials that have had their say."""
-    return [trial for trial in trials if judged(trial, fidelity)]
+def results(trials: Iterable[Trial], rule: Fidelity) -> list[Trial]:
+    """The trials that have a result."""
+    return [trial for trial in trials if has_result(trial, rule)]
 
 
-def ranked(trials: Iterable[Trial], rungs: Sequence[int], direction: Direction) -> list[Trial]:
-    """By value at the lowest rung; at each higher rung, those that are there exchange their places among themselves.
+def ranking(trials: Iterable[Trial], rungs: Sequence[int], direction: Direction) -> list[Trial]:
+    """Order trials by value at the lowest rung; at each higher rung, those that are there exchange places among themselves.
 
     So a trial is never compared by a value that others had no time to reach. Failed and diverged trials come last.
+
+    Args:
+        trials: those to order.
+        rungs: epochs at which trials report, ascending.
+        direction: of the objective.
     """
     sign = 1 if direction == "minimize" else -1
 

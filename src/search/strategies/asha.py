@@ -6,13 +6,15 @@ from optuna.samplers import RandomSampler
 from pydantic import Field
 
 from src.search.fidelity.rule import halving
-from src.search.proposing.by_sampler import Sampled
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.optuna_sampler import OptunaSampler
 from src.search.protocol import Search, Spec
 
 
 def asha(
     spec: Spec, *, eta: Annotated[int, Field(ge=2)], min_epochs: Annotated[int, Field(ge=1)] | Literal["auto"]
 ) -> Search:
-    """Of each rung the best 1/`eta` train on, to `eta` times the epochs."""
-    rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=1)
-    return Sampled(spec, lambda seed: RandomSampler(seed=seed), rungs, depends_on_results=False)
+    """Train the best 1/`eta` of each rung on, to `eta` times the epochs; the lowest rung is at `min_epochs` or above."""
+    rule = halving(spec, eta=eta, min_epochs=min_epochs, brackets=1)
+    source = OptunaSampler(spec, lambda seed: RandomSampler(seed=seed), rule.rungs)
+    return HistorySampler(spec, source, rule, depends_on_results=False)

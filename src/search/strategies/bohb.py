@@ -6,7 +6,8 @@ from optuna.samplers import TPESampler
 from pydantic import Field
 
 from src.search.fidelity.rule import halving
-from src.search.proposing.by_sampler import Sampled, exploring
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.optuna_sampler import OptunaSampler, exploring
 from src.search.protocol import Search, Spec
 
 
@@ -19,8 +20,16 @@ def bohb(
     random_fraction: Annotated[float, Field(ge=0, le=1)],
     n_startup_trials: Annotated[int, Field(ge=0)],
 ) -> Search:
-    """Of the points `random_fraction` are random, the others drawn where good trials are dense, bad ones not (TPE)."""
+    """Draw points where good trials are dense and bad ones are not (TPE), in the brackets of Hyperband.
 
-    rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
+    Args:
+        spec: the sweep.
+        eta: the best 1/`eta` of each rung go on.
+        min_epochs: the lowest rung is at or above these epochs.
+        brackets: how many brackets there are.
+        random_fraction: the share of points that are random instead.
+        n_startup_trials: how many results the model needs.
+    """
+    rule = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
     model = exploring(lambda seed: TPESampler(seed=seed, n_startup_trials=n_startup_trials), random_fraction)
-    return Sampled(spec, model, rungs, depends_on_results=True)
+    return HistorySampler(spec, OptunaSampler(spec, model, rule.rungs, depends_on_results=True), rule)

@@ -10,13 +10,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import Field
 
 from src.config.space import Leaf
-from src.search.fidelity.pruning import Pruner
-from src.search.fidelity.rule import Fidelity, fidelity
-from src.search.points import unit_interval as cube
+from src.search.fidelity.optuna_pruner import Pruner
+from src.search.fidelity.rule import Fidelity, fidelity_rule
+from src.search.points.unit_interval import place, value
 from src.search.points.branches import Branches
-from src.search.proposing.by_history import Drawn
-from src.search.proposing.ranking import judged, ranked, results
-from src.search.protocol import Point, Search, Spec, one_objective
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.ranking import has_result, ranking, results
+from src.search.protocol import Point, Search, Spec, refuse_several_objectives
 from src.study.history import History, Reported, Trial
 from src.system.errors import UserError
 
@@ -28,39 +28,48 @@ TRIES = 100  # for a point within all ranges
 
 
 def cmaes(spec: Spec, *, population: Population, pruner: Pruner) -> Search:
-    """Draw from a normal distribution, which moves with every `population` results to where the best of them are.
+    """Draw from a normal distribution that moves with every `population` results to where the best of them are.
+
+    Args:
+        spec: the sweep.
+        population: results for a step of the distribution; `auto` grows with the dimensions.
+        pruner: the fidelity rule.
 
     Raises:
         UserError: there is no number to search.
     """
-    one_objective(spec, "cmaes")
+    refuse_several_objectives(spec, "cmaes")
     distributions = [d.distribution for _, leaf in spec.space.leaves() for d in leaf.dimensions.values()]
     if distributions and all(isinstance(d, CategoricalDistribution) for d in distributions):
         raise UserError("search: cmaes searches numbers, and this space has categories alone; use tpe or evolution")
-    rule = fidelity(pruner, spec)
-    return Drawn(spec, Strategy(spec, rule, population).draw, rule)
+    rule = fidelity_rule(pruner, spec)
+    return HistorySampler(spec, CmaesSource(spec, rule, population), rule)
 
 
-class Strategy:
-    """The distributions of all branches, kept level with a history by reading its events."""
+class CmaesSource:
+    """A `PointSource` with a distribution a branch, each brought up to date by reading the events of a history."""
 
     def __init__(self, spec: Spec, rule: Fidelity, population: Population) -> None:
         self.spec, self.rule, self.population = spec, rule, population
         self.branches = Branches(spec.space)
         self._begin(History(spec.direction))
 
-    def draw(self, history: History, points: Sequence[Point], seed: int) -> Point:
-        """The next point."""
+    def __call__(self, history: History, points: Sequence[Point], seed: int, fixed: Point, /) -> Point:
+        """Draw a branch, then a point from its distribution."""
         self._read_on(history)
-        known = ranked(results([*self.spec.earlier, *history.trials], self.rule), self.rule.rungs, self.spec.direction)
-        drawn = self.branches.draw([self.branches.of(t.params) for t in known], np.random.default_rng(seed))
-        return {**self.branches.leaves[drawn][0], **self._distributions[drawn].ask(seed)}
+        trials = results([*self.spec.earlier, *history.trials], self.rule)
+        best_first = ranking(trials, self.rule.rungs, self.spec.direction)
+        leaves = [self.branches.index(trial.params) for trial in best_first]
+        leaf = self.branches.draw(leaves, np.random.default_rng(seed))
+        return {**self.branches.leaves[leaf][0], **self._distributions[leaf].ask(seed)}
 
     def _begin(self, history: History) -> None:
         self._history, self._read = history, 0
         self._distributions = [Distribution(leaf, self.population) for _, leaf in self.branches.leaves]
-        self._results: list[dict[int, Trial]] = [{} for _ in self.branches.leaves]  # of which no distribution knows yet
-        self._told: set[int] = set()
+        self._waiting: list[dict[int, Trial]] = [
+            {} for _ in self.branches.leaves
+        ]  # results that moved no distribution yet
+        self._observed: set[int] = set()  # trials that moved one
         for trial in self.spec.earlier:
             self._report(trial)
 
@@ -69,24 +78,24 @@ class Strategy:
             self._begin(history)
         for event in history.events[self._read :]:
             trial = history.trials[event.trial]
-            if isinstance(event, Reported) and event.trial not in self._told:
+            if isinstance(event, Reported) and event.trial not in self._observed:
                 self._report(replace(trial, values=trial.values[: event.epochs], state=event.state))
         self._read = len(history.events)
 
     def _report(self, trial: Trial) -> None:
-        """As soon as a branch has a population of results its distribution moves, whichever it was when they were drawn."""
-        leaf = self.branches.of(trial.params)
-        found, distribution = self._results[leaf], self._distributions[leaf]
-        if judged(trial, self.rule):
-            found[trial.number] = trial
-        if found and len(found) == distribution.population:
-            distribution.tell([t.params for t in ranked(found.values(), self.rule.rungs, self.spec.direction)])
-            self._told |= found.keys()
-            found.clear()
+        """Take a result. As soon as a branch has a population of results its distribution moves."""
+        leaf = self.branches.index(trial.params)
+        waiting, distribution = self._waiting[leaf], self._distributions[leaf]
+        if has_result(trial, self.rule):
+            waiting[trial.number] = trial
+        if waiting and len(waiting) == distribution.population:
+            distribution.move([t.params for t in ranking(waiting.values(), self.rule.rungs, self.spec.direction)])
+            self._observed |= waiting.keys()
+            waiting.clear()
 
 
 class Distribution:
-    """The distribution over the dimensions of one leaf, each number from 0 to 1 on its scale."""
+    """A normal distribution over the dimensions of one leaf, each number from 0 to 1 on its scale."""
 
     def __init__(self, leaf: Leaf, population: Population) -> None:
         self.all = {name: d.distribution for name, d in leaf.dimensions.items()}
@@ -95,7 +104,9 @@ class Distribution:
         self.categories = {
             n: v for n, v in few.items() if len(v) == 2 or isinstance(self.all[n], CategoricalDistribution)
         }
-        self.steps = {n: [cube.place(self.all[n], x) for x in v] for n, v in few.items() if n not in self.categories}
+        self.steps = {
+            n: [place(self.all[n], x) for x in v] for n, v in few.items() if n not in self.categories
+        }
         self.cma = None
         if self.continuous or few:
             self.cma = CatCMAwM(
@@ -108,41 +119,45 @@ class Distribution:
 
     @property
     def population(self) -> int:
-        """Results for one step of the distribution; 0 where there is nothing to search."""
+        """How many results make a step of the distribution; 0 where there is nothing to search."""
         return self.cma.population_size if self.cma else 0
 
     def ask(self, seed: int) -> dict[str, Any]:
-        """A point of the leaf; if its numbers are outside of their ranges, another."""
-        found = {name: cube.value(d, 0.0) for name, d in self.all.items()}
+        """Draw a point of the leaf, again while a number is outside of its range."""
+        params = {name: value(d, 0.0) for name, d in self.all.items()}
         if self.cma is None:
-            return found
+            return params
         self.cma.reseed_rng(seed)
         for _ in range(TRIES):
-            drawn = self.cma.ask()
-            if all(0 < u < 1 for u in _of(drawn.x)):
+            solution = self.cma.ask()
+            if all(0 < u < 1 for u in _or_empty(solution.x)):
                 break
-        places = dict(zip([*self.continuous, *self.steps], [*_of(drawn.x), *_of(drawn.z)], strict=True))
-        found |= {name: cube.value(self.all[name], float(u)) for name, u in places.items()}
-        return found | {
-            n: v[int(np.argmax(c))] for (n, v), c in zip(self.categories.items(), _of(drawn.c), strict=True)
+        places = dict(
+            zip([*self.continuous, *self.steps], [*_or_empty(solution.x), *_or_empty(solution.z)], strict=True)
+        )
+        params |= {name: value(self.all[name], float(u)) for name, u in places.items()}
+        return params | {
+            n: v[int(np.argmax(c))] for (n, v), c in zip(self.categories.items(), _or_empty(solution.c), strict=True)
         }
 
-    def tell(self, best_first: Sequence[Point]) -> None:
+    def move(self, best_first: Sequence[Point]) -> None:
         """Move to where the first of the points are; only their order counts."""
         assert self.cma
         self.cma.tell([(self._solution(point), rank) for rank, point in enumerate(best_first)])
 
     def _solution(self, point: Point) -> CatCMAwM.Solution:
-        x = np.array([cube.place(self.all[name], point[name]) for name in self.continuous])
-        z = np.array([_nearest(places, cube.place(self.all[name], point[name])) for name, places in self.steps.items()])
+        x = np.array([place(self.all[name], point[name]) for name in self.continuous])
+        z = np.array(
+            [_nearest(places, place(self.all[name], point[name])) for name, places in self.steps.items()]
+        )
         c = np.zeros((len(self.categories), max(map(len, self.categories.values()), default=0)), dtype=bool)
         for row, (name, values) in zip(c, self.categories.items(), strict=True):
             row[values.index(point[name])] = True
         return CatCMAwM.Solution(x, z, c, np.concatenate([x, z]))
 
 
-def _of(drawn: Any) -> Any:
-    return () if drawn is None else drawn
+def _or_empty(values: Any) -> Any:
+    return () if values is None else values
 
 
 def _nearest(places: Sequence[float], place: float) -> float:

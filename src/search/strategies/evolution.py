@@ -6,13 +6,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from src.search.fidelity.pruning import Pruner
-from src.search.fidelity.rule import fidelity
-from src.search.points import unit_interval as cube
-from src.search.points.mutation import mutated
-from src.search.proposing.by_history import Drawn
-from src.search.proposing.ranking import ranked, results
-from src.search.protocol import Point, Search, Spec, one_objective
+from src.search.fidelity.optuna_pruner import Pruner
+from src.search.fidelity.rule import fidelity_rule
+from src.search.points.mutation import mutated, random_point
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.ranking import ranking, results
+from src.search.protocol import Point, Search, Spec, refuse_several_objectives
 from src.study.history import History
 from src.system.errors import UserError
 
@@ -22,29 +21,35 @@ TRIES = 100  # for a child that has not been tried yet
 def evolution(
     spec: Spec, *, population: Annotated[int, Field(ge=2)], sample: Annotated[int, Field(ge=2)], pruner: Pruner
 ) -> Search:
-    """Of the last `population` results draw `sample`, and change one dimension or choice of the best of them.
+    """Draw a few of the last results and change one dimension or choice of the best of them.
+
+    Args:
+        spec: the sweep.
+        population: how many results are alive.
+        sample: how many of these are drawn.
+        pruner: the fidelity rule.
 
     Raises:
         UserError: the sample is larger than the population.
     """
-    one_objective(spec, "evolution")
+    refuse_several_objectives(spec, "evolution")
     if sample > population:
         raise UserError(
             f"search.sample: {sample} cannot be drawn from a population of {population}; give 2 to {population}"
         )
-    rule = fidelity(pruner, spec)
+    rule = fidelity_rule(pruner, spec)
 
-    def draw(history: History, points: Sequence[Point], seed: int) -> Point:
+    def source(history: History, points: Sequence[Point], seed: int, fixed: Point, /) -> Point:
         rng = np.random.default_rng(seed)
         alive = results([*spec.earlier, *history.trials], rule)[-population:]
         if len(alive) < population:
-            return spec.space.walk(lambda _, distribution: cube.value(distribution, rng.random()))
-        drawn = [alive[k] for k in sorted(rng.choice(population, sample, replace=False))]
-        parent = ranked(drawn, rule.rungs, spec.direction)[0].params
+            return random_point(spec.space, rng)
+        rivals = [alive[k] for k in sorted(rng.choice(population, sample, replace=False))]
+        parent = ranking(rivals, rule.rungs, spec.direction)[0].params
         for _ in range(TRIES):
             child = mutated(spec.space, parent, rng)
             if child not in points:
                 break
         return child
 
-    return Drawn(spec, draw, rule)
+    return HistorySampler(spec, source, rule)

@@ -8,8 +8,8 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.config.space import Dimension
-from src.search.fidelity.pruning import Pruner
-from src.search.proposing.from_list import Listed
+from src.search.fidelity.optuna_pruner import Pruner
+from src.search.proposing.point_list import PointList
 from src.search.protocol import Search, Spec
 from src.system.errors import UserError
 
@@ -25,14 +25,14 @@ def grid(spec: Spec, *, pruner: Pruner) -> Search:
         for chosen, values in grids:
             yield from ({**chosen, **dict(zip(values, point, strict=True))} for point in product(*values.values()))
 
-    return Listed(spec, points, pruner)
+    return PointList(spec, points, pruner)
 
 
 def _values(name: str, dimension: Dimension) -> Sequence[Any]:
-    """The values of a dimension.
+    """The values of a dimension on the grid.
 
     Raises:
-        UserError: it has no end of them.
+        UserError: the dimension is continuous and does not say how many to try.
     """
     d = dimension.distribution
     if isinstance(d, CategoricalDistribution):

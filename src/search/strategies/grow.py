@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from optuna.distributions import IntDistribution
 from pydantic import Field
 
-from src.search.protocol import Search, Spec, one_objective
+from src.search.protocol import Search, Spec, refuse_several_objectives
 from src.search.strategies.random import random
 from src.study.history import History, Proposal, Trial
 from src.system.errors import UserError
@@ -16,7 +16,7 @@ DEEPER, WIDER = ("model.depth",), ("model.width", "model.channels")
 
 
 class Grow:
-    """`n_trials` random points with the smallest net; then the best has a deeper and a wider child, the better of them too.
+    """Train `n_trials` random points with the smallest net, then a deeper and a wider child of the best, and so on.
 
     A child begins with its parent's weights where that net computes the same (see `src/engine/net_growth.py`), and trains
     for as many epochs.
@@ -25,7 +25,7 @@ class Grow:
     depends_on_results = False  # all that begin with the smallest net may be in flight
 
     def __init__(self, spec: Spec, factor: float, gain: float) -> None:
-        one_objective(spec, "grow")
+        refuse_several_objectives(spec, "grow")
         self.spec, self.factor, self.gain = spec, factor, gain
         self.sizes = {
             name: (d.key, d.distribution)
@@ -38,12 +38,12 @@ class Grow:
                 "search: grow has nothing to grow; give space.model.depth, width or channels whole numbers from low to high"
             )
         smallest = replace(spec, measure=lambda params: spec.measure(self._smallest(params)))
-        self.founding = random(smallest, pruner="none")
+        self.scratch = random(smallest, pruner="none")
 
     def propose(self, history: History, n: int) -> list[Proposal]:
         trials_from_scratch = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
         if len(trials_from_scratch) < self.spec.n_trials:
-            points = self.founding.propose(History(history.direction, trials_from_scratch), n)
+            points = self.scratch.propose(History(history.direction, trials_from_scratch), n)
             return [replace(point, params=self._smallest(point.params)) for point in points]
         return self._children(history)[:n]
 
@@ -54,7 +54,7 @@ class Grow:
         return {n: self.sizes[n][1].low if n in self.sizes else value for n, value in params.items()}
 
     def _children(self, history: History) -> list[Proposal]:
-        """Those still to come of the trial that grows now; none while others train, and in the end."""
+        """The children still to come of the trial that grows now; none while others train, and in the end."""
         family = [trial for trial in history.trials if not trial.start_from]
         parent: Trial | None = None
         while not any(trial.state == "running" for trial in family):
@@ -71,13 +71,13 @@ class Grow:
 
     def _larger(self, parent: Trial) -> list[dict[str, Any]]:
         """The parent's parameters with one more layer, and with wider ones, as far as the space and the bounds allow."""
-        found = []
+        children = []
         for name, (key, d) in self.sizes.items():
             if name in parent.params and parent.params[name] < d.high:
                 value = parent.params[name]
                 wanted = value + 1 if key in DEEPER else max(value + 1, value * self.factor)
-                found.append({**parent.params, name: min(d.low + ceil((wanted - d.low) / d.step) * d.step, d.high)})
-        return [params for params in found if self.spec.feasible(params)]
+                children.append({**parent.params, name: min(d.low + ceil((wanted - d.low) / d.step) * d.step, d.high)})
+        return [params for params in children if self.spec.feasible(params)]
 
     def _best(self, history: History, family: list[Trial]) -> Trial | None:
         complete = [t for t in family if t.state == "complete" and history.goals.allow(t.measures)]
@@ -89,5 +89,11 @@ class Grow:
 
 
 def grow(spec: Spec, *, factor: Annotated[float, Field(gt=1)], gain: Annotated[float, Field(ge=0)]) -> Search:
-    """Add layers one at a time, multiply widths by `factor`, while that betters the value by the share `gain` of it."""
+    """Add layers one at a time and multiply widths while that pays.
+
+    Args:
+        spec: the sweep; its `n_trials` nets begin with the smallest size.
+        factor: by which a width grows.
+        gain: the share of the value by which a child must better its parent.
+    """
     return Grow(spec, factor, gain)

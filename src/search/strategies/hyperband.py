@@ -6,7 +6,8 @@ from optuna.samplers import RandomSampler
 from pydantic import Field
 
 from src.search.fidelity.rule import halving
-from src.search.proposing.by_sampler import Sampled
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.optuna_sampler import OptunaSampler
 from src.search.protocol import Search, Spec
 
 
@@ -17,6 +18,14 @@ def hyperband(
     min_epochs: Annotated[int, Field(ge=1)] | Literal["auto"],
     brackets: Annotated[int, Field(ge=1)] | Literal["all"],
 ) -> Search:
-    """Every bracket has about the same budget: many trials with few epochs at first, or few with many."""
-    rungs = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
-    return Sampled(spec, lambda seed: RandomSampler(seed=seed), rungs, depends_on_results=False)
+    """Spend about the same budget on every bracket: on many trials with few epochs at first, or on few with many.
+
+    Args:
+        spec: the sweep.
+        eta: the best 1/`eta` of each rung go on.
+        min_epochs: the lowest rung is at or above these epochs.
+        brackets: how many brackets there are.
+    """
+    rule = halving(spec, eta=eta, min_epochs=min_epochs, brackets=brackets)
+    source = OptunaSampler(spec, lambda seed: RandomSampler(seed=seed), rule.rungs)
+    return HistorySampler(spec, source, rule, depends_on_results=False)

@@ -7,15 +7,21 @@ from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field
 
-from src.search.fidelity.pruning import Pruner
-from src.search.fidelity.rule import fidelity
-from src.search.proposing.by_sampler import Sampled
+from src.search.fidelity.optuna_pruner import Pruner
+from src.search.fidelity.rule import fidelity_rule
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.optuna_sampler import OptunaSampler
 from src.search.protocol import Search, Spec
 from src.system.errors import UserError
 
 
 def nsga2(spec: Spec, *, population_size: Annotated[int, Field(ge=2)], pruner: Pruner) -> Search:
-    """Cross and mutate the `population_size` trials of best rank and least crowded; so many are random at first.
+    """Cross and mutate the best trials by rank, and of one rank the least crowded.
+
+    Args:
+        spec: the sweep, of several objectives.
+        population_size: how many trials may be parents; so many points are random at first.
+        pruner: the fidelity rule.
 
     Raises:
         UserError: there is one objective only.
@@ -24,24 +30,24 @@ def nsga2(spec: Spec, *, population_size: Annotated[int, Field(ge=2)], pruner: P
         raise UserError(
             "search: nsga2 is for several objectives; name them, as in objectives=[val/error,parameters], or use tpe"
         )
-    return Sampled(
-        spec,
-        lambda seed: SteadyState(seed=seed, population_size=population_size),
-        fidelity(pruner, spec),
-        depends_on_results=True,
-    )
+    rule = fidelity_rule(pruner, spec)
+
+    def sampler(seed: int) -> SteadyState:
+        return SteadyState(seed=seed, population_size=population_size)
+
+    return HistorySampler(spec, OptunaSampler(spec, sampler, rule.rungs, depends_on_results=True), rule)
 
 
 class SteadyState(NSGAIISampler):
-    """Without Optuna's generations, whose bookkeeping is state that the history does not have; no worse (docs/search.md)."""
+    """NSGA-II without Optuna's generations, whose bookkeeping is state that a history does not have (docs/search.md)."""
 
     def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
-        """0: at random; 1: a child."""
+        """1 for a child, 0 for a random point."""
         assert self.population_size
         return int(len(_complete(study)) >= self.population_size)
 
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        """The elite of all trials so far."""
+        """The elite of all complete trials so far, for a child."""
         return self._elite_population_selection_strategy(study, _complete(study)) if generation else []
 
 

@@ -1,7 +1,7 @@
-"""Population-based training (Jaderberg et al. 2017): who falls behind goes on as a changed copy of someone better.
+"""Population-based training (Jaderberg et al. 2017): a member that falls behind goes on as a changed copy of a better one.
 
-It goes by generations: nobody trains on before all have come to an epoch. So the ranking compares equals, a copy has as many
-epochs as what it replaces, and a population stays together, which is how it trains fast.
+It goes by generations: no member trains on before all have come to an epoch. So the ranking compares equals, a copy has as
+many epochs as what it replaces, and a population stays together, which is how it trains fast.
 """
 
 import math
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from src.config.space import Leaf
 from src.search.points.mutation import neighbour
-from src.search.protocol import Search, Spec, equal_epochs, one_objective
+from src.search.protocol import Search, Spec, refuse_several_objectives, require_equal_epochs
 from src.search.strategies.random import random
 from src.study.history import History, Proposal, Trial
 from src.system.errors import UserError
@@ -27,16 +27,16 @@ FREE = re.compile(r"(optimizer|schedule|training)\.(?!name$|_target_$).+|model\.
 
 
 class PopulationBased:
-    """As many members as trials were asked for; each generation of a member is a trial, which begins as its parent ended."""
+    """Train as many members as there are trials; each generation of a member is a trial that begins as its parent ended."""
 
     depends_on_results = False  # the whole population may be in flight
 
     def __init__(self, spec: Spec, interval: int, quantile: float, factor: float, resample: float) -> None:
-        one_objective(spec, "pbt")
-        equal_epochs(spec, "pbt")
+        refuse_several_objectives(spec, "pbt")
+        require_equal_epochs(spec, "pbt")
         self.spec, self.interval, self.quantile = spec, interval, quantile
         self.factor, self.resample = factor, resample
-        self.founding = random(spec, pruner="none")
+        self.scratch = random(spec, pruner="none")
         if not any(_free(leaf) for _, leaf in spec.space.leaves()):
             raise UserError(
                 "search: pbt has nothing to change in mid-training; "
@@ -46,7 +46,7 @@ class PopulationBased:
     def propose(self, history: History, n: int) -> list[Proposal]:
         trials_from_scratch = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
         if len(trials_from_scratch) < self.spec.n_trials:
-            points = self.founding.propose(History(history.direction, trials_from_scratch), n)
+            points = self.scratch.propose(History(history.direction, trials_from_scratch), n)
             return [replace(point, epochs=self._next(0)) for point in points]
         epoch = min((trial.epochs for trial in history.of("paused")), default=0)
         behind = any(trial.epochs < epoch for trial in history.of("running"))
@@ -57,7 +57,7 @@ class PopulationBased:
         return trials_from_scratch >= self.spec.n_trials and not any(history.of("running", "paused"))
 
     def _generation(self, history: History, epoch: int) -> list[Proposal]:
-        """What follows once all have come to an epoch: the worst end, copies of the best replace them, the others go on.
+        """The proposals once all have come to an epoch: the worst end, copies of the best replace them, the others go on.
 
         However many of these a crash lets through, the rest is the same: the ranking does not change any more.
         """
@@ -66,14 +66,14 @@ class PopulationBased:
         worst = {trial.number for trial in ranking[len(ranking) - count :]}
         here = [trial for trial in ranking if trial.state == "paused" and trial.epochs == epoch]
         parents = [trial for trial in here if trial.number not in worst][:count]
-        losers = [trial for trial in here if parents and trial.number in worst]
+        ended = [trial for trial in here if parents and trial.number in worst]
         born = sum(trial.inherited == epoch for trial in history.trials)
-        lost = len(losers) + sum(_is_over(trial, epoch) for trial in ranking) if parents else 0
+        missing = len(ended) + sum(_is_over(trial, epoch) for trial in ranking) if parents else 0
         first = len(history.trials)
         return [
-            *(Proposal(trial.params, epoch, trial.number) for trial in losers),
-            *(self._child(parents, epoch, number) for number in range(first, first + lost - born)),
-            *(Proposal(t.params, self._next(epoch), t.number) for t in here if t not in losers),
+            *(Proposal(trial.params, epoch, trial.number) for trial in ended),
+            *(self._child(parents, epoch, number) for number in range(first, first + missing - born)),
+            *(Proposal(t.params, self._next(epoch), t.number) for t in here if t not in ended),
         ]
 
     def _next(self, epoch: int) -> int:
@@ -81,13 +81,13 @@ class PopulationBased:
         return min(epoch + self.interval, self.spec.epochs)
 
     def _child(self, parents: list[Trial], epoch: int, number: int) -> Proposal:
-        """One of the parents' weights with parameters near its own."""
+        """A trial that begins with one parent's weights, and parameters near its own."""
         draw = np.random.default_rng([self.spec.seed, number])
         parent = parents[draw.integers(len(parents))]
         free = _free(self.spec.space.leaf(parent.params))
-        anew = optuna.create_study(sampler=RandomSampler(int(draw.integers(2**32)))).ask(free).params
+        resampled = optuna.create_study(sampler=RandomSampler(int(draw.integers(2**32)))).ask(free).params
         changed = {
-            name: anew[name]
+            name: resampled[name]
             if draw.random() < self.resample
             else neighbour(distribution, parent.params[name], self.factor, bool(draw.integers(2)))
             for name, distribution in free.items()
@@ -103,7 +103,15 @@ def pbt(
     factor: Annotated[float, Field(gt=1)],
     resample: Annotated[float, Field(ge=0, le=1)],
 ) -> Search:
-    """Train `n_trials` members, which learn from each other every `interval` epochs."""
+    """Train `n_trials` members, of which the worst become changed copies of the best now and then.
+
+    Args:
+        spec: the sweep.
+        interval: epochs of a generation; None is a tenth of all.
+        quantile: the share of members that is replaced.
+        factor: by which a number is multiplied or divided in a copy.
+        resample: the probability of a new random value instead.
+    """
     return PopulationBased(spec, interval or max(1, spec.epochs // 10), quantile, factor, resample)
 
 
@@ -115,15 +123,15 @@ def _free(leaf: Leaf) -> dict[str, BaseDistribution]:
 
 
 def _ranking(history: History, epoch: int) -> list[Trial]:
-    """All that trained up to an epoch, the best first; those that failed on the way come last."""
+    """The members that trained up to an epoch, the best first; those that failed on the way come last."""
     sign = 1 if history.direction == "minimize" else -1
 
     def place(trial: Trial) -> tuple[bool, float, int]:
         failed = trial.state == "fail" and _is_over(trial, epoch)
         return failed, 0.0 if failed else sign * trial.values[epoch - 1], trial.number
 
-    own = (trial for trial in history.trials if trial.inherited < epoch)
-    return sorted((trial for trial in own if trial.epochs >= epoch or _is_over(trial, epoch)), key=place)
+    members = (trial for trial in history.trials if trial.inherited < epoch)
+    return sorted((trial for trial in members if trial.epochs >= epoch or _is_over(trial, epoch)), key=place)
 
 
 def _is_over(trial: Trial, epoch: int) -> bool:

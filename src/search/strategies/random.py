@@ -2,12 +2,15 @@
 
 from optuna.samplers import RandomSampler
 
-from src.search.fidelity.pruning import Pruner
-from src.search.fidelity.rule import fidelity
-from src.search.proposing.by_sampler import Sampled
+from src.search.fidelity.optuna_pruner import Pruner
+from src.search.fidelity.rule import fidelity_rule
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.optuna_sampler import OptunaSampler
 from src.search.protocol import Search, Spec
 
 
 def random(spec: Spec, *, pruner: Pruner) -> Search:
     """Draw every point independently, log-uniform where the space says so."""
-    return Sampled(spec, lambda seed: RandomSampler(seed=seed), fidelity(pruner, spec), depends_on_results=False)
+    rule = fidelity_rule(pruner, spec)
+    source = OptunaSampler(spec, lambda seed: RandomSampler(seed=seed), rule.rungs)
+    return HistorySampler(spec, source, rule, depends_on_results=False)

@@ -1,20 +1,20 @@
-"""Replay: fresh members follow the schedule of parameters that a study found, as population-based training does."""
+"""Replay: new members follow the schedule of parameters that a study of population-based training ended with."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from src.search.protocol import Search, Spec, equal_epochs
+from src.search.protocol import Search, Spec, require_equal_epochs
 from src.study.history import History, Proposal
 from src.system.errors import UserError
 
 
 class Replay:
-    """As many members as trials were asked for; each part of the schedule is a trial, which begins as the last ended."""
+    """Train as many members as there are trials; each part of the schedule is a trial that begins as the last ended."""
 
     depends_on_results = False
 
     def __init__(self, spec: Spec) -> None:
-        equal_epochs(spec, "replay")
+        require_equal_epochs(spec, "replay")
         if not spec.schedule:
             raise UserError("replay.study: name a finished study, or the schedule.json that it left")
         for _, params in spec.schedule:
@@ -37,7 +37,7 @@ class Replay:
         return not any(history.of("running")) and not self.propose(history, 1)
 
     def _part(self, epoch: int, parent: int | None = None) -> Proposal:
-        """What begins at an epoch."""
+        """The part of the schedule that begins at an epoch, for a new trial or one that goes on from `parent`."""
         stop, params = self.parts[epoch]
         return Proposal(params, stop, None, None if parent is None else (parent, epoch))
 

@@ -5,9 +5,10 @@ from typing import Annotated
 from optuna.samplers import TPESampler
 from pydantic import Field
 
-from src.search.fidelity.pruning import Pruner
-from src.search.fidelity.rule import fidelity
-from src.search.proposing.by_sampler import Sampled, exploring
+from src.search.fidelity.optuna_pruner import Pruner
+from src.search.fidelity.rule import fidelity_rule
+from src.search.proposing.history_sampler import HistorySampler
+from src.search.proposing.optuna_sampler import OptunaSampler, exploring
 from src.search.protocol import Search, Spec
 
 
@@ -18,15 +19,15 @@ def tpe(
     random_fraction: Annotated[float, Field(ge=0, le=1)],
     pruner: Pruner,
 ) -> Search:
-    """Draw where good trials are dense and bad ones are not; the first `n_startup_trials` are random.
+    """Draw where good trials are dense and bad ones are not.
 
-    Where trials are paused or pruned, `random_fraction` of the others is random too.
+    Args:
+        spec: the sweep.
+        n_startup_trials: how many points are random at first.
+        random_fraction: the share of the others that is random too, where trials are paused or pruned.
+        pruner: the fidelity rule.
     """
-    who = fidelity(pruner, spec)
-    fraction = random_fraction if len(who.rungs) > 1 else 0.0
-    return Sampled(
-        spec,
-        exploring(lambda seed: TPESampler(seed=seed, n_startup_trials=n_startup_trials), fraction),
-        who,
-        depends_on_results=True,
-    )
+    rule = fidelity_rule(pruner, spec)
+    fraction = random_fraction if len(rule.rungs) > 1 else 0.0
+    sampler = exploring(lambda seed: TPESampler(seed=seed, n_startup_trials=n_startup_trials), fraction)
+    return HistorySampler(spec, OptunaSampler(spec, sampler, rule.rungs, depends_on_results=True), rule)

@@ -9,8 +9,8 @@ from optuna.distributions import FloatDistribution
 from src.config.components import make
 from src.config.space import Dimension, Leaf, Space
 from src.diagnosis.rules import KINDS
-from src.search.fidelity.diagnosing import Diagnosed, divergence
-from src.search.fidelity.rule import fidelity
+from src.search.fidelity.diagnosis_pruner import DiagnosisPruner, divergence
+from src.search.fidelity.rule import fidelity_rule
 from src.search.protocol import Spec
 from src.study.history import Goals, History, Proposal
 from tests.support.running import Place, end_all
@@ -30,23 +30,27 @@ from tests.support.virtual import BASE, EPOCHS, Sweep, flat, objective
     ],
 )
 def test_the_rule(values: list[float], minimized: str, maximized: str) -> None:
-    assert divergence(values, "minimize") == minimized
-    assert divergence(values, "maximize") == maximized
+    assert divergence(values, "minimize").text == minimized
+    assert divergence(values, "maximize").text == maximized
 
 
 @pytest.mark.parametrize(("epochs", "rungs"), [(1, [1]), (3, [1, 2, 3]), (20, [*range(2, 21, 2)])])
 def test_it_looks_at_every_tenth(epochs: int, rungs: list[int]) -> None:
-    assert fidelity("diagnosis", Spec(flat(), "minimize", 9, epochs, 0)).rungs == rungs
+    assert fidelity_rule("diagnosis", Spec(flat(), "minimize", 9, epochs, 0)).rungs == rungs
 
 
 def test_ends_carry_their_reason_and_the_others_go_on() -> None:
     spec = Spec(Space(Leaf(BASE, {})), "minimize", 9, 20, 0)
-    rule, history = Diagnosed(spec), History("minimize")
+    rule, history = DiagnosisPruner(spec), History("minimize")
     for number, values in enumerate(([0.5, 0.4], [0.5, 0.6], [0.5, 0.5])):
         history.start(Proposal({}, rule.first(number)), 20, 1.0)
         history.report(number, values, "paused")
     (end,) = rule.ends(history)
-    assert (end.trial, end.epochs, end.reason) == (1, 2, "diverged: 0.6 after epoch 2, worse than 0.5 after the first")
+    assert (end.trial, end.epochs, end.reason.text) == (
+        1,
+        2,
+        "diverged: 0.6 after epoch 2, worse than 0.5 after the first",
+    )
     history.report(1, [], "pruned", end.reason)
     assert rule.ends(history) == []
     assert [(p.trial, p.epochs) for p in rule.promotions(history)] == [(0, 4), (2, 4)]
@@ -59,7 +63,9 @@ FALLING = [2.0 - 0.05 * epoch for epoch in range(20)]
 GOOD = [2.0 * 0.7**epoch + 0.2 for epoch in range(20)]
 
 
-def seen(rule: Diagnosed, losses: list[list[float]], rates: list[float] | None = None, lr: float = 0.1) -> History:
+def seen(
+    rule: DiagnosisPruner, losses: list[list[float]], rates: list[float] | None = None, lr: float = 0.1
+) -> History:
     """A history in which a first trial is complete and each of the others is paused after so many epochs."""
     history = History("minimize")
     for number, curve in enumerate([GOOD, *losses]):
@@ -69,7 +75,7 @@ def seen(rule: Diagnosed, losses: list[list[float]], rates: list[float] | None =
     return history
 
 
-def follow(rule: Diagnosed, history: History) -> list[Proposal]:
+def follow(rule: DiagnosisPruner, history: History) -> list[Proposal]:
     """End what ends, as the loop does, and what is proposed then."""
     for end in rule.ends(history):
         history.report(end.trial or 0, [], "pruned", end.reason)
@@ -77,20 +83,20 @@ def follow(rule: Diagnosed, history: History) -> list[Proposal]:
 
 
 def test_who_is_too_slow_ends_but_not_while_its_rate_still_rises() -> None:
-    rule = Diagnosed(Spec(SEARCHED, "minimize", 9, 20, 0))
+    rule = DiagnosisPruner(Spec(SEARCHED, "minimize", 9, 20, 0))
     (end,) = rule.ends(seen(rule, [SLOW[:6], GOOD[:6]]))
     assert (end.trial, end.epochs) == (1, 6)
-    assert end.reason.startswith("too slow: the loss has fallen from 2.3 to 2.27")
+    assert end.reason.text.startswith("too slow: the loss has fallen from 2.3 to 2.27")
     rising = [0.1 * (epoch + 1) / 20 for epoch in range(20)]
-    assert rule.ends(seen(Diagnosed(rule.spec), [SLOW[:6]], rising)) == []
+    assert rule.ends(seen(DiagnosisPruner(rule.spec), [SLOW[:6]], rising)) == []
 
 
 def test_who_is_unstable_goes_on_once_with_a_lower_rate() -> None:
-    rule = Diagnosed(Spec(SEARCHED, "minimize", 9, 20, 0))
+    rule = DiagnosisPruner(Spec(SEARCHED, "minimize", 9, 20, 0))
     history = seen(rule, [JUMPING[:8]])
     (child,) = follow(rule, history)
-    assert history.trials[1].reason.startswith("unstable: the loss jumps by")
-    assert history.trials[1].reason.endswith("goes on as another trial with optimizer.lr 0.03")
+    assert history.trials[1].reason.text.startswith("unstable: the loss jumps by")
+    assert history.trials[1].reason.text.endswith("goes on as another trial with optimizer.lr 0.03")
     assert (child.trial, child.start_from, child.epochs, child.max_epochs) == (None, (1, 8), 10, None)
     assert child.params == {"optimizer.lr": pytest.approx(0.03)}
     trial = history.start(child, 20, 1.0)
@@ -102,17 +108,17 @@ def test_who_is_unstable_goes_on_once_with_a_lower_rate() -> None:
 
 @pytest.mark.parametrize(("space", "lr"), [(Space(Leaf(BASE, {})), 0.1), (SEARCHED, 1e-3)])
 def test_a_fixed_rate_and_one_at_its_end_stay(space: Space, lr: float) -> None:
-    rule = Diagnosed(Spec(space, "minimize", 9, 20, 0))
+    rule = DiagnosisPruner(Spec(space, "minimize", 9, 20, 0))
     assert rule.ends(seen(rule, [JUMPING[:8]], lr=lr)) == []
 
 
 def test_who_may_still_pass_the_best_gets_half_as_many_epochs_again() -> None:
-    rule = Diagnosed(Spec(SEARCHED, "minimize", 9, 20, 0))
+    rule = DiagnosisPruner(Spec(SEARCHED, "minimize", 9, 20, 0))
     fast = [2.0 - 0.09 * epoch for epoch in range(18)]
     slow = [2.0 - 0.04 * epoch for epoch in range(18)]
     history = seen(rule, [fast, slow, fast[:16]])
     child, *others = follow(rule, history)
-    assert history.trials[1].reason.endswith("goes on as another trial to 30 epochs")
+    assert history.trials[1].reason.text.endswith("goes on as another trial to 30 epochs")
     assert (child.start_from, child.epochs, child.max_epochs) == ((1, 18), 30, 30)
     assert [p.trial for p in others] == [2, 3]
     history.start(child, 30, 1.0)

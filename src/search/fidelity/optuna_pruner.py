@@ -1,4 +1,4 @@
-"""Optuna's pruners over our history: when a trial reports, it goes on or ends."""
+"""Optuna's pruners as a fidelity rule: a trial that reports goes on or ends, as the pruner says."""
 
 import inspect
 import math
@@ -19,15 +19,18 @@ from src.system.errors import UserError, known
 Pruner = str | dict[str, Any]
 
 
-class Pruning:
-    """A pruner's verdicts, found by replaying the history through Optuna's own class: the same events, the same verdicts."""
+class OptunaPruner:
+    """Replay the history through a pruner of Optuna's, so that the same events give the same verdicts."""
 
-    waits = False
+    leaves_paused = False
 
     def __init__(self, pruner: Pruner, spec: Spec, also: Iterable[str] = ()) -> None:
-        """`pruner` is a name (`none`, `median`, ... any of Optuna's), or a mapping of `name` and its arguments.
+        """Make the pruner and its rungs.
 
-        `also`: other names that the user may have meant.
+        Args:
+            pruner: a name (`none`, `median`, ... any of Optuna's), or a mapping of `name` and its arguments.
+            spec: the sweep.
+            also: other names that the user may have meant.
 
         Raises:
             UserError: there is no such pruner, or it takes no such argument.
@@ -95,32 +98,41 @@ class Pruning:
 
 
 def make(pruner: Pruner | Mapping[str, Any], epochs: int, also: Iterable[str] = ()) -> BasePruner:
-    """One of Optuna's pruners, for trials of so many epochs."""
+    """Make one of Optuna's pruners.
+
+    Args:
+        pruner: a name, or a mapping of `name` and its arguments.
+        epochs: of a full training.
+        also: other names that the user may have meant.
+
+    Raises:
+        UserError: there is no such pruner, or it takes no such argument.
+    """
     options: dict[str, Any] = {"name": pruner} if isinstance(pruner, str) else dict(pruner)
     name = str(options.pop("name", None))
     classes = {n: c for n, c in vars(optuna.pruners).items() if inspect.isclass(c) and issubclass(c, BasePruner)}
     names = {_name(n): c for n, c in classes.items() if c is not BasePruner} | classes
     if name not in names:
         known("search.pruner", name, sorted({*also, *(n for n in names if n not in classes)}))
-    found = names[name]
+    pruner_class = names[name]
     if name == "median":
         options = {"interval_steps": max(1, epochs // 10), "n_warmup_steps": epochs // 10, **options}
-    if found is HyperbandPruner:
+    if pruner_class is HyperbandPruner:
         options = {"max_resource": epochs, **options}
     if isinstance(options.get("wrapped_pruner"), str | Mapping):
         options["wrapped_pruner"] = make(options["wrapped_pruner"], epochs)
     try:
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            made = found(**options)
-        _rungs(made, epochs)  # the numbers that it does not check itself
-        return made
+            instance = pruner_class(**options)
+        _rungs(instance, epochs)  # the numbers that it does not check itself
+        return instance
     except (TypeError, ValueError) as error:
-        text = str(error).replace(f"{found.__name__}.__init__() ", "")
+        text = str(error).replace(f"{pruner_class.__name__}.__init__() ", "")
         raise UserError(f"search.pruner: {name} is not made like this ({text})") from error
 
 
 def _name(pruner: str) -> str:
-    """What we call a class of Optuna's: `SuccessiveHalvingPruner` is `successive_halving`."""
+    """The name of one of Optuna's classes in a config: `SuccessiveHalvingPruner` is `successive_halving`."""
     if pruner == "NopPruner":
         return "none"
     return re.sub("(?<!^)(?=[A-Z])", "_", pruner.removesuffix("Pruner")).lower()

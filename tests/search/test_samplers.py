@@ -11,8 +11,8 @@ from scipy.stats.qmc import discrepancy
 
 from src.config.components import make
 from src.config.space import Choice, Dimension, Leaf, Space
-from src.search.points import unit_interval as cube
-from src.search.proposing.ranking import ranked
+from src.search.points import unit_interval
+from src.search.proposing.ranking import ranking
 from src.search.protocol import Search, Spec
 from src.study.history import History, Trial
 from src.system.errors import UserError
@@ -22,7 +22,6 @@ Objective = Callable[[Mapping[str, Any]], float]
 OPTIONS = {
     "random": {},
     "gp": {"n_startup_trials": 8},
-    "forest": {"n_startup_trials": 10, "random_fraction": 0.1},
     "cmaes": {"population": "auto"},
     "evolution": {"population": 20, "sample": 5},
 }
@@ -77,9 +76,9 @@ def found(
 )
 def test_a_value_is_the_inverse_of_its_place(distribution: Any, expected: dict[float, Any]) -> None:
     for u, value in expected.items():
-        assert cube.value(distribution, u) == pytest.approx(value)
+        assert unit_interval.value(distribution, u) == pytest.approx(value)
         if not isinstance(value, str):
-            assert cube.value(distribution, cube.place(distribution, value)) == pytest.approx(value)
+            assert unit_interval.value(distribution, unit_interval.place(distribution, value)) == pytest.approx(value)
 
 
 # --- qmc -----------------------------------------------------------------------------------------------------------------
@@ -172,7 +171,7 @@ def branched() -> tuple[Space, Objective]:
     return Space(Choice("net", "net", {"a": leaf("a/", 2), "b": leaf("b/", 4), "c": leaf("c/", 6)})), objective
 
 
-@pytest.mark.parametrize(("name", "seeds"), [("cmaes", 5), ("evolution", 5), ("gp", 3), ("forest", 3)])
+@pytest.mark.parametrize(("name", "seeds"), [("cmaes", 5), ("evolution", 5), ("gp", 3)])
 def test_the_best_branch_is_found_and_searched(name: str, seeds: int) -> None:
     space, objective = branched()
     best, random = (median(found(way, space, objective, 80, seeds)) for way in (name, "random"))
@@ -210,17 +209,16 @@ def trial(number: int, *values: float, state: Any = "paused") -> Trial:
 def test_a_promoted_trial_is_compared_with_its_equals_only() -> None:
     best, good, late, bad = trial(0, 0.1, 0.5, 0.2), trial(1, 0.2, 0.4, 0.1), trial(2, 0.3), trial(3, 0.4, 0.3, 0.0)
     broken, diverged = trial(4, 0.0, state="fail"), trial(5, float("nan"))
-    order = ranked([late, diverged, bad, broken, best, good], [1, 3], "minimize")
+    order = ranking([late, diverged, bad, broken, best, good], [1, 3], "minimize")
     assert [t.number for t in order[:4]] == [3, 1, 2, 0]  # places 0, 1 and 3 of the first rung, ordered by the second
     assert {t.number for t in order[4:]} == {4, 5}
-    assert [t.number for t in ranked([best, good, late], [1], "maximize")] == [2, 1, 0]
+    assert [t.number for t in ranking([best, good, late], [1], "maximize")] == [2, 1, 0]
 
 
-# --- forest --------------------------------------------------------------------------------------------------------------
+# --- gp ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["forest", "gp"])
-def test_a_model_finds_numbers_steps_and_categories_at_once(name: str) -> None:
+def test_the_model_finds_numbers_steps_and_categories_at_once() -> None:
     """60 trials, the median of 3 seeds: a category that matters, one that does not, a log scale, a whole number."""
     space = Space(
         Leaf(
@@ -237,26 +235,17 @@ def test_a_model_finds_numbers_steps_and_categories_at_once(name: str) -> None:
     def objective(params: Mapping[str, Any]) -> float:
         return float(abs(np.log10(params["lr"]) + 3) + abs(params["depth"] - 6) / 4 + (params["act"] != "b"))
 
-    assert median(found(name, space, objective, 60, 3)) < 0.2 * median(found("random", space, objective, 60, 3))
+    assert median(found("gp", space, objective, 60, 3)) < 0.2 * median(found("random", space, objective, 60, 3))
 
 
-@pytest.mark.parametrize("name", ["forest", "gp"])
 @pytest.mark.parametrize("pruner", ["asha", "hyperband"])
-def test_a_model_learns_from_trials_of_all_rungs(pruner: str, name: str) -> None:
+def test_the_model_learns_from_trials_of_all_rungs(pruner: str) -> None:
     """What is good at the end is good from the first rung on: most trials end there, and the model knows them all."""
-    best = median(found(name, Space(leaf("", 4)), ellipsoid, 60, 3, pruner))
+    best = median(found("gp", Space(leaf("", 4)), ellipsoid, 60, 3, pruner))
     assert best < 0.2 * median(found("random", Space(leaf("", 4)), ellipsoid, 60, 3, pruner))
 
 
 def test_a_point_that_trains_is_not_drawn_again() -> None:
     few = {n: Dimension(n, CategoricalDistribution([0, 1, 2]), [0, 1, 2]) for n in ("x", "y", "z")}
-    drawn = [repr(sorted(p.items())) for p in points("forest", Space(Leaf(BASE, few)), 22, 0)]
-    modelled = [k for k in range(14, 22) if not _random(k)]
-    assert modelled
-    assert all(drawn[k] not in drawn[:k] for k in modelled)
-
-
-def _random(number: int) -> bool:
-    """Whether the tenth of the points that no model draws has this one, in a study of seed 0."""
-    seed = int(np.random.SeedSequence([0, number]).generate_state(1)[0])
-    return bool(np.random.default_rng(seed).random() < 0.1)
+    proposed = [repr(sorted(p.items())) for p in points("gp", Space(Leaf(BASE, few)), 22, 0)]
+    assert all(proposed[k] not in proposed[:k] for k in range(14, 22)), "after the random ones the model draws"
