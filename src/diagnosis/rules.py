@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from src.system.reason import Reason
+
 Curve = NDArray[np.float64]
 
 KINDS = (
@@ -91,15 +93,15 @@ def diagnose(curves: Mapping[str, Sequence[float]], reference: float | None = No
     return next(diagnosis for rule in RULES if (diagnosis := rule(run)))
 
 
-def diagnosis_of(reason: str, curves: Mapping[str, Sequence[float]], reference: float | None = None) -> str:
+def diagnosis_of(reason: Reason, curves: Mapping[str, Sequence[float]], reference: float | None = None) -> str:
     """Write the diagnosis of a trial that is over: `reason`, where something else ended it, else that of its `curves`.
 
     `reference` is the lowest validation loss of all runs on these data.
     """
-    if (reason and reason != "diverged") or not (curves.get("train/loss") or curves.get("val/loss")):
-        return reason
+    if reason.text != reason.kind or not (curves.get("train/loss") or curves.get("val/loss")):
+        return reason.text
     diagnosis = diagnose(curves, reference)
-    return reason if reason and diagnosis.kind != reason else str(diagnosis)
+    return reason.text if reason and diagnosis.kind != reason.kind else str(diagnosis)
 
 
 def least(runs: Sequence[Mapping[str, Sequence[float]]]) -> float | None:

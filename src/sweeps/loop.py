@@ -26,6 +26,7 @@ from src.study.timetable import Segment, Timetable
 from src.sweeps.objectives import LATENCY, Objectives
 from src.system.errors import UserError
 from src.system.files import write_bytes
+from src.system.reason import Reason
 
 ALIKE = 3  # first trials that fail with one traceback: a bug, not a bad point
 FEW_SLOTS = 4  # with n_trials / 6 in flight TPE ranked 4th of 5 at 25 full trainings, with 4 second (3 seeds)
@@ -161,8 +162,8 @@ class Loop:
         elif segment.stop == trial.max_epochs or outcome.stopped:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
-        reason = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
-        self.study.report(trial.number, values, new, state, reason, outcome.seconds, found)
+        text = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
+        self.study.report(trial.number, values, new, state, Reason.read(text), outcome.seconds, found)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 

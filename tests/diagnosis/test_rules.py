@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from src.diagnosis.rules import KINDS, diagnose, diagnosis_of, least
+from src.system.reason import Reason
 
 E = np.arange(30)
 FALL = 2.0 * np.exp(-E / 4) + 0.3  # settles
@@ -78,13 +79,13 @@ def test_a_constant_factor_changes_no_kind() -> None:
 
 def test_a_trial_says_why_it_ended_before_what_its_curves_say() -> None:
     sound = run(FALL, FALL)
-    assert diagnosis_of("out of memory", sound) == "out of memory"
-    assert diagnosis_of("", {}) == ""
-    assert diagnosis_of("", sound).startswith("healthy: ")
-    assert diagnosis_of("diverged", run([2.0, math.nan], [2.0, 2.1])).startswith(
+    assert diagnosis_of(Reason.read("out of memory"), sound) == "out of memory"
+    assert diagnosis_of(Reason.read(""), {}) == ""
+    assert diagnosis_of(Reason.read(""), sound).startswith("healthy: ")
+    assert diagnosis_of(Reason.read("diverged"), run([2.0, math.nan], [2.0, 2.1])).startswith(
         "diverged: training loss is nan after epoch 2"
     )
-    assert diagnosis_of("diverged", sound) == "diverged"
+    assert diagnosis_of(Reason.read("diverged"), sound) == "diverged"
 
 
 def test_the_least_loss_of_a_study_is_finite() -> None:

@@ -13,6 +13,7 @@ from src.search.fidelity.diagnosis_pruner import DiagnosisPruner, divergence
 from src.search.fidelity.rule import fidelity_rule
 from src.search.protocol import Spec
 from src.study.history import Goals, History, Proposal
+from src.system.reason import Reason
 from tests.support.running import Place, end_all
 from tests.support.sweeps import check_tracking
 from tests.support.virtual import BASE, EPOCHS, Sweep, flat, objective
@@ -151,8 +152,8 @@ def test_one_that_goes_on_for_another_has_no_measures_yet(name: str) -> None:
     history = History("maximize", goals=goals)
     for number in range(12):
         history.start(Proposal({"optimizer.lr": 0.01 * (number + 1)}, 2), 20, 1.0)
-        history.report(number, [0.5, 0.6], "paused", "", {"val/loss": 0.7, "latency_ms": 1.0})
-    history.report(0, [], "pruned", "unstable: it jumps: goes on as another trial with optimizer.lr 0.003")
+        history.report(number, [0.5, 0.6], "paused", measures={"val/loss": 0.7, "latency_ms": 1.0})
+    history.report(0, [], "pruned", Reason("unstable", "it goes on with a lower rate"))
     successor, *_ = search.propose(history, 1)
     assert successor.start_from == (0, 2)
     history.start(successor, 20, 1.0)
@@ -165,7 +166,7 @@ def test_a_sweep_is_not_over_while_one_is_to_go_on_for_another(name: str) -> Non
     search = make("search", {"name": name, "pruner": "diagnosis"}, spec)
     history.start(Proposal({"optimizer.lr": 0.5}, 2), 20, 1.0)
     history.report(0, [0.5, 0.6], "paused")
-    history.report(0, [], "pruned", "unstable: it jumps: goes on as another trial with optimizer.lr 0.15")
+    history.report(0, [], "pruned", Reason("unstable", "it goes on with a lower rate"))
     assert not search.done(history)
     (successor,) = search.propose(history, 4)
     history.start(successor, 20, 1.0)

@@ -225,7 +225,7 @@ def test_every_search_takes_the_centers_of_priors_first(name: str) -> None:
     depth = Dimension("model.depth", IntDistribution(1, 3))
     spec = Spec(Space(Leaf(BASE, {"lr": dimension, "depth": depth})), "minimize", 12, EPOCHS, 0)
     spec = replace(spec, **SEVERAL) if name in NEEDS_SEVERAL else spec
-    live = Sweep(make("search", section(name), (), spec)).run()
+    live = Sweep(make("search", section(name), spec)).run()
     rates = [trial.params["lr"] for trial in live.history.trials if trial.start_from is None]
     assert rates[0] == pytest.approx(3e-3)
     assert len(set(rates)) > 6
@@ -236,7 +236,7 @@ def test_first_points_that_lack_values_are_completed(name: str) -> None:
     """As a warm start brings them from a study with one of the keys fixed."""
     firsts = [{"optimizer.momentum": 0.2, "model.width": 64}, {"batch_size": None}]
     space, more = flat(name != "grid"), SEVERAL if name in NEEDS_SEVERAL else {}
-    live = Sweep(make("search", section(name), (), Spec(space, "minimize", 6, EPOCHS, 0, first=firsts, **more))).run()
+    live = Sweep(make("search", section(name), Spec(space, "minimize", 6, EPOCHS, 0, first=firsts, **more))).run()
     for trial in live.history.trials:
         assert space.distributions(trial.params).keys() == trial.params.keys()
     for first, trial in zip(firsts, live.history.trials, strict=False):

@@ -101,7 +101,7 @@ def test_it_shows_what_the_study_says(
         assert {p["name"]: p["param_external_value"] for p in theirs["params"]} == {
             name: str(value) for name, value in ours.params.items()
         }
-        diagnosis = [{"key": "diagnosis", "value": ours.reason}] if ours.reason else []
+        diagnosis = [{"key": "diagnosis", "value": ours.reason.text}] if ours.reason else []
         assert theirs["user_attrs"] == diagnosis, "what is of no use to a person stays out of sight"
     assert "code" not in {attribute["key"] for attribute in shown["user_attrs"]}
     (importances,) = ask(f"studies/{listed['study_id']}/param_importances")["param_importances"]

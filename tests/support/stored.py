@@ -14,6 +14,7 @@ from src.search.strategies.tpe import tpe
 from src.study.history import History
 from src.study.identity import Identity
 from src.study.study import Study
+from src.system.reason import Reason
 from tests.support.virtual import EPOCHS, Op, Sweep, conditional, fails
 
 SPEC = Spec(conditional(), "minimize", 30, EPOCHS, 0)
@@ -48,7 +49,9 @@ class Stored(Sweep):
             self.study.start(op[1], distributions, EPOCHS, self.cost(op[1].params))
         else:
             _, number, values, state = op
-            self.study.report(number, values, {"loss": values}, state, "bad" if state == "fail" else "", len(values))
+            self.study.report(
+                number, values, {"loss": values}, state, Reason.read("bad" if state == "fail" else ""), len(values)
+            )
         self.ops.append(op)
         self.timetable.sync()
 

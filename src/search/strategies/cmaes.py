@@ -12,8 +12,8 @@ from pydantic import Field
 from src.config.space import Leaf
 from src.search.fidelity.optuna_pruner import Pruner
 from src.search.fidelity.rule import Fidelity, fidelity_rule
-from src.search.points.unit_interval import place, value
 from src.search.points.branches import Branches
+from src.search.points.unit_interval import place, value
 from src.search.proposing.history_sampler import HistorySampler
 from src.search.proposing.ranking import has_result, ranking, results
 from src.search.protocol import Point, Search, Spec, refuse_several_objectives
@@ -104,9 +104,7 @@ class Distribution:
         self.categories = {
             n: v for n, v in few.items() if len(v) == 2 or isinstance(self.all[n], CategoricalDistribution)
         }
-        self.steps = {
-            n: [place(self.all[n], x) for x in v] for n, v in few.items() if n not in self.categories
-        }
+        self.steps = {n: [place(self.all[n], x) for x in v] for n, v in few.items() if n not in self.categories}
         self.cma = None
         if self.continuous or few:
             self.cma = CatCMAwM(
@@ -147,9 +145,7 @@ class Distribution:
 
     def _solution(self, point: Point) -> CatCMAwM.Solution:
         x = np.array([place(self.all[name], point[name]) for name in self.continuous])
-        z = np.array(
-            [_nearest(places, place(self.all[name], point[name])) for name, places in self.steps.items()]
-        )
+        z = np.array([_nearest(places, place(self.all[name], point[name])) for name, places in self.steps.items()])
         c = np.zeros((len(self.categories), max(map(len, self.categories.values()), default=0)), dtype=bool)
         for row, (name, values) in zip(c, self.categories.items(), strict=True):
             row[values.index(point[name])] = True
@@ -160,8 +156,8 @@ def _or_empty(values: Any) -> Any:
     return () if values is None else values
 
 
-def _nearest(places: Sequence[float], place: float) -> float:
-    return min(places, key=lambda other: abs(other - place))
+def _nearest(places: Sequence[float], u: float) -> float:
+    return min(places, key=lambda other: abs(other - u))
 
 
 def _values(d: BaseDistribution) -> Sequence[Any]:
