@@ -35,12 +35,13 @@ from src.data.preparing import prepare  # noqa: E402
 from src.engine.engine import Engine  # noqa: E402
 from src.engine.fusing import rows  # noqa: E402
 from src.engine.task import WorkerSetup  # noqa: E402
-from src.ensembles.final_member import FinalMember, TrainingContext  # noqa: E402
+from src.ensembles.final_member import FinalMember  # noqa: E402
 from src.ensembles.member_training import MemberTraining  # noqa: E402
 from src.ensembles.members.bagging import bagging  # noqa: E402
 from src.ensembles.members.seeds import seeds  # noqa: E402
 from src.ensembles.members.snapshot import snapshot  # noqa: E402
 from src.ensembles.metrics import score  # noqa: E402
+from src.ensembles.protocol import TrainingContext  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "ensembles.json"
@@ -59,7 +60,7 @@ class Place:
     def made(self, way: Any, trial: Mapping[str, Any], seed: int, **arguments: Any) -> list[FinalMember]:
         with tempfile.TemporaryDirectory() as kept, ThreadPoolExecutor(1) as executor:
             training = MemberTraining(way.__name__, Engine(self.setup, 1, executor), self.context, Path(kept), trial)
-            return training.items(way(trial, seed, self.context, **arguments))
+            return training.final_members(way(trial, seed, self.context, **arguments))
 
 
 def bagging_cost(repetitions: int, n: int = 20) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def snapshots(count: int, epochs: int = 40, cycles: int = 5) -> list[dict[str, A
             groups = {"one model": one, "last snapshot": several[-1:], f"{cycles} snapshots": several}
             line: dict[str, Any] = {"seed": seed}
             for name, items in groups.items():
-                mean = np.mean([item.trained.predict(torch.from_numpy(x_test)) for item in items], 0)
+                mean = np.mean([item.predict(torch.from_numpy(x_test)) for item in items], 0)
                 line[name] = score("classification", mean, y_test)
             found.append(line)
             print(json.dumps(line), flush=True)

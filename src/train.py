@@ -6,70 +6,53 @@ python -m src.train [model=mlp members=[seeds,bagging]]
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from src.config.command_line import stage
 from src.engine import PRELOAD
-from src.engine.compatibility import prepared
-from src.system.errors import UserError, os_errors_as_user_errors
 
 if TYPE_CHECKING:
     from src.config.loading import Config
-from src.ensembles.final_members import held_score, made, reads_validation, write, write_refit
-from src.ensembles.run_records import records
 
 
 @partial(stage, preload=PRELOAD, several=("members",))
 def main(config: Config) -> None:
     """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
-    import shutil
-
-    import yaml
-
+    from src.data.dataset import val_targets
+    from src.engine.compatibility import prepared
     from src.engine.task import WorkerSetup
+    from src.ensembles import final_members
+    from src.ensembles.run_records import records
     from src.population.member import one_thread
-    from src.system.files import write_json, write_text
+    from src.system.errors import os_errors_as_user_errors
     from src.tracking.tracker import Tracker
     from src.tracking.uri import check
 
     model = config["model"]["name"]
-    folder, meta = prepared(config)
+    folder, _ = prepared(config)
     check(config["tracking"]["uri"])
     sweep, out = (Path(config["outputs"]) / verb / model for verb in ("sweep", "train"))
-    if not (sweep / "best.yaml").exists():
-        raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
-    best = yaml.safe_load((sweep / "best.yaml").read_text())
+    best = final_members.best_config(sweep, model)
     one_thread()
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]))
-    refit = config["refit"] and not reads_validation(config, best)
-    lines: list[dict[str, Any]] = []
-    held: dict[str, Any] = {}
     with (
         os_errors_as_user_errors("the same command goes on from here"),
         Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
     ):
-        for training, items in made(config, best, setup, sweep):
-            found = held_score(training.context, items)
-            held |= {training.how: found} if found else {}
-            tracker.level(records(model, training, items, found))
-            lines += [write(out, training, item) for item in items]
-        if refit:
-            for training, items in made(config, best, replace(setup, with_validation=True), sweep):
-                write_refit(out, training, items, [line for line in lines if line["members"] == training.how])
-        for old in {path.name for path in out.iterdir() if path.is_dir()} - {line["name"] for line in lines}:
-            shutil.rmtree(out / old)
-        for torn in out.rglob(".*.tmp"):  # by a kill
-            torn.unlink()
-        write_text(out / "config.yaml", yaml.safe_dump({k: v for k, v in best.items() if k != "earlier"}))
-        head = {"model": model, "members": [s["name"] for s in config.several["members"]], "task": meta["task"]}
-        head |= {"sha256": meta["sha256"], "class_names": meta["class_names"]}
-        write_json(out / "members.json", {**head, "held": held, "items": lines})
+        members, out_of_fold = [], {}
+        for training, trained in final_members.train(config, best, setup, sweep):
+            members += trained
+            if scores := final_members.out_of_fold_scores(training.context, trained):
+                out_of_fold[training.method] = scores
+            tracker.level(records(training, trained, scores))
+        members = final_members.with_refits(config, best, setup, sweep, members)
+        final_members.write(out, best, members, val_targets(folder), out_of_fold)
         tracker.close()
-    for how, found in held.items():
-        print(f"{how}, on training rows not seen: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    for method, scores in out_of_fold.items():
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        print(f"{method}, on training rows not seen: {figures}")
 
 
 if __name__ == "__main__":

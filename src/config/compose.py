@@ -22,6 +22,7 @@ from src.system.errors import UserError, known, nearest
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONAL = "data_model"  # the group of which Hydra passes over what is not there
+OPTIONS_OF_BEFORE = {"members=batch_ensemble": "members=tabm members.kind=batch_ensemble"}
 
 
 def register_resolvers(about: str = "") -> None:
@@ -142,6 +143,8 @@ def sentence(error: Exception) -> str:
     """What Hydra or OmegaConf says, as one sentence that names the key."""
     if isinstance(error, MissingConfigException) and is_group(str(error.missing_cfg_file).partition("/")[0]):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if words := OPTIONS_OF_BEFORE.get(f"{group}={name}"):
+            return f"{group}: {name} is an option no more; use {words}"
         names = sorted(error.options or options_of(group))
         return f"{group}: {name!r} is none of {', '.join(names)}{nearest(name, names)}"
     text = " ".join(re.sub("Error parsing override '.*'|See https.*", "", str(error)).split()).replace("'++", "'")

@@ -163,7 +163,7 @@ class OfEveryOptimizer(Section):
 class OfEveryCombiner(Section):
     """The keys of `combiner` that every way to join has."""
 
-    temperature: bool | Literal["both"]
+    temperature: bool
     held: bool = False
 
 

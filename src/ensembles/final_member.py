@@ -1,6 +1,8 @@
-"""What a way to make members is given, may ask for, gets back and returns."""
+"""A final member: what was trained, what it predicts and how much it weighs, in memory and as files."""
 
-from collections.abc import Generator, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,79 +10,133 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
+from src.models.building import build
 from src.population.checkpoint import Checkpoint
 from src.population.losses import score
 from src.population.member import Member
-from src.population.rows import Rows
 from src.population.stack import EVALUATION_ROWS, build_model
-
-Config = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainingContext:
-    """The data, the targets [N] as they are (classes, or values in their unit), and the folder that the sweep left."""
-
-    rows: Rows
-    y_train: NDArray[Any]
-    y_val: NDArray[Any]
-    sweep: Path
+from src.system.errors import UserError
+from src.system.files import write_bytes, write_npy
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A member until it has `stop` epochs, from `start` on (None: anew)."""
+@dataclass(frozen=True, eq=False)
+class FinalMember:
+    """A trained member of an ensemble. `name` is its folder, unique within its model; `meta` describes the data.
 
+    `checkpoint` has its weights and its predictions for the validation rows: probabilities [N, C], or values [N] in the
+    target's unit. `weight` is its weight among the members of the same model and method, as boosting gives it.
+    `out_of_fold_predictions` are the same for all training rows, NaN for those that it was trained on.
+    `refit` is the same member trained on the validation rows too, where there is one.
+    """
+
+    name: str
     member: Member
-    stop: int
-    start: Checkpoint | None = None
+    checkpoint: Checkpoint
+    meta: Mapping[str, Any]
+    weight: float = 1.0
+    out_of_fold_predictions: NDArray[np.float32] | None = None
+    refit: FinalMember | None = None
+    model: str = ""
+    method: str = ""
 
+    @property
+    def title(self) -> str:
+        """Name for people, unique among all models."""
+        return f"{self.model} {self.name}" if self.method in self.name else f"{self.model} {self.method} {self.name}"
 
-@dataclass(frozen=True)
-class Trained:
-    """A member that has been trained, and the data."""
+    @property
+    def val_predictions(self) -> NDArray[np.float32]:
+        """Predictions for the validation rows, [N, C] or [N]."""
+        return np.asarray(self.checkpoint.predictions.numpy())
 
-    key: str
-    member: Member
-    state: Checkpoint
-    rows: Rows
+    def net(self) -> nn.Module:
+        """Build its net with its weights, in eval mode: x → raw outputs [N, C]."""
+        net = build(self.member.config["model"], self.meta)
+        net.load_state_dict(self.checkpoint.model_weights)
+        return net.eval()
 
     def predict(self, x: Tensor) -> NDArray[np.float32]:
-        """Probabilities [N, C], or values [N] in the target's unit, of rows `x`."""
-        module = build_model(self.member, self.rows.meta, None)
-        module.load_state_dict(self.state.model_weights)
+        """Predict probabilities [N, C], or values [N] in the target's unit, for prepared rows `x` [N, ...]."""
+        module = build_model(self.member, self.meta, None)
+        module.load_state_dict(self.checkpoint.model_weights)
         module.eval()
         with torch.no_grad():
             output_NC = torch.cat([module(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))])
-        y_N = torch.zeros(len(x), dtype=self.rows.y_train.dtype)
-        return np.asarray(score(output_NC[None], y_N[None], self.rows.meta)[1][0].numpy())
+        y_N = torch.zeros(len(x), dtype=torch.long if self.meta["task"] == "classification" else torch.float32)
+        return np.asarray(score(output_NC[None], y_N[None], self.meta)[1][0].numpy())
 
-    def held(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The same for training rows that it has not seen, among all of them [N, ...]: NaN for the others."""
-        found = self.predict(self.rows.x_train[torch.from_numpy(places)])
-        among_all = np.full((len(self.rows.x_train), *found.shape[1:]), np.nan, np.float32)
-        among_all[places] = found
+    def predict_holdout(self, x_train: Tensor, holdout_rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Predict the rows of `x_train` [N, ...] at the positions `holdout_rows`; the result [N, ...] is NaN elsewhere."""
+        predictions = self.predict(x_train[torch.from_numpy(holdout_rows)])
+        among_all = np.full((len(x_train), *predictions.shape[1:]), np.nan, np.float32)
+        among_all[holdout_rows] = predictions
         return among_all
 
+    def to_json(self, folder: Path) -> dict[str, Any]:
+        """Write its files below `folder`, and return its line of members.json."""
+        line = {"name": self.name, "members": self.method, "seed": self.member.seed} | self._files(folder, "")
+        if self.refit is not None:
+            line["refit"] = self.refit._files(folder, "refit-")
+        return line
 
-@dataclass(frozen=True)
-class FinalMember:
-    """A final member: its own say among the others, and what it predicts for training rows that it has not seen."""
+    def _files(self, folder: Path, prefix: str) -> dict[str, Any]:
+        """Write what a member and its refit have each; file names begin with `prefix`."""
+        line: dict[str, Any] = {"config": dict(self.member.config), "weight": self.weight}
+        line["weights"] = f"{self.name}/{prefix}weights.safetensors"
+        line["predictions"] = f"{self.name}/{prefix}val.npy"
+        write_bytes(folder / line["weights"], save(self.checkpoint.model_weights))
+        write_npy(folder / line["predictions"], self.val_predictions)
+        if self.out_of_fold_predictions is not None:
+            line["held"] = f"{self.name}/{prefix}held.npy"
+            write_npy(folder / line["held"], self.out_of_fold_predictions)
+        return line
 
-    trained: Trained
-    weight: float = 1.0
-    held: NDArray[np.float32] | None = None
+    @classmethod
+    def from_json(cls, folder: Path, model: str, line: Mapping[str, Any], meta: Mapping[str, Any]) -> FinalMember:
+        """Read what `to_json` wrote: a `line` of the members.json in `folder`, of a model on the data of `meta`.
+
+        Raises:
+            UserError: one of its files is missing, or an earlier version wrote it.
+        """
+        if line.get("refit") is True or "config" not in line:
+            raise UserError(f"models: {model} was trained by an earlier version; run python -m src.train model={model}")
+
+        def read(part: Mapping[str, Any], refit: FinalMember | None) -> FinalMember:
+            weights = load_file(_existing(folder / part["weights"], model))
+            predictions = torch.from_numpy(np.load(_existing(folder / part["predictions"], model)))
+            out_of_fold = np.load(_existing(folder / part["held"], model)) if "held" in part else None
+            checkpoint = Checkpoint(part["config"].get("epochs", 0), weights, {}, {}, predictions)
+            member = Member(part["config"], line["seed"])
+            return cls(
+                line["name"], member, checkpoint, meta, part["weight"], out_of_fold, refit, model, line["members"]
+            )
+
+        return read(line, read(line["refit"], None) if "refit" in line else None)
 
 
-Generation = Sequence[Member | Segment]
-Generations = Generator[Generation, list[Trained], list[FinalMember]]
+def _existing(path: Path, model: str) -> Path:
+    if not path.exists():
+        raise UserError(f"models: {path} of {model} is missing; train it again")
+    return path
 
 
-def held_mean(held: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """What those members that have not seen a training row predict for it, on average; NaN where all have."""
-    held_MN = np.stack(held)
-    count_N = np.isfinite(held_MN).sum(0)
-    total = np.nansum(held_MN, 0, dtype=np.float64)
+def out_of_fold_mean(out_of_fold_predictions: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Average what members predict for training rows that they were not trained on; NaN where all were."""
+    p_MN = np.stack(out_of_fold_predictions)
+    count_N = np.isfinite(p_MN).sum(0)
+    total = np.nansum(p_MN, 0, dtype=np.float64)
     return np.where(count_N > 0, total / np.maximum(count_N, 1), np.nan).astype(np.float32)
+
+
+def member_weights(members: Sequence[FinalMember]) -> NDArray[np.float64]:
+    """Weight of each member in an average of all, shape [M], summing to 1.
+
+    Within a group (same model, same method) members keep the ratio of their own weights, as AdaBoost gives them; every
+    group has the same mean weight.
+    """
+    groups = [[m.weight for m in members if (m.model, m.method) == (one.model, one.method)] for one in members]
+    weights = np.array([member.weight / np.mean(group) for member, group in zip(members, groups, strict=True)])
+    return np.asarray(weights / weights.sum())

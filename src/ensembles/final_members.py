@@ -1,4 +1,4 @@
-"""The final members of a model: trained or taken, judged on rows not seen, and written."""
+"""Final members of a model: trained by every method that is asked for, refitted on the validation rows too, and written."""
 
 from __future__ import annotations
 
@@ -7,51 +7,66 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config.command_line import ROOT
+from src.system.errors import UserError
 from src.system.locks import alone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from src.config.loading import Config
     from src.engine.engine import Engine
     from src.engine.task import WorkerSetup
-    from src.ensembles.final_member import FinalMember, TrainingContext
+    from src.ensembles.final_member import FinalMember
     from src.ensembles.member_training import MemberTraining
+    from src.ensembles.protocol import TrainingContext
 
 
-def reads_validation(config: Config, best: dict[str, Any]) -> bool:
-    """Whether training by this config looks at the validation rows, which it then cannot learn from."""
-    from src.optim.schedule import watched
-    from src.population.early_stopping import stops
+def best_config(sweep: Path, model: str) -> dict[str, Any]:
+    """Read the best trial's config that a sweep left in the folder `sweep`.
 
-    return stops(best) or any(name.startswith("val/") for name in watched(config.make("schedule", best["schedule"])))
+    Raises:
+        UserError: there is none; the sweep of `model` has not been run.
+    """
+    import yaml
+
+    if not (sweep / "best.yaml").exists():
+        raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
+    return dict(yaml.safe_load((sweep / "best.yaml").read_text(encoding="utf-8")))
 
 
-def made(
+def train(
     config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path
 ) -> Iterator[tuple[MemberTraining, list[FinalMember]]]:
-    """Every way with its items, from the training rows of `setup`."""
+    """Train the members of every method of `config`, and yield those of a method when they are there.
+
+    Args:
+        config: of the command.
+        best: the best trial's config.
+        setup: the data and device; with `with_validation`, the validation rows are trained on too.
+        sweep: the folder of the sweep.
+    """
     import numpy as np
 
     from src.data.dataset import train_targets, val_targets
     from src.engine.engine import Engine
     from src.engine.fusing import rows
-    from src.ensembles.final_member import TrainingContext
+    from src.ensembles.protocol import TrainingContext
 
     y_train, y_val = train_targets(setup.data), val_targets(setup.data)
     y_train = np.concatenate([y_train, y_val]) if setup.with_validation else y_train
     context = TrainingContext(rows(replace(setup, device="cpu", trusted=())), y_train, y_val, sweep)
     with Engine(setup, config["workers"]) as engine:
         for section in config.several["members"]:
-            training = _making(config, section, best, context, engine)
+            training = _training(config, section, best, context, engine)
             with alone(training.folder / "lock", f"the training of {config['model']['name']}"):
-                yield training, training.items(config.make("members", section, training.best, config["seed"], context))
+                requested = config.make("members", section, training.best, config["seed"], context)
+                yield training, training.final_members(requested)
 
 
-def _making(
+def _training(
     config: Config, section: dict[str, Any], best: dict[str, Any], context: TrainingContext, engine: Engine
 ) -> MemberTraining:
-    """One way to make members, in the folder that its inputs name."""
+    """The training of one method, in the folder that its inputs name."""
     import json
 
     from src.ensembles.member_training import MemberTraining
@@ -62,66 +77,79 @@ def _making(
     fingerprint = digest(context.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     last = {k: v for k, v in best.items() if k != "earlier"}
     earlier = [(part["until"], part["config"]) for part in best.get("earlier", [])]
-    kept = Path(config["study"]["root"]) / "members" / fingerprint
-    return MemberTraining(section["name"], engine, context, kept, last, earlier)
+    folder = Path(config["study"]["root"]) / "members" / fingerprint
+    return MemberTraining(section["name"], engine, context, folder, last, earlier)
 
 
-def write(out: Path, training: MemberTraining, item: FinalMember) -> dict[str, Any]:
-    """A folder with the member's files; returns its line of members.json."""
-    from safetensors.torch import save
+def with_refits(
+    config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path, members: Sequence[FinalMember]
+) -> list[FinalMember]:
+    """Train all methods again on the validation rows too, and attach to each of `members` its refit.
+
+    Members that the sweep trained have none, and none is made where training looks at the validation rows (early stopping,
+    a schedule that watches them) or with `refit=false`. The other arguments are those of `train`.
+    """
+    if not config["refit"] or _reads_validation(config, best):
+        return list(members)
+    refits: dict[str, FinalMember] = {}
+    for training, again in train(config, best, replace(setup, with_validation=True), sweep):
+        judged = [member.name for member in members if member.method == training.method]
+        if training.outcomes and [member.name for member in again] == judged:
+            refits |= {member.name: member for member in again}
+        elif training.outcomes:
+            print(f"{training.method}: refitted, {len(again)} members come in the place of {len(judged)}: those stay")
+    return [replace(member, refit=refits.get(member.name)) for member in members]
+
+
+def _reads_validation(config: Config, best: dict[str, Any]) -> bool:
+    """Whether training by the config `best` looks at the validation rows, on which it then cannot train."""
+    from src.optim.schedule import watched
+    from src.population.early_stopping import stops
+
+    return stops(best) or any(name.startswith("val/") for name in watched(config.make("schedule", best["schedule"])))
+
+
+def write(
+    out: Path,
+    best: dict[str, Any],
+    members: Sequence[FinalMember],
+    y_val: Any,
+    out_of_fold: dict[str, dict[str, float]],
+) -> None:
+    """Make `out` the folder of these members: one below it for each, `members.json` and `config.yaml`.
+
+    Args:
+        out: the folder of the model's members; what it had before goes.
+        best: the best trial's config.
+        members: of all methods.
+        y_val: targets of the validation rows [N].
+        out_of_fold: scores of each method's out-of-fold predictions, by method.
+    """
+    import yaml
 
     from src.ensembles.metrics import score
-    from src.system.files import write_bytes, write_npy
+    from src.system.files import atomic_folder, write_json, write_text
 
-    name, state = item.trained.key, item.trained.state
-    predictions = state.predictions.numpy()
-    write_bytes(out / name / "weights.safetensors", save(state.model_weights))
-    write_npy(out / name / "val.npy", predictions)
-    line = {
-        "name": name,
-        "members": training.how,
-        "seed": item.trained.member.seed,
-        "val": score(training.context.rows.meta["task"], predictions, training.context.y_val),
-        "weights": f"{name}/weights.safetensors",
-        "predictions": f"{name}/val.npy",
-        "weight": item.weight,
-    }
-    if item.held is not None:
-        write_npy(out / name / "held.npy", item.held)
-        line["held"] = f"{name}/held.npy"
-    if item.trained.member.config != training.best:
-        line["config"] = item.trained.member.config
-    return line
+    meta, methods = members[0].meta, list(dict.fromkeys(member.method for member in members))
+    head = {"model": members[0].model, "members": methods, "task": meta["task"]}
+    head |= {"sha256": meta["sha256"], "class_names": meta["class_names"], "held": out_of_fold}
+    with atomic_folder(out) as new:
+        scores = [score(meta["task"], member.val_predictions, y_val) for member in members]
+        lines = [{**member.to_json(new), "val": each} for member, each in zip(members, scores, strict=True)]
+        write_text(new / "config.yaml", yaml.safe_dump({k: v for k, v in best.items() if k != "earlier"}))
+        write_json(new / "members.json", {**head, "items": lines})
 
 
-def write_refit(out: Path, training: MemberTraining, items: list[FinalMember], lines: list[dict[str, Any]]) -> None:
-    """The weights from all rows in the place of those that are judged, if the way has made the same members of them."""
-    from safetensors.torch import save
-
-    from src.system.files import write_bytes
-
-    if not training.outcomes:  # they come from the sweep as they are
-        return
-    if [item.trained.key for item in items] != [line["name"] for line in lines]:
-        print(f"{training.how}: of all rows {len(items)} members come, {len(lines)} of the training rows: those stay")
-        return
-    for item, line in zip(items, lines, strict=True):
-        write_bytes(out / line["weights"], save(item.trained.state.model_weights))
-        line["refit"] = True
-        if item.trained.member.config != training.best:
-            line["config"] = item.trained.member.config
-
-
-def held_score(context: TrainingContext, items: list[FinalMember]) -> dict[str, float]:
-    """What the members together are worth on the training rows that some of them have not seen, each asked of those."""
+def out_of_fold_scores(context: TrainingContext, members: Sequence[FinalMember]) -> dict[str, float]:
+    """Score the mean out-of-fold prediction of `members` on the training rows that have one; `rows` is their share."""
     import numpy as np
 
-    from src.ensembles.final_member import held_mean
+    from src.ensembles.final_member import out_of_fold_mean
     from src.ensembles.metrics import score
 
-    held = [item.held for item in items if item.held is not None]
-    if not held:
+    predictions = [one.out_of_fold_predictions for one in members if one.out_of_fold_predictions is not None]
+    if not predictions:
         return {}
-    mean = held_mean(held)
+    mean = out_of_fold_mean(predictions)
     there = np.isfinite(mean.reshape(len(mean), -1)).all(1)
     return score(context.rows.meta["task"], mean[there], context.y_train[there]) | {"rows": float(there.mean())}

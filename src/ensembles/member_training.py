@@ -1,4 +1,4 @@
-"""Drives a way to make members: trains on the engine what it asks for, one generation after another."""
+"""Training of the members that one method asks for, one generation after another."""
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -9,7 +9,8 @@ from typing import Any
 from src.engine.engine import Engine
 from src.engine.net_growth import sizes
 from src.engine.task import Outcome, Task
-from src.ensembles.final_member import FinalMember, Generation, Generations, Segment, Trained, TrainingContext
+from src.ensembles.final_member import FinalMember
+from src.ensembles.protocol import Generation, Generations, Segment, TrainingContext
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.errors import UserError
@@ -19,42 +20,58 @@ Parts = Sequence[tuple[int, Mapping[str, Any]]]  # until which epoch by which co
 
 @dataclass
 class MemberTraining:
-    """The items of one way. What has been trained stands in `folder`, so that the same call goes on after a kill.
+    """The training of all members of one `method` on `engine`.
 
-    `earlier`: what the best trial was trained by before its last config, where it has a lineage.
+    Checkpoints stand in `folder`, so that the same call goes on after a kill. `best` is the config of the best trial;
+    `earlier` are those that it was trained by before, where it has a lineage.
     """
 
-    how: str
+    method: str
     engine: Engine
     context: TrainingContext
     folder: Path
     best: Mapping[str, Any]
     earlier: Parts = ()
-    configs: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of all that was to be trained, by key
-    outcomes: dict[str, Outcome] = field(default_factory=dict)  # what became of it
+    configs: dict[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # of every member that was to be trained, by name
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # of its training
 
-    def items(self, made: Sequence[Member | FinalMember] | Generations) -> list[FinalMember]:
-        """All that is made.
+    def final_members(self, requested: Sequence[Member | FinalMember] | Generations) -> list[FinalMember]:
+        """Train what the method asks for and return all its members.
 
         Raises:
             UserError: all members of the first generation failed.
         """
-        if not isinstance(made, Generator):
-            ready = [one for one in made if isinstance(one, FinalMember)]
-            members = [one for one in made if isinstance(one, Member)]
-            return [*ready, *(map(FinalMember, self.trained(members)) if members else ())]
-        trained = self.trained(next(made))
+        members = self._driven(requested) if isinstance(requested, Generator) else self._at_once(requested)
+        return [replace(one, model=self.best["model"]["name"], method=self.method) for one in members]
+
+    def _at_once(self, requested: Sequence[Member | FinalMember]) -> list[FinalMember]:
+        ready = [one for one in requested if isinstance(one, FinalMember)]
+        untrained = [one for one in requested if isinstance(one, Member)]
+        return [*ready, *(self.train(untrained) if untrained else ())]
+
+    def _driven(self, generations: Generations) -> list[FinalMember]:
+        trained = self.train(next(generations))
         while True:
             try:
-                trained = self.trained(made.send(trained), later=True)
+                trained = self.train(generations.send(trained), later=True)
             except StopIteration as end:
                 return list(end.value)
 
-    def trained(self, generation: Generation, later: bool = False) -> list[Trained]:
-        """Those of a generation that did not fail, in its order: of a `later` one, which leaves the first, maybe none."""
+    def train(self, generation: Generation, later: bool = False) -> list[FinalMember]:
+        """Train a `generation` and return its members that did not fail, in its order.
+
+        Args:
+            generation: members, or segments of their training.
+            later: whether others were trained before; then it is no error that all fail.
+
+        Raises:
+            UserError: all members of the first generation failed.
+        """
         segments = [one if isinstance(one, Segment) else Segment(one, one.config["epochs"]) for one in generation]
         first = len(self.outcomes)
-        lines = [self._line(f"{self.how}-{first + k}", segment) for k, segment in enumerate(segments)]
+        lines = [self._tasks(f"{self.method}-{first + k}", segment) for k, segment in enumerate(segments)]
         outcomes: dict[str, Outcome] = {}
         for depth in range(max(map(len, lines))):
             tasks = [line[depth] for line in lines if depth < len(line)]
@@ -63,37 +80,39 @@ class MemberTraining:
         ends = [line[-1] for line in lines]
         self.configs |= {task.key: task.member.config for task in ends}
         self.outcomes |= {task.key: outcomes[task.key] for task in ends}
-        self._say_which_failed([outcomes[task.key] for task in ends], later)
+        self._report_failures([outcomes[task.key] for task in ends], later)
         return [
-            Trained(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows)
+            FinalMember(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows.meta)
             for task in ends
             if not outcomes[task.key].error
         ]
 
-    def _line(self, key: str, segment: Segment) -> list[Task]:
-        """The segment, after those of the best trial's lineage where it begins anew."""
+    def _tasks(self, key: str, segment: Segment) -> list[Task]:
+        """The segment, after those of the best trial's lineage where it begins from initial weights."""
         line: list[Task] = []
         if segment.start is not None:
             source = self.folder / f"{key}-start.safetensors"
             segment.start.save(source)
             return [Task(key, segment.member, segment.stop, source, self.folder / f"{key}.safetensors")]
-        own = {k: v for k, v in segment.member.config.items() if v != self.best.get(k)}
+        changed = {k: v for k, v in segment.member.config.items() if v != self.best.get(k)}
         end = sizes(segment.member.config["model"])
         for until, config in self.earlier:
-            if until < segment.stop or sizes({**config, **own}["model"]) != end:  # a smaller net has epochs of its own
+            if (
+                until < segment.stop or sizes({**config, **changed}["model"]) != end
+            ):  # a smaller net counts its own epochs
                 name = f"{key}-part-{len(line)}"
-                member = replace(segment.member, config={**config, **own})
+                member = replace(segment.member, config={**config, **changed})
                 line.append(Task(name, member, until, None, self.folder / f"{name}.safetensors", tuple(line)))
         checkpoint = self.folder / f"{key}.safetensors"
         return [*line, Task(key, segment.member, segment.stop, None, checkpoint, tuple(line))]
 
-    def _say_which_failed(self, outcomes: Sequence[Outcome], later: bool) -> None:
+    def _report_failures(self, outcomes: Sequence[Outcome], later: bool) -> None:
         failed = [outcome for outcome in outcomes if outcome.error]
         if len(failed) == len(outcomes) and not later:
             (reason, count), *_ = Counter(outcome.error for outcome in failed).most_common()
             which = "the member" if len(failed) == 1 else f"all {len(failed)} members"
             detail = next(outcome.detail for outcome in failed if outcome.error == reason)
             often = f" ({count} times)" if 1 < count < len(failed) else ""
-            raise UserError(f"members: {which} of {self.how} failed: {reason}{often}\n{detail}".strip())
+            raise UserError(f"members: {which} of {self.method} failed: {reason}{often}\n{detail}".strip())
         for outcome in failed:
             print(f"{outcome.key} is left out: {outcome.error}")

@@ -1,7 +1,7 @@
-"""What a combiner returns: a torch module from the members' predictions to one, the same for judging, serving, exporting.
+"""Mixtures: torch modules from the members' predictions to one, the same for judging, serving and exporting.
 
-Probabilities [M, N, C] become [N, C], values [M, N] of a regression [N]. A joint has buffers only, in 64 bits, and is kept
-as one safetensors file that names its class.
+Probabilities [M, N, C] become [N, C], values [M, N] of a regression [N]. A mixture has buffers only, in 64 bits, and is
+kept as one safetensors file that names its class.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ TIE = 1e-3  # how much of a vote's outcome is the mean: it breaks ties and leave
 
 
 class Mixture(nn.Module):
-    """Predictions of M members joined to one. A subclass takes its buffers as arguments of the same names."""
+    """A function of the predictions of M members. A subclass takes its buffers as arguments of the same names."""
 
     @property
     def shares(self) -> Tensor:
-        """Each member's share [M], none negative, sum 1; one that has none need not be asked."""
+        """Share of each member [M], none negative, sum 1; one that has none need not be asked."""
         raise NotImplementedError
 
-    def of(self, places: NDArray[np.int64]) -> Mixture:
-        """The same of these members alone, where the others have no share."""
+    def subset(self, positions: NDArray[np.int64]) -> Mixture:
+        """Return the mixture of the members at `positions` alone, where the others have no share."""
         raise NotImplementedError
 
     def predict(self, p_MNC: NDArray[Any]) -> NDArray[np.float64]:
-        """The same on arrays."""
+        """Join the predictions `p_MNC`, [M, N, C] or [M, N], given as an array."""
         with torch.no_grad():
             return np.asarray(self(torch.from_numpy(np.asarray(p_MNC, np.float64))).numpy())
 
 
 class Weighted(Mixture):
-    """The weighted sum of the members, and for a regression a bias."""
+    """A weighted sum of the members, and for a regression a bias."""
 
     weights: Tensor
     bias: Tensor
@@ -55,19 +55,19 @@ class Weighted(Mixture):
         self.register_buffer("bias", _double(bias))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
-        joined: Tensor = torch.tensordot(self.weights, p_MNC.double(), 1) + self.bias
-        return joined
+        mean: Tensor = torch.tensordot(self.weights, p_MNC.double(), 1) + self.bias
+        return mean
 
     @property
     def shares(self) -> Tensor:
         return self.weights / self.weights.sum() if (self.weights >= 0).all() else _equal(self.weights)
 
-    def of(self, places: NDArray[np.int64]) -> Weighted:
-        return Weighted(self.weights[places], self.bias)
+    def subset(self, positions: NDArray[np.int64]) -> Weighted:
+        return Weighted(self.weights[positions], self.bias)
 
 
 class Vote(Mixture):
-    """The share of the votes that each class gets, ties broken by the mean; of values, their weighted median."""
+    """A vote: the share that each class gets, ties broken by the mean; of values, their weighted median."""
 
     weights: Tensor
 
@@ -80,14 +80,14 @@ class Vote(Mixture):
         if p_MNC.ndim == 2:
             return self._median(p_MNC)
         votes_MNC = nn.functional.one_hot(p_MNC.argmax(-1), p_MNC.shape[-1]).double()
-        joined: Tensor = torch.tensordot(self.weights, (1 - TIE) * votes_MNC + TIE * p_MNC, 1)
-        return joined
+        shares_NC: Tensor = torch.tensordot(self.weights, (1 - TIE) * votes_MNC + TIE * p_MNC, 1)
+        return shares_NC
 
     def _median(self, values_MN: Tensor) -> Tensor:
         """Where half of the weight is reached; halfway between two members where it is reached between them."""
         ordered_MN, order_MN = values_MN.sort(0)
-        reached_MN = self.weights[order_MN].cumsum(0)
-        ends = [(reached_MN - 0.5 < shift).sum(0).clamp(max=len(self.weights) - 1) for shift in (-1e-9, 1e-9)]
+        cumulated_MN = self.weights[order_MN].cumsum(0)
+        ends = [(cumulated_MN - 0.5 < shift).sum(0).clamp(max=len(self.weights) - 1) for shift in (-1e-9, 1e-9)]
         low, high = (ordered_MN.gather(0, end[None])[0] for end in ends)
         return (low + high) / 2
 
@@ -95,8 +95,8 @@ class Vote(Mixture):
     def shares(self) -> Tensor:
         return self.weights
 
-    def of(self, places: NDArray[np.int64]) -> Vote:
-        return Vote(self.weights[places])
+    def subset(self, positions: NDArray[np.int64]) -> Vote:
+        return Vote(self.weights[positions])
 
 
 class Stacking(Mixture):
@@ -118,12 +118,12 @@ class Stacking(Mixture):
     def shares(self) -> Tensor:
         return _equal(self.coefficients[:, 0, 0])
 
-    def of(self, places: NDArray[np.int64]) -> Stacking:
-        return Stacking(self.coefficients[places], self.intercept)
+    def subset(self, positions: NDArray[np.int64]) -> Stacking:
+        return Stacking(self.coefficients[positions], self.intercept)
 
 
 class Temperature(Mixture):
-    """Another joint's probabilities to the power 1 / temperature, normalized (Guo et al. 2017)."""
+    """Another mixture's probabilities to the power 1 / temperature, normalized (Guo et al. 2017)."""
 
     temperature: Tensor
     inner: Mixture
@@ -142,12 +142,12 @@ class Temperature(Mixture):
     def shares(self) -> Tensor:
         return self.inner.shares
 
-    def of(self, places: NDArray[np.int64]) -> Temperature:
-        return Temperature(self.inner.of(places), self.temperature)
+    def subset(self, positions: NDArray[np.int64]) -> Temperature:
+        return Temperature(self.inner.subset(positions), self.temperature)
 
 
 class Committees(Mixture):
-    """Another joint of G committees, each the mean of some of the members: weights [G, M], the sum of each row 1."""
+    """Another mixture of G committees, each the mean of some of the members: weights [G, M], the sum of each row 1."""
 
     weights: Tensor
     inner: Mixture
@@ -158,19 +158,19 @@ class Committees(Mixture):
         self.register_buffer("weights", _double(weights))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
-        joined: Tensor = self.inner(torch.tensordot(self.weights, p_MNC.double(), 1))
-        return joined
+        prediction: Tensor = self.inner(torch.tensordot(self.weights, p_MNC.double(), 1))
+        return prediction
 
     @property
     def shares(self) -> Tensor:
         return self.inner.shares @ self.weights
 
-    def of(self, places: NDArray[np.int64]) -> Committees:
-        return Committees(self.inner, self.weights[:, places])
+    def subset(self, positions: NDArray[np.int64]) -> Committees:
+        return Committees(self.inner, self.weights[:, positions])
 
 
 def write(mixture: Mixture, file: Path) -> None:
-    """As safetensors, whose metadata name the classes from the outermost in."""
+    """Write `mixture` as the safetensors `file`, whose metadata name its classes from the outermost in."""
     classes, layer = [], mixture
     while True:
         classes.append(f"{type(layer).__module__}.{type(layer).__qualname__}")
@@ -184,15 +184,15 @@ def write(mixture: Mixture, file: Path) -> None:
 
 
 def read(file: Path) -> Mixture:
-    """What `write` wrote.
+    """Read the mixture that `write` put into `file`.
 
     Raises:
-        UserError: it is no joint of this project.
+        UserError: it is no mixture of this project.
     """
     with safe_open(file, "pt") as opened:
-        named = (opened.metadata() or {}).get("joint") or ""
+        names = (opened.metadata() or {}).get("joint") or ""
         buffers = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-    classes = named.replace("src.combiners.joint.", "src.ensembles.mixture.").split()  # as files of before name them
+    classes = names.replace("src.combiners.joint.", "src.ensembles.mixture.").split()  # as files of before name them
     if not classes or not all(name.startswith("src.ensembles.") for name in classes):
         raise UserError(f"{file} is no combiner of this project; run python -m src.ensemble again")
     return _built(classes, buffers)
@@ -200,10 +200,10 @@ def read(file: Path) -> Mixture:
 
 def _built(classes: list[str], buffers: Mapping[str, Tensor]) -> Mixture:
     module, _, name = classes[0].rpartition(".")
-    made: type[Mixture] = getattr(import_module(module), name)
+    cls: type[Mixture] = getattr(import_module(module), name)
     inside = {key.removeprefix("inner."): value for key, value in buffers.items() if key.startswith("inner.")}
-    own = {key: value for key, value in buffers.items() if not key.startswith("inner.")}
-    return made(_built(classes[1:], inside), **own) if inside else made(**own)
+    outer = {key: value for key, value in buffers.items() if not key.startswith("inner.")}
+    return cls(_built(classes[1:], inside), **outer) if inside else cls(**outer)
 
 
 def _double(values: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""All that the report shows of an ensemble, from what its members predicted: `judged.json`."""
+"""Data of the report about an ensemble, computed from what its members predict: `judged.json`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles import evaluation as evaluation
-from src.ensembles import forward_selection as forward
+from src.ensembles import evaluation, forward_selection
+from src.ensembles.final_member import FinalMember, member_weights
 from src.ensembles.metrics import reliability
-from src.ensembles.pool import Trained, says
-from src.ensembles.selection import Joined
+from src.ensembles.selection import Candidate
 
 DISPUTED = 12  # rows shown
 LONGEST = 30  # members of the path of the best few
@@ -21,21 +20,28 @@ LONGEST = 30  # members of the path of the best few
 def on_validation(
     task: str,
     by: str,
-    pool: Sequence[Trained],
-    compared: Mapping[str, Joined],
+    pool: Sequence[FinalMember],
+    candidates: Mapping[str, Candidate],
     winner: str,
     y_val: NDArray[Any],
     sizes: Sequence[int],
 ) -> dict[str, Any]:
-    """How members differ, what n of them are worth, what an ensemble costs: all of the validation rows.
+    """Compute how members differ, what n of them are worth and what an ensemble costs, on the validation rows.
 
-    `sizes`: the parameters of each member of `pool`.
+    Args:
+        task: `classification` or `regression`.
+        by: the metric that chooses, lower is better.
+        pool: all members.
+        candidates: the ensembles that were tried, by name.
+        winner: the name of the chosen one.
+        y_val: targets of the validation rows [N].
+        sizes: parameters of each member.
     """
-    chosen = compared[winner]
-    val_MNC = np.stack([member.val for member in pool])
+    chosen = candidates[winner]
+    val_MNC = np.stack([member.val_predictions for member in pool])
     pairs = evaluation.diversity(val_MNC, y_val)
     points, axes = evaluation.embedding(np.concatenate([val_MNC, chosen.val[None]]))
-    share = dict(zip(chosen.places, chosen.shares.tolist(), strict=True))
+    share = dict(zip(chosen.positions, chosen.shares.tolist(), strict=True))
     return {
         "task": task,
         "by": by,
@@ -46,42 +52,47 @@ def on_validation(
         "at": points[-1],
         "axes": axes,
         "diversity": pairs,
-        "ensembles": {name: _ensemble(pool, each, pairs, sizes, y_val) for name, each in compared.items()},
-        "growth": evaluation.growth(task, val_MNC[chosen.places], y_val, by),
-        "frontier": _frontier(task, by, pool, compared, sizes, y_val),
+        "ensembles": {name: _ensemble(pool, each, pairs, sizes, y_val) for name, each in candidates.items()},
+        "growth": evaluation.growth(task, val_MNC[chosen.positions], y_val, by),
+        "frontier": _frontier(task, by, pool, candidates, sizes, y_val),
     }
 
 
 def _ensemble(
-    pool: Sequence[Trained], each: Joined, pairs: Mapping[str, Any], sizes: Sequence[int], y_val: NDArray[Any]
+    pool: Sequence[FinalMember], each: Candidate, pairs: Mapping[str, Any], sizes: Sequence[int], y_val: NDArray[Any]
 ) -> dict[str, Any]:
     """Its cost, the mean over its pairs of members, and what it gains from their differing."""
-    own = np.ix_(each.used, each.used)
-    members = np.stack([pool[k].val for k in each.places])
+    pairs_of_used = np.ix_(each.used, each.used)
+    members = np.stack([pool[k].val_predictions for k in each.positions])
     return {
         "members": len(each.used),
         "parameters": sum(sizes[k] for k in each.used),
-        **{name: evaluation.mean_pair(pair[own]) for name, pair in pairs.items()},
+        **{name: evaluation.mean_pair(pair[pairs_of_used]) for name, pair in pairs.items()},
         **{f"squared_{name}": value for name, value in evaluation.ambiguity(members, y_val, each.shares).items()},
     }
 
 
 def _frontier(
-    task: str, by: str, pool: Sequence[Trained], compared: Mapping[str, Joined], sizes: Sequence[int], y: NDArray[Any]
+    task: str,
+    by: str,
+    pool: Sequence[FinalMember],
+    candidates: Mapping[str, Candidate],
+    sizes: Sequence[int],
+    y: NDArray[Any],
 ) -> dict[str, Any]:
-    """Single members, what was compared, and the best few together, by cost and value on the validation rows."""
-    val_MNC = np.stack([member.val for member in pool])
-    order = forward.order(val_MNC, y, LONGEST)
-    path = forward.judged(val_MNC, y, LONGEST)
-    names = [m.title for m in pool] + list(compared) + [f"the best {n} together" for n in range(2, len(path) + 1)]
-    costs = [*sizes, *(sum(sizes[k] for k in each.used) for each in compared.values())]
+    """Single members, what was candidates, and the best few together, by cost and value on the validation rows."""
+    val_MNC = np.stack([member.val_predictions for member in pool])
+    order = forward_selection.order(val_MNC, y, LONGEST)
+    path = forward_selection.losses_by_size(val_MNC, y, LONGEST)
+    names = [m.title for m in pool] + list(candidates) + [f"the best {n} together" for n in range(2, len(path) + 1)]
+    costs = [*sizes, *(sum(sizes[k] for k in each.used) for each in candidates.values())]
     costs += [sum(sizes[k] for k in order[:n]) for n in range(2, len(path) + 1)]
-    single = [evaluation.rows(task, member.val, y)[by] for member in pool]
-    losses = np.stack([*single, *(evaluation.rows(task, each.val, y)[by] for each in compared.values()), *path[1:]])
+    single = [evaluation.rows(task, member.val_predictions, y)[by] for member in pool]
+    losses = np.stack([*single, *(evaluation.rows(task, each.val, y)[by] for each in candidates.values()), *path[1:]])
     place, limit = evaluation.smallest(costs, losses)
     root = np.sqrt if by == "rmse" else np.asarray
     values = root(losses.mean(1)).tolist()
-    kinds = ["member"] * len(pool) + ["ensemble"] * len(compared) + ["best few"] * (len(path) - 1)
+    kinds = ["member"] * len(pool) + ["ensemble"] * len(candidates) + ["best few"] * (len(path) - 1)
     front = evaluation.frontier(costs, values)
     return {
         "limit": float(root(limit)),
@@ -95,35 +106,45 @@ def _frontier(
 
 def on_test(
     task: str,
-    pool: Sequence[Trained],
-    chosen: Joined,
-    test_MNC: NDArray[Any],
-    joined: NDArray[Any],
+    pool: Sequence[FinalMember],
+    chosen: Candidate,
+    members_MNC: NDArray[Any],
+    ensemble: NDArray[Any],
     single: NDArray[Any],
     x: NDArray[Any],
     y: NDArray[Any],
 ) -> dict[str, Any]:
-    """Calibration, and the rows on which the members of the chosen ensemble differ most."""
-    members = test_MNC[chosen.places]
-    rows = evaluation.disputed(members, says([pool[k] for k in chosen.places]), DISPUTED)
+    """Compute calibration on the test rows, and find those on which the members of the chosen ensemble differ most.
+
+    Args:
+        task: `classification` or `regression`.
+        pool: all members.
+        chosen: the ensemble.
+        members_MNC: what its members predict, as they are served: [M, N, C] or [M, N].
+        ensemble: what it predicts, [N, C] or [N].
+        single: what the best single member predicts, [N, C] or [N].
+        x: prepared test rows [N, ...]; of images, those that differ most are drawn.
+        y: their targets [N].
+    """
+    rows = evaluation.disputed(members_MNC, member_weights([pool[k] for k in chosen.positions]), DISPUTED)
     pictures = x.ndim == 4 and x.shape[1] in (1, 3)
-    found: dict[str, Any] = {"disputed": [_row(int(r), members[:, r], joined[r], y[r]) for r in rows]}
+    data: dict[str, Any] = {"disputed": [_row(int(r), members_MNC[:, r], ensemble[r], y[r]) for r in rows]}
     if pictures:
-        for line, r in zip(found["disputed"], rows, strict=True):
+        for line, r in zip(data["disputed"], rows, strict=True):
             line["image"] = _image(x[r])
     if task == "classification":
-        found["reliability"] = {"chosen": reliability(joined, y), "single": reliability(single, y)}
-    return found
+        data["reliability"] = {"chosen": reliability(ensemble, y), "single": reliability(single, y)}
+    return data
 
 
-def _row(place: int, members: NDArray[Any], joined: NDArray[Any], truth: Any) -> dict[str, Any]:
-    """What each member says of a row: classes by how many say so, or the span of the values."""
+def _row(row: int, members: NDArray[Any], ensemble: NDArray[Any], truth: Any) -> dict[str, Any]:
+    """The answers to one row: classes by how many members predict each, or the span of their values."""
     if members.ndim == 1:
         spread = {"low": float(members.min()), "high": float(members.max())}
-        return {"row": place, "truth": float(truth), "answer": float(joined), **spread}
+        return {"row": row, "truth": float(truth), "answer": float(ensemble), **spread}
     votes = np.bincount(members.argmax(1), minlength=members.shape[1])
-    said = {str(c): int(votes[c]) for c in np.argsort(-votes, kind="stable") if votes[c]}
-    return {"row": place, "truth": int(truth), "answer": int(joined.argmax()), "votes": said}
+    counts = {str(c): int(votes[c]) for c in np.argsort(-votes, kind="stable") if votes[c]}
+    return {"row": row, "truth": int(truth), "answer": int(ensemble.argmax()), "votes": counts}
 
 
 def _image(x_CHW: NDArray[Any]) -> list[Any]:

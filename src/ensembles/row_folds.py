@@ -1,4 +1,4 @@
-"""Validation rows divided into parts, so that what was fitted on the others is judged on each."""
+"""Folds of the validation rows: a combiner that was fitted on the others is judged on each."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +12,13 @@ Fit = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Mixture]
 
 
 def folds(y_N: NDArray[Any], n: int, seed: int = 0) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows to fit on and rows to judge, `n` times: stratified where every class has a row for each part."""
+    """Yield rows to fit on and rows to judge, `n` times: stratified where every class has a row for each fold.
+
+    Args:
+        y_N: targets of all rows.
+        n: how many folds.
+        seed: of their order.
+    """
     from sklearn.model_selection import KFold, StratifiedKFold
 
     classes = np.issubdtype(np.asarray(y_N).dtype, np.integer)
@@ -24,8 +30,18 @@ def folds(y_N: NDArray[Any], n: int, seed: int = 0) -> Iterator[tuple[NDArray[np
 def cross_validated(
     fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any], n: int = 5, seed: int = 0
 ) -> NDArray[np.float64]:
-    """What a combiner predicts for every row [N, C] or [N], fitted on the other parts."""
-    joined = np.empty(np.shape(p_MNC)[1:])
-    for others, mine in folds(y_N, n, seed):
-        joined[mine] = fit(p_MNC[:, others], y_N[others], weight_M).predict(p_MNC[:, mine])
-    return joined
+    """Predict every row, [N, C] or [N], by a combiner that was fitted on the other folds.
+
+    Args:
+        fit: the combiner.
+        p_MNC: predictions of the members, [M, N, C] or [M, N].
+        y_N: targets of these rows.
+        weight_M: the members' own weights, sum 1.
+        n: how many folds.
+        seed: of their order.
+    """
+    predictions = np.empty(np.shape(p_MNC)[1:])
+    for fit_rows, judged_rows in folds(y_N, n, seed):
+        mixture = fit(p_MNC[:, fit_rows], y_N[fit_rows], weight_M)
+        predictions[judged_rows] = mixture.predict(p_MNC[:, judged_rows])
+    return predictions

@@ -1,41 +1,60 @@
-"""NEEDS A DOCSTRING."""
+"""The runs that MLflow shows for the members of a model: one for each method, and below it one for each member."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from src.ensembles.final_member import FinalMember
     from src.ensembles.member_training import MemberTraining
     from src.tracking.record import RunRecord
 
+SECTIONS = (
+    "model",
+    "optimizer",
+    "schedule",
+    "training",
+    "regularization",
+    "augment",
+)  # whose keys are a run's parameters
 
-def records(model: str, training: MemberTraining, items: list[FinalMember], held: dict[str, float]) -> list[RunRecord]:
-    """The runs of one way, under one of its own."""
+
+def records(
+    training: MemberTraining, members: Sequence[FinalMember], out_of_fold: Mapping[str, float]
+) -> list[RunRecord]:
+    """Make the runs of one method: its own, and those of all members that were to be trained.
+
+    Args:
+        training: of the method, with what became of every member.
+        members: its final members.
+        out_of_fold: scores of their out-of-fold predictions, by metric.
+    """
     from src.tracking.record import RunRecord
 
-    fingerprint, meta, how = training.folder.name, training.context.rows.meta, training.how
-    tags = {"lockstep.stage": "train", "model": model, "lockstep.members": how}
-    figures = {f"held/{name}": value for name, value in held.items()}
-    title = f"train {model} {how}"
-    records = [RunRecord("train", fingerprint, title, None, "FINISHED", metrics=figures, tags=tags, dataset=meta)]
-    ready = {item.trained.key: item.trained.member.config for item in items}
-    for key, config in (ready | training.configs).items():
-        outcome = training.outcomes.get(key)
-        sections = ("model", "optimizer", "schedule", "training", "regularization", "augment")
-        params = {f"{section}.{k}": v for section in sections for k, v in config.get(section, {}).items()}
+    fingerprint, meta, method = training.folder.name, training.context.rows.meta, training.method
+    model = training.best["model"]["name"]
+    tags = {"lockstep.stage": "train", "model": model, "lockstep.members": method}
+    figures = {f"held/{name}": value for name, value in out_of_fold.items()}
+    title = f"train {model} {method}"
+    runs = [RunRecord("train", fingerprint, title, None, "FINISHED", metrics=figures, tags=tags, dataset=meta)]
+    configs = {member.name: member.member.config for member in members}
+    for name, config in (configs | training.configs).items():
+        outcome = training.outcomes.get(name)
+        params = {f"{section}.{k}": v for section in SECTIONS for k, v in config.get(section, {}).items()}
         params |= {key: config[key] for key in ("batch_size", "epochs")}
-        records.append(
+        runs.append(
             RunRecord(
-                key,
+                name,
                 fingerprint,
-                f"{model} {key}",
+                f"{model} {name}",
                 "train",
                 "FAILED" if outcome and outcome.error else "FINISHED",
                 params,
                 outcome.curves if outcome else {},
-                tags=tags | {"lockstep.member": key},
+                tags=tags | {"lockstep.member": name},
                 dataset=meta,
             )
         )
-    return records
+    return runs

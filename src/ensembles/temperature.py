@@ -1,4 +1,4 @@
-"""Calibration of whatever a combiner gives: one temperature, fitted on rows that it was not fitted on (Guo et al. 2017)."""
+"""Calibration of any combiner by a temperature, fitted on rows that the combiner was not fitted on (Guo et al. 2017)."""
 
 from typing import Any
 
@@ -14,7 +14,13 @@ RANGE = (0.05, 20.0)
 
 
 def calibrated(fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Mixture:
-    """The combiner with the temperature that its cross-validated probabilities need.
+    """Fit a combiner, and the temperature that its cross-validated probabilities need.
+
+    Args:
+        fit: the combiner.
+        p_MNC: probabilities that the members predict, [M, N, C].
+        y_N: classes of these rows.
+        weight_M: the members' own weights, sum 1.
 
     Raises:
         UserError: a regression has no probabilities.
@@ -25,7 +31,7 @@ def calibrated(fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArr
 
 
 def temperature(p_NC: NDArray[np.float64], y_N: NDArray[Any]) -> float:
-    """The power 1 / T of the probabilities that has the least NLL."""
+    """Find the temperature T for which the probabilities `p_NC` to the power 1 / T have the least NLL for classes `y_N`."""
     from scipy.optimize import minimize_scalar
     from scipy.special import softmax
 

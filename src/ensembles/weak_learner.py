@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from src.ensembles.final_member import Config
+from src.ensembles.protocol import Config
 from src.system.errors import known
 
 
 def weak(best: Config, model: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
-    """`best` with some keys of its model changed, and other epochs (None: as many).
+    """Make the config of a weak member: `best` with other values for the keys `model` of its model, and for `epochs`.
+
+    None in the place of `epochs` leaves those of `best`.
 
     Raises:
         UserError: the model has no such key.

@@ -1,4 +1,4 @@
-"""The ensemble as one file that needs nothing of this project: for `torch.export`, and for ONNX.
+"""Export of the ensemble as one file that needs nothing of this project: for `torch.export`, and for ONNX.
 
 Both take prepared rows x, as `data.transform` makes them of raw ones, any number at a time, and answer as `EnsembleModule`
 does.
@@ -25,15 +25,25 @@ CLOSE = 1e-5  # how far an exported answer may be from the module's own, as a sh
 
 
 def check(wanted: Mapping[str, bool]) -> None:
-    """Refuse what cannot be written here, before anything is computed."""
+    """Refuse kinds of files that cannot be written here; `wanted` says of each (`pt2`, `onnx`) whether it shall be.
+
+    Raises:
+        UserError: ONNX is wanted and a package for it is missing.
+    """
     if wanted["onnx"] and (lacking := [name for name in ONNX if importlib.util.find_spec(name) is None]):
         raise UserError(f"export.onnx: {', '.join(lacking)} must be installed; pip install -e '.[onnx]'")
 
 
 def export(module: EnsembleModule, x: Tensor, folder: Path, wanted: Mapping[str, bool]) -> list[str]:
-    """Write `model.pt2` and `model.onnx` as `wanted`, tried on the rows `x`; returns a sentence for each that cannot be.
+    """Write `model.pt2` and `model.onnx`, and return a sentence for each that cannot be written.
 
-    A module of a user's own may do what no graph can hold. The same product gives the same bytes.
+    A module of a user's own may do what no graph can hold. The same module gives the same bytes.
+
+    Args:
+        module: the ensemble.
+        x: prepared rows [N, ...], for which a file must answer as the module does.
+        folder: of the files; one that is not wanted is removed.
+        wanted: says of `pt2` and `onnx` whether it shall be written.
     """
     complaints = []
     for kind, packed in (("pt2", _pt2), ("onnx", _onnx)):
@@ -59,16 +69,18 @@ def _pt2(module: EnsembleModule, x: Tensor) -> bytes:
 def _onnx(module: EnsembleModule, x: Tensor) -> bytes:
     import onnxruntime
 
-    made = torch.onnx.export(_traced(module, x), (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False)
-    assert made is not None
-    packed = bytes(made.model_proto.SerializeToString())
+    program = torch.onnx.export(
+        _traced(module, x), (), dynamo=True, input_names=["x"], output_names=["y"], verbose=False
+    )
+    assert program is not None
+    packed = bytes(program.model_proto.SerializeToString())
     (y,) = onnxruntime.InferenceSession(packed).run(None, {"x": x.numpy()})
     _check_agreement(torch.from_numpy(y), module(x))
     return packed
 
 
 def _traced(module: EnsembleModule, x: Tensor) -> ExportedProgram:
-    """The graph of the members, one after another, and of their joint, for any number of rows."""
+    """The graph of the members, one after another, and of their mixture, for any number of rows."""
     example = torch.zeros(2, *x.shape[1:])  # it is kept in the file, so no row of anybody's
     program = torch.export.export(module, (example,), dynamic_shapes=({0: Dim("rows")},), strict=False)
     for node in program.graph.nodes:
@@ -83,7 +95,7 @@ def _check_agreement(answer: Tensor, expected: Tensor) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say of their own parts, such as packages that no model here needs."""
+    """Silence what the exporters say of their own parts, such as packages that no model here needs."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Nets that predict for the same rows: those of one signature as one stacked computation, while that is the faster way."""
+"""Fused prediction of many nets for the same rows: those of one signature as one stack, while that is the faster way."""
 
 import copy
 import threading
@@ -16,37 +16,46 @@ WORTH_STACKING = 2**21
 
 
 class Fused:
-    """A call gives the raw outputs [L, N, C] of all nets, as each alone to float32's precision. Any thread may call."""
+    """A function from rows [N, ...] to the raw outputs [M, N, C] of all nets, as each alone to float32's precision.
+
+    Any thread may call it.
+    """
 
     def __init__(self, nets: Sequence[nn.Module], signatures: Sequence[str], input_shape: tuple[int, ...]) -> None:
-        """`nets` in eval mode; those of equal signature differ in their tensors alone, which they share from now on."""
-        places: dict[str, list[int]] = {}
-        for place, signature in enumerate(signatures):
-            places.setdefault(signature, []).append(place)
-        self.groups = [Group([nets[place] for place in own], input_shape) for own in places.values()]
-        order = [place for own in places.values() for place in own]
+        """Stack the nets of equal signature, whose tensors share the memory of the stack from now on.
+
+        Args:
+            nets: in eval mode.
+            signatures: a text for each; nets of equal signature differ in their tensors alone.
+            input_shape: of one row.
+        """
+        positions: dict[str, list[int]] = {}
+        for position, signature in enumerate(signatures):
+            positions.setdefault(signature, []).append(position)
+        self.groups = [Group([nets[k] for k in alike], input_shape) for alike in positions.values()]
+        order = [k for alike in positions.values() for k in alike]
         self._back = None if order == sorted(order) else torch.tensor(order).argsort()
 
     def __call__(self, x: Tensor) -> Tensor:
         outputs = [group(x) for group in self.groups]
-        output_LNC = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return output_LNC if self._back is None else output_LNC[self._back]
+        output_MNC = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return output_MNC if self._back is None else output_MNC[self._back]
 
 
 class Group:
-    """The nets of one signature. A net whose way forward cannot be stacked (a user's own may not) is called by itself."""
+    """The nets of one signature. Where they cannot be stacked (a user's own may not), each is called by itself."""
 
     def __init__(self, nets: Sequence[nn.Module], input_shape: tuple[int, ...]) -> None:
         self.nets, self._lock = nets, threading.Lock()  # a stacked call writes into the module
         self.rows = WORTH_STACKING // max(n_operations(nets[0], input_shape), 1) if len(nets) > 1 else 0
-        named = [dict(net.named_parameters()) | dict(net.named_buffers()) for net in nets] if self.rows else [{}]
-        self._stacked = Stacked(copy.deepcopy(nets[0]), named[0])
-        self._tensors = [torch.stack([own[name].detach() for own in named]) for name in named[0]]
+        tensors = [dict(net.named_parameters()) | dict(net.named_buffers()) for net in nets] if self.rows else [{}]
+        self._stacked = Stacked(copy.deepcopy(nets[0]), tensors[0])
+        self._tensors = [torch.stack([each[name].detach() for each in tensors]) for name in tensors[0]]
         if self.rows and not self._agree(torch.zeros(2, *input_shape)):
             self.rows, self._tensors = 0, []
-        for name, tensor in zip(named[0], self._tensors, strict=False):
-            for own, row in zip(named, tensor, strict=True):
-                own[name].data = row  # in memory once
+        for name, tensor in zip(tensors[0], self._tensors, strict=False):
+            for each, row in zip(tensors, tensor, strict=True):
+                each[name].data = row  # in memory once
 
     def __call__(self, x: Tensor) -> Tensor:
         if len(x) > self.rows:

@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The model that MLflow loads and serves: raw rows in, a table of predictions out."""
 
 import json
 from collections.abc import Mapping
@@ -10,30 +10,36 @@ import torch
 from numpy.typing import NDArray
 
 from src.data.dataset import transform
-from src.serving.bundle import load_product, read_entries
+from src.serving.bundle import read_bundle
 from src.serving.fused_nets import Fused
 
 _ROWS = 4096  # predicted at a time
 
 
 def _signature(model: Mapping[str, Any]) -> str:
-    """Nets of equal signature differ in their tensors alone: dropout does nothing in a prediction by a model of ours."""
+    """A text that is equal for nets that differ in their tensors alone: dropout does nothing in a model of ours."""
     return json.dumps({k: v for k, v in model.items() if k != "dropout" or "_target_" in model}, sort_keys=True)
 
 
 class Ensemble:
-    """What `mlflow.pyfunc.load_model` returns inside its wrapper."""
+    """The ensemble of a bundle, as `mlflow.pyfunc.load_model` returns it inside its wrapper. Any thread may ask it."""
 
     def __init__(self, path: Path) -> None:
-        self._folder, self._meta, entries = read_entries(path)
-        self._product = load_product(self._folder)
-        signatures = [_signature(e["config"]["model"]) for e in entries for _ in e.get("parts", [e])]
-        self._nets = Fused(list(self._product.nets), signatures, tuple(self._meta["input_shape"]))
+        """Load the bundle at `path` or below.
+
+        Raises:
+            UserError: there is none, or a later version wrote it.
+        """
+        bundle = read_bundle(path)
+        self._folder, self._meta, self._module = bundle.folder, bundle.meta, bundle.module()
+        signatures = [_signature(model) for model in bundle.models]
+        self._nets = Fused(list(self._module.nets), signatures, tuple(self._meta["input_shape"]))
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """A DataFrame with the column `prediction`, and for classes `p_<class>`, of raw rows.
+        """Predict raw rows: a DataFrame with the column `prediction`, and for classes `p_<class>`.
 
-        Rows are a DataFrame with the columns that meta.json names, or an array [N, ...] of images.
+        `model_input` is a DataFrame with the columns that meta.json names, or an array [N, ...] of images; `params` is of
+        MLflow's protocol and has no meaning here.
         """
         import pandas as pd
 
@@ -47,6 +53,6 @@ class Ensemble:
 
     @torch.no_grad()
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What the members come to: probabilities [N, C], or values [N] in the target's unit."""
+        """Predict prepared rows x [N, ...]: probabilities [N, C], or values [N] in the target's unit."""
         chunks = [torch.from_numpy(x[start : start + _ROWS]) for start in range(0, max(len(x), 1), _ROWS)]
-        return np.asarray(torch.cat([self._product.join(self._nets(chunk)) for chunk in chunks]).numpy())
+        return np.asarray(torch.cat([self._module.combine(self._nets(chunk)) for chunk in chunks]).numpy())

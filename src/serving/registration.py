@@ -1,4 +1,4 @@
-"""The chosen ensemble becomes a registered model."""
+"""Registration of the chosen ensemble as a model in MLflow."""
 
 from __future__ import annotations
 
@@ -8,63 +8,44 @@ from typing import TYPE_CHECKING, Any
 from src.system.locks import alone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from src.ensembles.comparison import Comparison
+    from src.tracking.record import RunRecord
 
-    from src.ensembles.pool import Trained
-    from src.ensembles.selection import Joined
+
+def write_served(bundle: Path, comparison: Comparison, prepared: Path) -> None:
+    """Write the chosen ensemble as it is served into the folder `bundle`; `prepared` is that of the prepared data."""
+    from src.serving.bundle import write_bundle
+
+    members, mixture = comparison.ensemble.served(comparison.pool)
+    pairs = [(one.member.config, one.checkpoint.model_weights) for one in members]
+    write_bundle(bundle, members[0].meta, pairs, prepared, mixture)
 
 
 def register(
-    uri: str,
-    name: str,
-    lock: Path,
-    models: Sequence[str],
-    folder: Path,
-    meta: dict[str, Any],
-    pool: list[Trained],
-    chosen: Joined,
-    metrics: dict[str, Any],
-    out: Path,
-) -> None:
-    """Write the bundle of `chosen` under `out` and register it as `name` at MLflow's `uri`, alone by `lock`."""
-    import json
+    uri: str, name: str, lock: Path, bundle: Path, prepared: Path, comparison: Comparison, metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """Register the ensemble in `bundle`, and return its name, version, alias, run and address.
 
+    Args:
+        uri: of MLflow.
+        name: of the registered model and of the experiment.
+        lock: held meanwhile, so that one registers at a time.
+        bundle: its folder.
+        prepared: the folder of the prepared data.
+        comparison: what it was chosen by.
+        metrics: its scores, as metrics.json has them.
+    """
     from src.data.dataset import raw_example
     from src.ensembles.metrics import selection
-    from src.serving.bundle import write_bundle
     from src.serving.pyfunc import Ensemble
-    from src.system.files import write_json
-    from src.system.fingerprint import digest
     from src.tracking import registry
-    from src.tracking.record import RunRecord
-    from src.tracking.uri import check
 
-    check(uri)
-    bundle, members = out / "model", [pool[k] for k in chosen.used]
-    entries = [{"config": member.config, **member.nets} for member in members]
-    write_bundle(bundle, meta, entries, folder, chosen.pruned())
-    figures = {f"{part}/{name}": value for part in ("val", "test") for name, value in metrics[part].items()}
-    record = RunRecord(
-        "ensemble",
-        digest(meta["sha256"], json.dumps(metrics, sort_keys=True))[:16],
-        f"ensemble {metrics['chosen']}",
-        None,
-        "FINISHED",
-        {
-            "combiner": metrics["chosen"].partition("+")[2],
-            "models": ", ".join(models),
-            "members": len(members),
-        },
-        metrics=figures,
-        tags={"lockstep.stage": "ensemble"},
-        dataset=meta,
-    )
-    example = raw_example(folder)
+    example, meta = raw_example(prepared), dict(comparison.pool[0].meta)
     with alone(lock, "the registration of a model"):
-        registered = registry.register(
+        return registry.register(
             uri,
             name,
-            record,
+            _record(comparison, metrics),
             bundle,
             example,
             Ensemble(bundle).predict(example),
@@ -73,4 +54,30 @@ def register(
             higher_is_better=False,
             sha256=meta["sha256"],
         )
-    write_json(out / "registered.json", registered)
+
+
+def _record(comparison: Comparison, metrics: dict[str, Any]) -> RunRecord:
+    """The run of the ensemble, under a fingerprint of its scores."""
+    import json
+
+    from src.system.fingerprint import digest
+    from src.tracking.record import RunRecord
+
+    members, meta = [comparison.pool[k] for k in comparison.ensemble.used], comparison.pool[0].meta
+    params = {
+        "combiner": comparison.chosen.partition("+")[2],
+        "models": ", ".join(dict.fromkeys(member.model for member in comparison.pool)),
+        "members": len(members),
+    }
+    figures = {f"{part}/{name}": value for part in ("val", "test") for name, value in metrics[part].items()}
+    return RunRecord(
+        "ensemble",
+        digest(meta["sha256"], json.dumps(metrics, sort_keys=True))[:16],
+        f"ensemble {comparison.chosen}",
+        None,
+        "FINISHED",
+        params,
+        metrics=figures,
+        tags={"lockstep.stage": "ensemble"},
+        dataset=meta,
+    )

@@ -91,6 +91,5 @@ class Records:
         if not bundle.exists():
             states = [Checkpoint.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
             config = self.space.config(trial.params)
-            members = [{"config": config, "weights": state.model_weights, "weight": 1.0} for state in states]
-            write_bundle(bundle, self.meta, members, self.data)
+            write_bundle(bundle, self.meta, [(config, state.model_weights) for state in states], self.data)
         return bundle

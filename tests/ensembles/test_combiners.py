@@ -69,7 +69,7 @@ STACKING = partial(stacking, strengths=[0.0003, 0.003, 0.03], parts=5, rows=2000
 
 @pytest.mark.parametrize("draw", [classified, valued], ids=["classes", "values"])
 @pytest.mark.parametrize("name", SECTIONS)
-def test_every_combiner_gives_a_joint_that_lasts(name: str, draw: Any, tmp_path: Path) -> None:
+def test_every_combiner_gives_a_mixture_that_lasts(name: str, draw: Any, tmp_path: Path) -> None:
     p_MNC, y_N = draw()
     mixture = make("combiner", SECTIONS[name], p_MNC, y_N, equal(p_MNC))
     out = mixture.predict(p_MNC)
@@ -82,7 +82,7 @@ def test_every_combiner_gives_a_joint_that_lasts(name: str, draw: Any, tmp_path:
     assert (shares >= 0).all()
     assert shares.sum() == pytest.approx(1)
     used = np.flatnonzero(shares)
-    np.testing.assert_allclose(mixture.of(used).predict(p_MNC[used]), out, atol=1e-12)
+    np.testing.assert_allclose(mixture.subset(used).predict(p_MNC[used]), out, atol=1e-12)
     assert not list(mixture.parameters())
     write(mixture, tmp_path / "joint.safetensors")
     same = read(tmp_path / "joint.safetensors")
@@ -256,7 +256,7 @@ def test_a_class_without_rows_is_improbable_but_there() -> None:
     assert one.predict(p_MNC)[:, 1].min() > 0.99
 
 
-def test_a_file_that_is_no_joint_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_mixture_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"weights": torch.ones(2)}, tmp_path / "a", {"joint": "os.system"})

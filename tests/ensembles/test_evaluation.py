@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from src.ensembles import evaluation as evaluation
-from src.ensembles.forward_selection import judged, order
+from src.ensembles.forward_selection import losses_by_size, order
 from src.ensembles.metrics import calibration_error, reliability
 from tests.ensembles.test_combiners import classified, equal, valued
 
@@ -187,5 +187,5 @@ def test_the_best_few_are_taken_one_by_one(draw: Any) -> None:
         loss = [evaluation.rows(task, p_MNC[[*taken, k]].mean(0), y_N)[by].mean() for k in rest]
         taken.append(rest[int(np.argmin(loss))])
     assert order(p_MNC, y_N, 5) == taken
-    everyone = judged(p_MNC, y_N, 5)[-1]
+    everyone = losses_by_size(p_MNC, y_N, 5)[-1]
     np.testing.assert_allclose(everyone, evaluation.rows(task, p_MNC.mean(0), y_N)[by], rtol=1e-9)

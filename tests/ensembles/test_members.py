@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 from src.data.dataset import load, train_targets, val_targets
 from src.engine.engine import Engine
 from src.engine.fusing import rows
-from src.ensembles.final_member import FinalMember, Generations, TrainingContext, held_mean
+from src.ensembles.final_member import FinalMember, out_of_fold_mean
 from src.ensembles.member_training import MemberTraining
 from src.ensembles.members.bagging import bagging
 from src.ensembles.members.folds import folds
 from src.ensembles.members.seeds import seeds
 from src.ensembles.metrics import score
+from src.ensembles.protocol import Generations, TrainingContext
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
@@ -59,8 +60,7 @@ def rows_of(held_NC: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def assert_alone(item: FinalMember, data: Rows) -> None:
     """Its weights are those of the member trained by itself."""
-    one = item.trained
-    assert_same(one.state, trained([one.member], data, one.member.config["epochs"])[0])
+    assert_same(item.checkpoint, trained([item.member], data, item.member.config["epochs"])[0])
 
 
 # --- parallel ones -----------------------------------------------------------------------------------------------------
@@ -71,11 +71,11 @@ def assert_alone(item: FinalMember, data: Rows) -> None:
 def test_bagged_members_predict_the_rows_out_of_their_bags(task: str, bootstrap: Any, training: Any) -> None:
     made = training(CASES[task]())
     data = made.context.rows
-    items = made.items(bagging(BEST, 3, made.context, n=6, bootstrap=bootstrap))
-    assert len({item.trained.member.seed for item in items}) == 6
-    assert len({item.trained.member.signature() for item in items}) == 1, "one population"
+    items = made.final_members(bagging(BEST, 3, made.context, n=6, bootstrap=bootstrap))
+    assert len({item.member.seed for item in items}) == 6
+    assert len({item.member.signature() for item in items}) == 1, "one population"
     for item in items:
-        member, out = item.trained.member, rows_of(item.held)
+        member, out = item.member, rows_of(item.out_of_fold_predictions)
         if bootstrap == "rows":
             assert len(member.rows) == 420
             assert set(out) == set(range(420)) - set(member.rows)
@@ -83,10 +83,10 @@ def test_bagged_members_predict_the_rows_out_of_their_bags(task: str, bootstrap:
             assert member.weights.sum() == 420
             assert set(out) == set(np.flatnonzero(member.weights == 0))
         assert len(out) / 420 == pytest.approx(np.exp(-1), abs=0.07)  # (1 − 1/n)ⁿ
-        assert np.allclose(item.held[out], item.trained.predict(data.x_train)[out], atol=1e-6)
+        assert np.allclose(item.out_of_fold_predictions[out], item.predict(data.x_train)[out], atol=1e-6)
     assert_alone(items[4], data)
-    mean = held_mean([item.held for item in items])
-    by_hand = np.nanmean(np.stack([item.held for item in items])[:, rows_of(mean)], 0)
+    mean = out_of_fold_mean([item.out_of_fold_predictions for item in items])
+    by_hand = np.nanmean(np.stack([item.out_of_fold_predictions for item in items])[:, rows_of(mean)], 0)
     assert np.allclose(mean[rows_of(mean)], by_hand, atol=1e-6)
 
 
@@ -94,25 +94,25 @@ def test_bagged_members_predict_the_rows_out_of_their_bags(task: str, bootstrap:
 def test_the_committee_predicts_every_row_once_by_a_member_that_has_not_seen_it(task: str, training: Any) -> None:
     made = training(CASES[task]())
     data = made.context.rows
-    items = made.items(folds(BEST, 3, made.context, n=5))
-    held = [rows_of(item.held) for item in items]
+    items = made.final_members(folds(BEST, 3, made.context, n=5))
+    held = [rows_of(item.out_of_fold_predictions) for item in items]
     assert sorted(np.concatenate(held)) == list(range(420))
     for item, out in zip(items, held, strict=True):
-        assert sorted([*item.trained.member.rows, *out]) == list(range(420))
+        assert sorted([*item.member.rows, *out]) == list(range(420))
     assert_alone(items[2], data)
-    assert len(rows_of(held_mean([item.held for item in items]))) == 420
+    assert len(rows_of(out_of_fold_mean([item.out_of_fold_predictions for item in items]))) == 420
 
 
 def test_predictions_are_those_of_the_engine(training: Any) -> None:
     for data in (digits(), table("regression")):
         made = training(data)
         data = made.context.rows
-        (item,) = made.items(seeds(BEST, 3, made.context, n=1))
-        assert np.array_equal(item.trained.predict(data.x_val), item.trained.state.predictions.numpy())
+        (item,) = made.final_members(seeds(BEST, 3, made.context, n=1))
+        assert np.array_equal(item.predict(data.x_val), item.checkpoint.predictions.numpy())
         task = data.meta["task"]
         by = "val/accuracy" if task == "classification" else "val/rmse"
-        found = score(task, item.trained.predict(data.x_val), made.context.y_val)
-        assert found[by.removeprefix("val/")] == pytest.approx(item.trained.state.curves[by][-1], rel=1e-5)
+        found = score(task, item.predict(data.x_val), made.context.y_val)
+        assert found[by.removeprefix("val/")] == pytest.approx(item.checkpoint.curves[by][-1], rel=1e-5)
 
 
 def test_a_member_that_fails_is_left_out_and_all_that_fail_are_one_sentence(training: Any, capsys: Any) -> None:
@@ -120,11 +120,11 @@ def test_a_member_that_fails_is_left_out_and_all_that_fail_are_one_sentence(trai
         return Member(config(epochs=2, lr=lr), k)
 
     made = training(digits())
-    items = made.items([wild(0, 1e-3), wild(1, 1e30), wild(2, 1e-3)])
-    assert [item.trained.key for item in items] == ["mine-0", "mine-2"]
+    items = made.final_members([wild(0, 1e-3), wild(1, 1e30), wild(2, 1e-3)])
+    assert [item.name for item in items] == ["mine-0", "mine-2"]
     assert capsys.readouterr().out == "mine-1 is left out: diverged\n"
     with pytest.raises(UserError, match=r"^members: all 2 members of mine failed: diverged$"):
-        made.items([wild(k, 1e30) for k in range(2)])
+        made.final_members([wild(k, 1e30) for k in range(2)])
 
 
 def test_what_is_made_one_after_another_ends_where_one_fails(training: Any, capsys: Any) -> None:
@@ -136,23 +136,23 @@ def test_what_is_made_one_after_another_ends_where_one_fails(training: Any, caps
             trained = yield [Member(config(epochs=2, lr=lr), k)]
             if not trained:
                 break
-            items += map(FinalMember, trained)
+            items += trained
         return items
 
-    assert [item.trained.key for item in made.items(two_good_and_a_wild_one())] == ["mine-0", "mine-1"]
+    assert [item.name for item in made.final_members(two_good_and_a_wild_one())] == ["mine-0", "mine-1"]
     assert capsys.readouterr().out == "mine-2 is left out: diverged\n"
 
 
 def test_members_follow_the_lineage_of_the_best_trial(training: Any) -> None:
     earlier = [(1, config(epochs=3, lr=0.01)), (2, config(epochs=3, lr=0.02))]
     made = training(digits(), earlier=earlier)
-    items = made.items(bagging(BEST, 3, made.context, n=2, bootstrap="rows"))
+    items = made.final_members(bagging(BEST, 3, made.context, n=2, bootstrap="rows"))
     state = None
     for until, part in [*earlier, (3, BEST)]:
-        member = replace(items[1].trained.member, config=part)
+        member = replace(items[1].member, config=part)
         (state,) = trained([member], digits(), 1, [state])
         assert state.epoch == until
-    assert_same(items[1].trained.state, state)
+    assert_same(items[1].checkpoint, state)
 
 
 # --- the stage ---------------------------------------------------------------------------------------------------------
@@ -261,15 +261,16 @@ def test_members_whose_training_looks_at_the_validation_rows_do_not_learn_from_t
 
 
 MINE = """
+from dataclasses import replace
 from typing import Annotated
 from pydantic import Field
-from src.ensembles.final_member import Item
 from src.population.member import Member
 from src.population.seeds import derived_seed
 
-def strongest(best, seed, given, *, tries: Annotated[int, Field(gt=1)]):
+def strongest(best, seed, context, *, tries: Annotated[int, Field(gt=1)]):
     trained = yield [Member(best, derived_seed(seed, "tries", k)) for k in range(tries)]
-    return [Item(max(trained, key=lambda one: one.state.curves["val/accuracy"][-1]), weight=2.0)]
+    strongest = max(trained, key=lambda one: one.checkpoint.curves["val/accuracy"][-1])
+    return [replace(strongest, weight=2.0)]
 """
 
 
@@ -293,6 +294,7 @@ def test_a_way_of_ones_own_is_one_function_and_one_yaml(swept: Place) -> None:
     ("words", "sentence"),
     [
         (["members=[seeds,sedes]"], "members: 'sedes' is none of "),
+        (["members=batch_ensemble"], "members: batch_ensemble is an option no more; use members=tabm members.kind="),
         (["members=[seeds,seeds]"], "members: name one or a list of "),
         (["members=top", "members.n=9"], "members.n: 9 is more than the 5 complete trials of "),
         (["members=folds", "members.n=400"], "members.n: 400 is more than the "),

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from src.data.dataset import load, load_test
+from src.data.dataset import load
 from src.data.preparing import prepare
-from src.ensembles.pool import Trained, candidates, predict, read_pool, says
+from src.ensembles.final_member import FinalMember, member_weights
+from src.ensembles.pool import groups, read_pool
 from src.models.building import build
+from src.population.checkpoint import Checkpoint
+from src.population.member import Member
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +54,7 @@ def write_members(outputs: Path, prepared: Path, n: int = 3, model: str = "linea
         with torch.no_grad():
             np.save(place / "val.npy", net(torch.from_numpy(np.array(data.x_val))).softmax(1).numpy())
         files = {"weights": f"{place.name}/weights.safetensors", "predictions": f"{place.name}/val.npy"}
-        items.append({"name": place.name, "seed": k} | files)
+        items.append({"name": place.name, "members": how, "seed": k, "config": LINEAR, "weight": 1.0} | files)
     (folder / "config.yaml").write_text(yaml.safe_dump(LINEAR))
     head = {"model": model, "members": how, "task": "classification", "sha256": data.meta["sha256"]}
     (folder / "members.json").write_text(json.dumps(head | {"class_names": data.meta["class_names"], "items": items}))
@@ -122,47 +125,28 @@ def test_members_that_fail_are_left_out_and_all_is_an_error(
 
 def test_a_member_predicts_what_it_predicted_in_training(outputs: Path, meta: dict[str, Any], place: Path) -> None:
     member = read_pool(outputs, ["linear"], meta)[0]
-    found = predict(member, meta, np.array(load(place / "data/prepared/digits").x_val))
-    np.testing.assert_allclose(found, member.val, atol=1e-6)
+    x_val = torch.from_numpy(np.array(load(place / "data/prepared/digits").x_val))
+    np.testing.assert_allclose(member.predict(x_val), member.val_predictions, atol=1e-6)
 
 
-def test_a_sum_of_nets_is_one_member(outputs: Path, meta: dict[str, Any], place: Path) -> None:
-    """For a linear model the sum of the outputs is the output of the sum of the weights."""
-    folder = outputs / "train/linear"
-    found = json.loads((folder / "members.json").read_text())
-    files, coefficients = [item["weights"] for item in found["items"]], [1.0, 0.5, -0.25]
-    parts = [{"weights": f, "coefficient": c} for f, c in zip(files, coefficients, strict=True)]
-    found["items"] = [{"name": "boosted", "seed": 0, "parts": parts, "predictions": found["items"][0]["predictions"]}]
-    (folder / "members.json").write_text(json.dumps(found))
-    (member,) = read_pool(outputs, ["linear"], meta)
-    x = load_test(place / "data/prepared/digits")[0]
-    weights = [load_file(folder / file) for file in files]
-    net = build(LINEAR["model"], meta)
-    net.load_state_dict(
-        {name: sum(c * w[name] for c, w in zip(coefficients, weights, strict=True)) for name in net.state_dict()}
-    )
-    with torch.no_grad():
-        expected = net(torch.from_numpy(np.array(x))).softmax(1).numpy()
-    np.testing.assert_allclose(predict(member, meta, x), expected, atol=1e-5)
-
-
-def trained(model: str, how: str, weight: float = 1.0) -> Trained:
-    return Trained(model, how, "member", {}, (), np.zeros((1, 2), np.float32), weight)
+def trained(model: str, method: str, weight: float = 1.0) -> FinalMember:
+    checkpoint = Checkpoint(0, {}, {}, {}, torch.zeros(1, 2))
+    return FinalMember("member", Member({}, 0), checkpoint, {}, weight, model=model, method=method)
 
 
 def test_groups_are_those_of_each_model_of_each_way_and_all() -> None:
     one = [trained("mlp", "seeds")] * 2
-    assert candidates(one) == {"mlp:seeds": [0, 1]}
-    assert candidates([trained("mlp", "seeds")]) == {"mlp:seeds": [0]}
+    assert groups(one) == {"mlp:seeds": [0, 1]}
+    assert groups([trained("mlp", "seeds")]) == {"mlp:seeds": [0]}
     two = [*one, trained("cnn", "seeds"), trained("cnn", "seeds")]
-    assert candidates(two) == {"mlp:seeds": [0, 1], "cnn:seeds": [2, 3], "all:seeds": [0, 1, 2, 3]}
-    mixed = candidates([*two, trained("cnn", "bagging"), trained("mlp", "bagging")])
+    assert groups(two) == {"mlp:seeds": [0, 1], "cnn:seeds": [2, 3], "all:seeds": [0, 1, 2, 3]}
+    mixed = groups([*two, trained("cnn", "bagging"), trained("mlp", "bagging")])
     assert list(mixed) == ["mlp:seeds", "mlp:all", "cnn:seeds", "cnn:all", "all:seeds", "all:bagging", "all:all"]
     assert mixed["mlp:all"] == [0, 1, 5]
     assert mixed["all:bagging"] == [4, 5]
 
 
-def test_a_say_counts_among_its_like() -> None:
+def test_a_weight_counts_within_its_group() -> None:
     """SAMME's weights of one booster do not outvote members that have none."""
     pool = [trained("mlp", "adaboost", 3.0), trained("mlp", "adaboost", 1.0), *[trained("mlp", "seeds")] * 2]
-    assert says(pool).tolist() == [0.375, 0.125, 0.25, 0.25]
+    assert member_weights(pool).tolist() == [0.375, 0.125, 0.25, 0.25]

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
-from safetensors.torch import save_file
 
 from src.ensembles import report_data
 from src.ensembles.combiners.average import average
 from src.ensembles.combiners.greedy import greedy
-from src.ensembles.pool import Trained
-from src.ensembles.selection import Joined, compare_combiners
+from src.ensembles.final_member import FinalMember
+from src.ensembles.selection import Candidate, Combiner, compare_combiners
+from src.population.checkpoint import Checkpoint
+from src.population.member import Member
 from src.reporting import ensemble_plots, results
 from src.reporting import page as pages
 from src.system.files import write_json
@@ -28,24 +29,24 @@ from tests.ensembles.test_pool import prepared_digits, write_members
 from tests.support.made_outputs import write_outputs
 from tests.support.running import Place
 
-FITS = [("average", average, False), ("greedy", partial(greedy, steps=20, bags=5, fraction=0.7), False)]
+FITS = [Combiner("average", average), Combiner("greedy", partial(greedy, steps=20, bags=5, fraction=0.7))]
 
 
-def pool_of(p_MNC: Any, folder: Path) -> list[Trained]:
-    """Two models' members, those of the second with twice the numbers."""
-    pool = []
-    for k, val in enumerate(p_MNC):
-        model = "mlp" if k < len(p_MNC) // 2 else "<b>cnn"
-        save_file({"w": torch.zeros(10 * (1 + (k >= len(p_MNC) // 2)))}, folder / f"{k}.safetensors")
-        pool.append(Trained(model, "seeds", f"seeds-{k}", {}, ((folder / f"{k}.safetensors", 1.0),), val))
-    return pool
+def final_member(model: str, k: int, val: Any) -> FinalMember:
+    checkpoint = Checkpoint(0, {}, {}, {}, torch.from_numpy(val))
+    return FinalMember(f"seeds-{k}", Member({}, 0), checkpoint, {}, model=model, method="seeds")
 
 
-def found(task: str, folder: Path) -> tuple[dict[str, Any], list[Trained], dict[str, Joined], Any]:
+def pool_of(p_MNC: Any) -> list[FinalMember]:
+    """Members of two models."""
+    return [final_member("mlp" if k < len(p_MNC) // 2 else "<b>cnn", k, val) for k, val in enumerate(p_MNC)]
+
+
+def found(task: str, folder: Path) -> tuple[dict[str, Any], list[FinalMember], dict[str, Candidate], Any]:
     """The verdict as the report reads it."""
     p_MNC, y_N = classified(rows=300) if task == "classification" else valued(rows=300)
     by = "nll" if task == "classification" else "rmse"
-    pool = pool_of(p_MNC, folder)
+    pool = pool_of(p_MNC)
     compared = compare_combiners(pool, FITS, y_N, y_N)
     judged = report_data.on_validation(task, by, pool, compared, "all:seeds+average", y_N, [10, 10, 10, 20, 20, 20])
     chosen = compared["all:seeds+average"]
@@ -60,10 +61,11 @@ def test_every_group_meets_every_combiner(tmp_path: Path) -> None:
     _, pool, compared, _ = found("classification", tmp_path)
     groups = ("mlp:seeds", "<b>cnn:seeds", "all:seeds")
     assert list(compared) == [f"{group}+{name}" for group in groups for name, *_ in FITS]
-    assert compared["<b>cnn:seeds+average"].places == [3, 4, 5]
+    assert compared["<b>cnn:seeds+average"].positions == [3, 4, 5]
     for each in compared.values():
-        left = each.pruned().predict(np.stack([pool[k].val for k in each.used]))
-        whole = each.mixture.predict(np.stack([pool[k].val for k in each.places]))
+        members, mixture = each.served(pool)
+        left = mixture.predict(np.stack([member.val_predictions for member in members]))
+        whole = each.predict(np.stack([member.val_predictions for member in pool]))
         np.testing.assert_allclose(left, whole, atol=1e-12)
 
 
@@ -102,7 +104,7 @@ def test_a_regression_has_no_reliability_and_one_member_no_pairs(tmp_path: Path)
     judged, *_ = found("regression", tmp_path)
     assert set(ensemble_plots.figures(judged)) == {"diversity", "members", "growth", "frontier"}
     p_MNC, y_N = classified(members=1)
-    pool = [Trained("mlp", "seeds", "seeds-0", {}, ((tmp_path / "0.safetensors", 1.0),), p_MNC[0].astype(np.float32))]
+    pool = [final_member("mlp", 0, p_MNC[0].astype(np.float32))]
     compared = compare_combiners(pool, FITS, y_N, y_N)
     alone = report_data.on_validation("classification", "nll", pool, compared, "mlp:seeds+average", y_N, [10])
     assert set(ensemble_plots.figures(alone)) == {"frontier"}
@@ -139,7 +141,7 @@ OWN = README.partition("# src/ensembles/combiners/best.py")[2].partition("\n")[2
 def test_a_combiner_of_ones_own_is_a_function_and_a_yaml(tmp_path: Path) -> None:
     """The whole stage, from members on disk to a registered model that answers as metrics.json says."""
     from src.data.dataset import load_test
-    from src.serving.bundle import load_product
+    from src.serving.bundle import read_bundle
 
     prepared = prepared_digits(tmp_path)
     write_members(tmp_path / "outputs", prepared)
@@ -156,11 +158,11 @@ def test_a_combiner_of_ones_own_is_a_function_and_a_yaml(tmp_path: Path) -> None
         "trusted=[theirs]",
         "combiner=[average,best,vote]",
     )
-    done = place.run(*own, "combiner.temperature=both", verb="ensemble", first_path=tmp_path)
+    done = place.run(*own, "combiner.temperature=true", verb="ensemble", first_path=tmp_path)
     assert "linear:bagging+" in done.stdout
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     tried = ["average", "best", "vote"]
-    names = [f"linear:bagging+{name}{suffix}" for name in tried for suffix in ("", "+temperature")]
+    names = [f"linear:bagging+{name}+temperature" for name in tried]
     assert list(metrics["ensembles"]) == names
     assert metrics["chosen"] in names
     nll = {name: scores["val"]["nll"] for name, scores in metrics["ensembles"].items()}
@@ -170,8 +172,8 @@ def test_a_combiner_of_ones_own_is_a_function_and_a_yaml(tmp_path: Path) -> None
     accuracy = metrics["interval"]["accuracy"]
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy["value"])
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
-    product = load_product(tmp_path / "outputs" / "ensemble" / "model")
+    module = read_bundle(tmp_path / "outputs" / "ensemble" / "model").module()
     x, y = load_test(prepared)
     with torch.no_grad():
-        answer = product(torch.from_numpy(np.array(x))).numpy()
+        answer = module(torch.from_numpy(np.array(x))).numpy()
     assert (answer.argmax(1) == y).mean() == metrics["test"]["accuracy"]

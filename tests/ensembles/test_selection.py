@@ -8,39 +8,52 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from src.ensembles.combiners.average import average
+from src.ensembles.final_member import FinalMember
 from src.ensembles.mixture import read, write
-from src.ensembles.pool import Trained
 from src.ensembles.row_folds import cross_validated
-from src.ensembles.selection import compare_combiners
+from src.ensembles.selection import Combiner, compare_combiners
 from src.ensembles.temperature import calibrated
+from src.population.checkpoint import Checkpoint
+from src.population.member import Member
 from tests.ensembles.test_combiners import STACKING, classified, equal, valued
 
 FITS = [
-    ("average", average, False),
-    ("blind", STACKING, True),
-    ("blind+temperature", partial(calibrated, STACKING), True),
-    ("validation", STACKING, False),
+    Combiner("average", average, False),
+    Combiner("blind", STACKING, True),
+    Combiner("blind+temperature", partial(calibrated, STACKING), True),
+    Combiner("validation", STACKING, False),
 ]
 COMMITTEES = {"mlp": slice(0, 3), "cnn": slice(3, 6)}
 
 
-def committees(p_MNC: NDArray[Any], train: int) -> list[Trained]:
+def committees(p_MNC: NDArray[Any], train: int) -> list[FinalMember]:
     """Two committees of three; every member has been trained on the first `train` rows, but for its third of them."""
     pool = []
     for k, p_NC in enumerate(p_MNC):
-        held = p_NC[:train].astype(np.float32)
-        held[np.arange(train) % 3 != k % 3] = np.nan
-        model = "mlp" if k < 3 else "cnn"
-        pool.append(Trained(model, "folds", f"folds-{k % 3}", {}, (), p_NC[train:].astype(np.float32), held=held))
+        out_of_fold = p_NC[:train].astype(np.float32)
+        out_of_fold[np.arange(train) % 3 != k % 3] = np.nan
+        pool.append(final_member("mlp" if k < 3 else "cnn", "folds", f"folds-{k % 3}", p_NC[train:], out_of_fold))
     return pool
 
 
-def blind(pool: list[Trained], which: slice) -> NDArray[Any]:
+def final_member(
+    model: str, method: str, name: str, val: NDArray[Any], out_of_fold: NDArray[np.float32] | None = None
+) -> FinalMember:
+    checkpoint = Checkpoint(0, {}, {}, {}, torch.from_numpy(val.astype(np.float32)))
+    return FinalMember(
+        name, Member({}, 0), checkpoint, {}, out_of_fold_predictions=out_of_fold, model=model, method=method
+    )
+
+
+def blind(pool: list[FinalMember], which: slice) -> NDArray[Any]:
     """What a committee says of the training rows, each by the member that has not seen it."""
-    return np.nansum(np.stack([member.held for member in pool[which] if member.held is not None]), 0)
+    return np.nansum(
+        np.stack([m.out_of_fold_predictions for m in pool[which] if m.out_of_fold_predictions is not None]), 0
+    )
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -53,8 +66,8 @@ def test_stacking_learns_how_committees_err_on_rows_that_they_have_not_seen(task
     chosen = compared["all:folds+blind"]
     np.testing.assert_allclose(chosen.val, expected.predict(mean_GNC), rtol=1e-5)
     np.testing.assert_allclose(chosen.shares, np.repeat(expected.shares.numpy() / 3, 3), rtol=1e-5)
-    write(chosen.pruned(), tmp_path / "joint.safetensors")
-    val_MNC = np.stack([member.val for member in pool])
+    write(chosen.served(pool)[1], tmp_path / "joint.safetensors")
+    val_MNC = np.stack([member.val_predictions for member in pool])
     np.testing.assert_array_equal(read(tmp_path / "joint.safetensors").predict(val_MNC), chosen.val)
 
 
@@ -70,9 +83,11 @@ def test_validation_rows_have_no_part_in_it() -> None:
 def test_where_a_member_has_seen_all_rows_the_validation_rows_serve() -> None:
     p_MNC, y_N = classified(rows=700)
     pool = committees(p_MNC, 500)
-    seen = Trained("cnn", "seeds", "seeds-0", {}, (), pool[3].val)
+    seen = final_member("cnn", "seeds", "seeds-0", pool[3].val_predictions)
     compared = compare_combiners([*pool[:3], seen], FITS, y_N[500:], y_N[:500])
-    found = cross_validated(STACKING, np.stack([m.val for m in [*pool[:3], seen]]), y_N[500:], np.full(4, 0.25))
+    found = cross_validated(
+        STACKING, np.stack([m.val_predictions for m in [*pool[:3], seen]]), y_N[500:], np.full(4, 0.25)
+    )
     assert compared["all:all+blind"].val.shape == found.shape
     np.testing.assert_array_equal(compared["all:all+blind"].val, compared["all:all+validation"].val)
 
@@ -81,8 +96,8 @@ def test_rows_that_every_member_of_a_committee_has_seen_are_left_out() -> None:
     p_MNC, y_N = classified(rows=700)
     pool = committees(p_MNC, 500)
     for member in pool[:3]:
-        assert member.held is not None
-        member.held[:60] = np.nan  # by a bootstrap
+        assert member.out_of_fold_predictions is not None
+        member.out_of_fold_predictions[:60] = np.nan  # by a bootstrap
     wrong = y_N[:500].copy()
     wrong[:60] = (wrong[:60] + 1) % 3
     one, other = (

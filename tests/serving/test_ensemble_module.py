@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from src.data.dataset import load, load_test
 from src.data.preparing import prepare
-from src.ensembles.mixture import Committees, Stacking, Temperature, Vote, Weighted
+from src.ensembles.mixture import Committees, Stacking, Temperature, Vote, Weighted, write
 from src.models.building import build, n_operations
-from src.serving.bundle import load_members, load_product, write_bundle
+from src.serving.bundle import read_bundle, write_bundle
 from src.serving.ensemble_module import EnsembleModule
 from src.serving.export import check, export
 from src.serving.fused_nets import WORTH_STACKING, Fused
@@ -53,8 +53,15 @@ def net(model: dict[str, Any], meta: Any, seed: int) -> nn.Module:
     return made.eval()
 
 
-def member(model: dict[str, Any], meta: Any, seed: int, weight: float = 1.0) -> dict[str, Any]:
-    return {"config": {"model": model}, "weights": net(model, meta, seed).state_dict(), "weight": weight}
+def member(model: dict[str, Any], meta: Any, seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    return {"model": model}, net(model, meta, seed).state_dict()
+
+
+def boosted(meta: Any, coefficients: list[float]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A sum of perceptrons, as gradient boosting makes it; the k-th is `net(MLP, meta, k)`."""
+    nets = [net(MLP, meta, k).state_dict() for k in range(len(coefficients))]
+    weights = {f"parts.{k}.{name}": value for k, part in enumerate(nets) for name, value in part.items()}
+    return {"model": {"name": "additive", "of": MLP, "coefficients": coefficients}}, weights
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +118,7 @@ def test_what_is_stacked_is_a_small_batch_of_alike_nets() -> None:
     fused, most = Fused(nets, ["same"] * 5, (1, 8, 8)), WORTH_STACKING // n_operations(nets[0], (1, 8, 8))
     calls: list[int] = []
     for each in nets:
-        each.register_forward_hook(lambda module, given, out: calls.append(len(given[0])))
+        each.register_forward_hook(lambda _, arguments, out: calls.append(len(arguments[0])))
     with torch.no_grad():
         fused(torch.zeros(most, 1, 8, 8))
         assert calls == []
@@ -130,18 +137,32 @@ def test_the_weights_lie_in_memory_once() -> None:
 
 
 def test_a_boosted_member_is_the_sum_of_its_nets(digits: Path, tmp_path: Path) -> None:
-    meta, rest = load(digits).meta, 0.25
-    parts = [{"weights": net(MLP, meta, seed).state_dict(), "coefficient": 0.5**seed} for seed in range(3)]
-    boosted = {"config": {"model": MLP}, "parts": parts, "weight": 1 - rest}
-    write_bundle(tmp_path / "b", meta, [boosted, member(CNN, meta, 7, rest)], digits)
+    meta, coefficients = load(digits).meta, [1.0, 0.5, 0.25]
+    members = [boosted(meta, coefficients), member(CNN, meta, 7)]
+    write_bundle(tmp_path / "b", meta, members, digits, Weighted([0.75, 0.25]))
     x = np.array(load(digits).x_val[:50])
-    given = torch.from_numpy(x)
+    np.testing.assert_allclose(Ensemble(tmp_path / "b").outputs(x), expected_sum(meta, coefficients, x), atol=1e-6)
+
+
+def expected_sum(meta: Any, coefficients: list[float], x: Any) -> Any:
+    """Three quarters of a sum of perceptrons and one of a CNN, by hand."""
+    rows = torch.from_numpy(x)
     with torch.no_grad():
-        raw = sum(0.5**seed * net(MLP, meta, seed)(given).double() for seed in range(3))
-        expected = (1 - rest) * raw.softmax(1) + rest * net(CNN, meta, 7)(given).double().softmax(1)  # type: ignore[union-attr]
-        ensemble, boosted_net = Ensemble(tmp_path / "b"), load_members(tmp_path / "b")[0]
-        torch.testing.assert_close(boosted_net(given), raw, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(ensemble.outputs(x), expected, atol=1e-6)
+        raw = torch.stack([c * net(MLP, meta, k)(rows).double() for k, c in enumerate(coefficients)]).sum(0)
+        return 0.75 * raw.softmax(1) + 0.25 * net(CNN, meta, 7)(rows).double().softmax(1)
+
+
+def test_a_boosted_member_of_earlier_versions_still_loads(digits: Path, tmp_path: Path) -> None:
+    """They wrote its nets as files of their own, with coefficients in bundle.json."""
+    meta, coefficients, folder = load(digits).meta, [1.0, 0.5, 0.25], tmp_path / "b"
+    nets = [member(MLP, meta, k) for k in range(3)]
+    write_bundle(folder, meta, [*nets, member(CNN, meta, 7)], digits, Weighted([0.75, 0.25]))
+    parts = [{"file": f"member-{k}.safetensors", "coefficient": c} for k, c in enumerate(coefficients)]
+    entries = [{"config": {"model": MLP}, "parts": parts}, {"config": {"model": CNN}, "file": "member-3.safetensors"}]
+    write(Weighted([0.75, 0.25]), folder / "joint.safetensors")
+    (folder / "bundle.json").write_text(json.dumps({"format": 3, "members": entries}))
+    x = np.array(load(digits).x_val[:50])
+    np.testing.assert_allclose(Ensemble(folder).outputs(x), expected_sum(meta, coefficients, x), atol=1e-6)
 
 
 def test_answers_from_many_threads_at_once(digits: Path, tmp_path: Path) -> None:
@@ -163,7 +184,7 @@ def test_answers_from_many_threads_at_once(digits: Path, tmp_path: Path) -> None
 
 def test_a_bundle_of_the_first_format_still_loads(digits: Path, tmp_path: Path) -> None:
     meta = load(digits).meta
-    write_bundle(tmp_path / "b", meta, [member(MLP, meta, 0, 3.0), member(CNN, meta, 1, 1.0)], digits)
+    write_bundle(tmp_path / "b", meta, [member(MLP, meta, 0), member(CNN, meta, 1)], digits, Weighted([0.75, 0.25]))
     file, x = tmp_path / "b" / "bundle.json", np.array(load(digits).x_val[:20])
     expected = Ensemble(tmp_path / "b").outputs(x)
     members = [
@@ -191,19 +212,17 @@ def answers(folder: Path, x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]
 @pytest.mark.slow
 def test_exported_classes_are_the_served_ones(digits: Path, tmp_path: Path) -> None:
     meta = load(digits).meta
-    parts = [{"weights": net(MLP, meta, seed).state_dict(), "coefficient": 0.5} for seed in range(2)]
-    boosted = {"config": {"model": MLP}, "parts": parts, "weight": 1.0}
-    mixed = [member(MLP, meta, 3, 2.0), member(CNN, meta, 4), member(CNN, meta, 5), boosted]
-    write_bundle(tmp_path / "b", meta, mixed, digits)
+    mixed = [member(MLP, meta, 3), member(CNN, meta, 4), member(CNN, meta, 5), boosted(meta, [0.5, 0.5])]
+    write_bundle(tmp_path / "b", meta, mixed, digits, Weighted([0.4, 0.2, 0.2, 0.2]))
     x, _ = load_test(digits)
-    x, product = np.array(x), load_product(tmp_path / "b")
+    x, module = np.array(x), read_bundle(tmp_path / "b").module()
     expected = Ensemble(tmp_path / "b").outputs(x)
-    assert export(product, torch.from_numpy(x), tmp_path, BOTH) == []
+    assert export(module, torch.from_numpy(x), tmp_path, BOTH) == []
     for rows in (1, 2, len(x)):
         for answer in answers(tmp_path, x[:rows]):
             np.testing.assert_allclose(answer, expected[:rows], atol=1e-5)
     first = [(tmp_path / f"model.{kind}").read_bytes() for kind in BOTH]
-    assert export(load_product(tmp_path / "b"), torch.from_numpy(x), tmp_path, BOTH) == []
+    assert export(read_bundle(tmp_path / "b").module(), torch.from_numpy(x), tmp_path, BOTH) == []
     assert [(tmp_path / f"model.{kind}").read_bytes() for kind in BOTH] == first
     assert not any(str(ROOT).encode() in content for content in first), "where it was made is nobody's business"
 
@@ -219,7 +238,7 @@ def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, t
     x = np.array(x)
     expected = Ensemble(tmp_path / "b").outputs(x)
     assert expected.std() > 1e4
-    assert export(load_product(tmp_path / "b"), torch.from_numpy(x), tmp_path, BOTH) == []
+    assert export(read_bundle(tmp_path / "b").module(), torch.from_numpy(x), tmp_path, BOTH) == []
     for rows in (1, len(x)):
         for answer in answers(tmp_path, x[:rows]):
             np.testing.assert_allclose(answer, expected[:rows], rtol=1e-5)
@@ -227,7 +246,7 @@ def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, t
 
 CLASSIFIED = {"task": "classification", "target_mean": 0.0, "target_std": 1.0} | DIGITS
 VALUED = {"task": "regression", "target_mean": 1e4, "target_std": 1e3} | DIGITS | {"n_classes": 0}
-JOINTS = {
+MIXTURES = {
     "vote": (CLASSIFIED, Vote([0.25, 0.25, 0.5])),
     "calibrated stacking": (CLASSIFIED, Temperature(Stacking(torch.rand(3, 10, 10), torch.rand(10)), 1.5)),
     "committees": (CLASSIFIED, Committees(Stacking(torch.rand(2, 10, 10), torch.rand(10)), [[0.5, 0.5, 0], [0, 0, 1]])),
@@ -237,16 +256,16 @@ JOINTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JOINTS)
-def test_every_joint_can_leave(name: str, tmp_path: Path) -> None:
-    meta, mixture = JOINTS[name]
+@pytest.mark.parametrize("name", MIXTURES)
+def test_every_mixture_can_leave(name: str, tmp_path: Path) -> None:
+    meta, mixture = MIXTURES[name]
     linear = conf("model", "linear")
-    product = EnsembleModule([net(linear, meta, seed) for seed in range(3)], mixture, meta).eval().requires_grad_(False)
+    module = EnsembleModule([net(linear, meta, seed) for seed in range(3)], mixture, meta).eval().requires_grad_(False)
     x = torch.randn(40, 1, 8, 8)
-    assert export(product, x, tmp_path, BOTH) == []
+    assert export(module, x, tmp_path, BOTH) == []
     for rows in (1, 40):
         for answer in answers(tmp_path, x[:rows].numpy()):
-            np.testing.assert_allclose(answer, product(x[:rows]), rtol=1e-5, atol=1e-8)
+            np.testing.assert_allclose(answer, module(x[:rows]), rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")))
@@ -256,14 +275,14 @@ def test_every_model_is_stacked_and_can_leave(name: str, tmp_path: Path) -> None
     with torch.no_grad():
         assert fused.groups[0].rows >= len(x)
         torch.testing.assert_close(fused(x), torch.stack([each(x) for each in nets]), rtol=1e-4, atol=1e-5)
-    product = EnsembleModule(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
-    assert export(product, x, tmp_path, {"pt2": True, "onnx": False}) == []
+    module = EnsembleModule(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
+    assert export(module, x, tmp_path, {"pt2": True, "onnx": False}) == []
 
 
 def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_text("of an ensemble before")
-    product = EnsembleModule([Centred()], Weighted([1.0]), CLASSIFIED).eval()
-    (said,) = export(product, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
+    module = EnsembleModule([Centred()], Weighted([1.0]), CLASSIFIED).eval()
+    (said,) = export(module, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
     assert said.startswith("export.pt2: this ensemble cannot be such a file: ")
     assert "\n" not in said
     assert list(tmp_path.iterdir()) == []

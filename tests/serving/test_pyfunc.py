@@ -24,8 +24,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from src.data.dataset import load, load_test, raw_example
 from src.data.preparing import prepare
+from src.ensembles.mixture import Weighted
 from src.models.building import build
-from src.serving.bundle import load_members, write_bundle
+from src.serving.bundle import read_bundle, write_bundle
 from src.serving.pyfunc import Ensemble
 from src.system.errors import UserError
 from src.tracking.record import RunRecord
@@ -80,8 +81,8 @@ def softmax_regression(prepared: Path, c: float) -> tuple[LogisticRegression, di
 def digits_bundle(folder: Path, prepared: Path) -> tuple[Path, list[LogisticRegression]]:
     """Two softmax regressions, at 3 to 1."""
     (one, first), (two, second) = softmax_regression(prepared, 1.0), softmax_regression(prepared, 0.001)
-    members = [{"config": LINEAR, "weights": w, "weight": share} for w, share in ((first, 3.0), (second, 1.0))]
-    write_bundle(folder / "bundle", load(prepared).meta, members, prepared)
+    mixture = Weighted([0.75, 0.25])
+    write_bundle(folder / "bundle", load(prepared).meta, [(LINEAR, first), (LINEAR, second)], prepared, mixture)
     return folder / "bundle", [one, two]
 
 
@@ -127,7 +128,7 @@ def prices_bundle(folder: Path, prices: Path) -> Path:
         name: torch.tensor(shapes[tuple(like.shape)], dtype=torch.float32) if name.startswith("output") else like
         for name, like in model.state_dict().items()
     }
-    write_bundle(folder / "b", data.meta, [{"config": LINEAR, "weights": weights, "weight": 1.0}], prices)
+    write_bundle(folder / "b", data.meta, [(LINEAR, weights)], prices)
     return folder / "b"
 
 
@@ -147,16 +148,6 @@ def test_the_same_members_give_the_same_bytes(digits: Path, tmp_path: Path) -> N
     assert {file.name: file.read_bytes() for file in one.iterdir()} == {
         file.name: file.read_bytes() for file in two.iterdir()
     }
-    from safetensors.torch import load_file
-
-    again = [
-        {"config": LINEAR, "weights": one / f"member-{n}.safetensors", "weight": w} for n, w in ((0, 3.0), (1, 1.0))
-    ]
-    write_bundle(tmp_path / "three", load(digits).meta, again, digits)
-    assert (tmp_path / "three" / "bundle.json").read_bytes() == (one / "bundle.json").read_bytes()
-    assert (
-        load_file(tmp_path / "three" / "member-1.safetensors").keys() == load_file(one / "member-1.safetensors").keys()
-    )
 
 
 def test_a_trials_model_comes_back_in_one_line(digits: Path, tmp_path: Path) -> None:
@@ -170,16 +161,16 @@ def test_a_trials_model_comes_back_in_one_line(digits: Path, tmp_path: Path) -> 
     mlflow.set_tracking_uri(uri)
     try:
         answer = mlflow.pyfunc.load_model(f"runs:/{run_id}/model").predict(raw_images())
-        members = load_members(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model"))
+        module = read_bundle(Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model"))).module()
     finally:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     np.testing.assert_allclose(answer.iloc[:, 1:].to_numpy(), expected_probabilities(fits, digits), atol=2e-5)
-    assert [member.training for member in members] == [False, False]
+    assert [net.training for net in module.nets] == [False, False]
 
 
 def test_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bundle\.json"):
-        load_members(tmp_path)
+        read_bundle(tmp_path)
 
 
 # The registry

@@ -8,5 +8,5 @@ from src.ensembles.mixture import Weighted
 
 
 def average(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Weighted:
-    """Every member by its own say."""
+    """Average the members by their own weights `weight_M` [M]; `p_MNC` and `y_N` have no part in it."""
     return Weighted(weight_M)

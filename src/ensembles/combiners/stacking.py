@@ -1,4 +1,4 @@
-"""Stacking (Wolpert 1992): a regularized model of the members' predictions on rows that none of them was trained on."""
+"""Stacking (Wolpert 1992), a regularized model of the members' predictions on rows that none of them was trained on."""
 
 import warnings
 from typing import Annotated, Any
@@ -23,9 +23,20 @@ def stacking(
     parts: Annotated[int, Field(ge=2)],
     rows: Annotated[int, Field(ge=10)],
 ) -> Mixture:
-    """Logistic regression on log-probabilities, or ridge on values; the penalty by cross-validation in `parts` of `rows`."""
-    some = np.sort(np.random.default_rng(0).permutation(len(y_N))[:rows])
-    pairs = [(some[others], some[mine]) for others, mine in folds(y_N[some], parts)] if len(strengths) > 1 else []
+    """Fit a logistic regression on log-probabilities, or ridge on values.
+
+    Args:
+        p_MNC: predictions of the members, [M, N, C] or [M, N], for rows that none was trained on.
+        y_N: targets of these rows.
+        weight_M: the members' own weights, sum 1; a regression is pulled towards their mean.
+        strengths: candidates of the penalty a row, of which cross-validation chooses.
+        parts: folds of that cross-validation.
+        rows: used for it at most.
+    """
+    sample = np.sort(np.random.default_rng(0).permutation(len(y_N))[:rows])
+    pairs: Pairs = []
+    if len(strengths) > 1:
+        pairs = [(sample[fit], sample[judged]) for fit, judged in folds(y_N[sample], parts)]
     if np.ndim(p_MNC) == 3:
         return _logistic(np.asarray(p_MNC, np.float64), y_N, strengths, pairs)
     return _ridge(np.asarray(p_MNC, np.float64), y_N, weight_M, strengths, pairs)
@@ -54,9 +65,9 @@ def _logistic(p_MNC: NDArray[np.float64], y_N: NDArray[Any], strengths: list[flo
         return Stacking(coefficients.reshape(m, c, c), intercept)
 
     def loss(strength: float) -> float:
-        joined = [(fitted(others, strength).predict(p_MNC[:, mine]), y_N[mine]) for others, mine in pairs]
+        predictions = [(fitted(fit, strength).predict(p_MNC[:, judged]), y_N[judged]) for fit, judged in pairs]
         return float(
-            np.concatenate([losses(true_class_probability(p_NC[None], y), True)[0] for p_NC, y in joined]).mean()
+            np.concatenate([losses(true_class_probability(p_NC[None], y), True)[0] for p_NC, y in predictions]).mean()
         )
 
     return fitted(np.arange(n), min(strengths, key=loss) if pairs else strengths[0])

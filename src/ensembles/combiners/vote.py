@@ -8,5 +8,8 @@ from src.ensembles.mixture import Vote
 
 
 def vote(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Vote:
-    """Every member by its own say, as in SAMME (Hastie et al. 2009) and AdaBoost.R2 (Drucker 1997)."""
+    """Let members vote by their own weights `weight_M` [M], as SAMME (Zhu et al. 2009) and AdaBoost.R2 (Drucker 1997) do.
+
+    `p_MNC` and `y_N` have no part in it.
+    """
     return Vote(weight_M)

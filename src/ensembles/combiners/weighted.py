@@ -1,4 +1,4 @@
-"""The mixture of the members that predicts the validation rows best: weights of at least zero, sum 1."""
+"""Weights of at least zero, sum 1, whose mixture predicts best."""
 
 from typing import Any
 
@@ -11,7 +11,13 @@ from src.ensembles.mixture_loss import losses, true_class_probability
 
 
 def weighted(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Weighted:
-    """Minimize the NLL of the mixture, or its squared error, over the simplex: a convex problem (SLSQP)."""
+    """Minimize the NLL of the mixture, or its squared error, over the simplex: a convex problem (SLSQP).
+
+    Args:
+        p_MNC: predictions of the members, [M, N, C] or [M, N], for rows that none was trained on.
+        y_N: targets of these rows.
+        weight_M: the members' own weights, sum 1, from which the search begins.
+    """
     from scipy.optimize import LinearConstraint, minimize
 
     classes, t_MN = np.ndim(p_MNC) == 3, true_class_probability(p_MNC, y_N)
@@ -22,7 +28,7 @@ def weighted(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> 
         slope_N = -1 / np.maximum(mixed_N, LEAST) if classes else 2 * mixed_N
         return losses(mixed_N, classes).mean() / unit, t_MN @ slope_N / len(mixed_N) / unit
 
-    found = minimize(
+    solution = minimize(
         value,
         weight_M,
         jac=True,
@@ -31,5 +37,5 @@ def weighted(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> 
         constraints=LinearConstraint(np.ones(len(t_MN)), 1, 1),
         options={"maxiter": 300, "ftol": 1e-10},
     ).x
-    fitted_M = np.where(found > 1e-6, found, 0.0)
+    fitted_M = np.where(solution > 1e-6, solution, 0.0)
     return Weighted(min(fitted_M / fitted_M.sum(), weight_M, key=lambda w: value(w)[0]))

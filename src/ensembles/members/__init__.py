@@ -1,6 +1,7 @@
-"""Ways to make the final members from what a sweep has found, one a file.
+"""Methods that make the final members from the best config of a sweep, one a file.
 
-To add one: a function `name(best, seed, given, *, ...)` in `name.py`, and `conf/members/name.yaml`. It returns members to
-train, all at once, or items that are there already; or it is a generator that yields one generation of members after
-another, is sent each of them back as it was trained, and returns the items (item.py).
+To add one: a function `name(best, seed, context, *, ...)` in `name.py`, and `conf/members/name.yaml`; its keyword arguments
+come from the YAML. It returns `Member`s, which are trained all at once, or `FinalMember`s that are there already. Or it is a
+generator that yields one generation of members after another, receives each trained (as `FinalMember`s), and returns those
+that shall stay. The types are in `src/ensembles/protocol.py`.
 """

@@ -1,12 +1,13 @@
 """Bootstrap aggregation (Breiman 1996)."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from src.ensembles.final_member import Config, FinalMember, Generations, TrainingContext
+from src.ensembles.protocol import Config, Generations, TrainingContext
 from src.population.member import Member
 from src.population.seeds import derived_seed
 
@@ -19,24 +20,37 @@ def bagging(
     n: Annotated[int, Field(gt=0)],
     bootstrap: Literal["rows", "weights"],
 ) -> Generations:
-    """`n` members, each of which trains on as many rows as there are, drawn with replacement.
+    """Make members that each train on a bootstrap: as many rows as there are, drawn with replacement.
 
-    `rows`: a row that is drawn twice occurs twice in an epoch; `weights`: every row occurs once, and weighs as often as
-    it was drawn. A member predicts the rows out of its bag, about 37 % of all.
+    A member predicts the rows out of its bag, about 37 % of all.
+
+    Args:
+        best: the best trial's config.
+        seed: of the command; every member's own is derived from it.
+        context: the data.
+        n: how many members.
+        bootstrap: `rows`: a row that is drawn twice occurs twice in an epoch; `weights`: every row occurs once, and its
+            loss weighs as often as it was drawn.
     """
-    count, members, out = len(context.rows.x_train), [], {}
+    count, members, holdout_rows = len(context.rows.x_train), [], {}
     for k in range(n):
-        own = derived_seed(seed, "bagging", k)
-        rows = np.random.default_rng([own, 6]).integers(count, size=count)
-        out[own] = np.setdiff1d(np.arange(count), rows)
-        members.append(bagged(best, own, rows) if bootstrap == "rows" else weighted(best, own, rows))
+        member_seed = derived_seed(seed, "bagging", k)
+        rows = np.random.default_rng([member_seed, 6]).integers(count, size=count)
+        holdout_rows[member_seed] = np.setdiff1d(np.arange(count), rows)
+        members.append(bagged(best, member_seed, rows) if bootstrap == "rows" else weighted(best, member_seed, rows))
     trained = yield members
-    return [FinalMember(one, held=one.held(out[one.member.seed])) for one in trained]
+    x_train = context.rows.x_train
+    return [
+        replace(one, out_of_fold_predictions=one.predict_holdout(x_train, holdout_rows[one.member.seed]))
+        for one in trained
+    ]
 
 
 def bagged(best: Config, seed: int, rows: NDArray[np.int64]) -> Member:
+    """Make the member of config `best` and `seed` that trains on the training rows at `rows` [N], with repetition."""
     return Member(best, seed, rows=rows)
 
 
 def weighted(best: Config, seed: int, rows: NDArray[np.int64]) -> Member:
+    """Make the member of config `best` and `seed` whose rows weigh as often as they occur in `rows` [N]."""
     return Member(best, seed, weights=np.bincount(rows, minlength=len(rows)).astype(np.float32))

@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from src.ensembles.final_member import Config, FinalMember, Generations, Segment, Trained, TrainingContext
+from src.ensembles.final_member import FinalMember
+from src.ensembles.protocol import Config, Generations, Segment, TrainingContext
 from src.ensembles.weak_learner import weak
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
@@ -27,12 +28,26 @@ def gradient_boosting(
     epochs: Annotated[int, Field(gt=0)] | None,
     model: dict[str, Any],
 ) -> Generations:
-    """One item: the sum of `n` weak nets, each fitted to what the sum before it leaves, and added shrunk (Friedman 2001).
+    """Make one member: the sum of weak nets, each fitted to what the sum before it leaves, and added shrunk (Friedman 2001).
 
     A net descends the gradient of the loss at the sum of those before it, which stand still, and itself. Of the squared
     error that is a fit to the negative gradient, the residual; of the cross-entropy it needs no expansion to the second
     order, as trees do. After each net a corrective step (GrowNet, Badirli et al. 2020) trains all nets of the sum
     together, at `corrective_rate` times the rate. A net that fails ends it; a corrective step that does is left out.
+
+    Args:
+        best: the best trial's config.
+        seed: of the command; that of every step is derived from it.
+        context: the data.
+        n: how many nets.
+        shrinkage: the coefficient of each net in the sum.
+        corrective_epochs: of all nets together after each net; 0: none.
+        corrective_rate: times the learning rate in these epochs.
+        epochs: of each net; None: those of `best`.
+        model: keys of the model that make it smaller than that of `best`.
+
+    Raises:
+        UserError: the model has no such key.
     """
     small, weights = weak(best, model, epochs), dict[str, Tensor]()
     slower = {**small["optimizer"], "lr": small["optimizer"]["lr"] * corrective_rate}
@@ -44,7 +59,7 @@ def gradient_boosting(
             break
         (one,) = trained
         settled = _sum(small, [shrinkage] * (k + 1), "all")
-        weights = one.state.model_weights
+        weights = one.checkpoint.model_weights
         if corrective_epochs:
             together = Member(
                 {**settled, "optimizer": slower, "epochs": corrective_epochs},
@@ -52,8 +67,8 @@ def gradient_boosting(
             )
             if trained := (yield [Segment(together, corrective_epochs, _start(together, context, weights))]):
                 (one,) = trained
-                weights = one.state.model_weights
-    return [FinalMember(_settled(replace(one, member=replace(one.member, config=settled)), context))]
+                weights = one.checkpoint.model_weights
+    return [_settled(replace(one, member=replace(one.member, config=settled)), context)]
 
 
 def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, Any]:
@@ -63,14 +78,14 @@ def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, An
 
 
 def _start(member: Member, context: TrainingContext, weights: dict[str, Tensor]) -> Checkpoint:
-    """Where a sum begins: these weights, and those of a new net from the member's seed."""
+    """The checkpoint that a sum begins from: `weights` of the nets before, and those of a new net from the member's seed."""
     fresh = build_model(member, context.rows.meta, None).state_dict()
     return Checkpoint(0, {**fresh, **weights}, {}, {}, torch.zeros(0))
 
 
-def _settled(one: Trained, context: TrainingContext) -> Trained:
-    """With the predictions of its own coefficients: while it trained, its last net had another."""
-    predictions = torch.from_numpy(one.predict(context.rows.x_val))
+def _settled(one: FinalMember, context: TrainingContext) -> FinalMember:
+    """The member with the predictions of its final coefficients: while it trained, its last net had another."""
+    weights, predictions = one.checkpoint.model_weights, torch.from_numpy(one.predict(context.rows.x_val))
     return replace(
-        one, state=replace(one.state, weights=one.state.model_weights, prediction_weights={}, predictions=predictions)
+        one, checkpoint=replace(one.checkpoint, weights=weights, prediction_weights={}, predictions=predictions)
     )

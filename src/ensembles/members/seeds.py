@@ -1,14 +1,17 @@
-"""The best config again, from fresh seeds."""
+"""Members of the best config that differ in their seed."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from src.ensembles.final_member import Config, TrainingContext
+from src.ensembles.protocol import Config, TrainingContext
 from src.population.member import Member
 from src.population.seeds import derived_seed
 
 
 def seeds(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[Member]:
-    """`n` members that differ in their initial weights, data order and dropout masks."""
+    """Make `n` members of the config `best` that differ in initial weights, data order and dropout masks.
+
+    Their seeds are derived from `seed`; `context`, the data, has no part in it.
+    """
     return [Member(best, derived_seed(seed, "seeds", k)) for k in range(n)]

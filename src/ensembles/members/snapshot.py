@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from src.config.components import make
-from src.ensembles.final_member import Config, FinalMember, Generations, Segment, TrainingContext
+from src.ensembles.final_member import FinalMember
+from src.ensembles.protocol import Config, Generations, Segment, TrainingContext
 from src.optim.schedule import Repeating
 from src.population.member import Member
 from src.population.seeds import derived_seed
@@ -16,38 +17,43 @@ from src.system.errors import UserError
 def snapshot(
     best: Config, seed: int, context: TrainingContext, *, cycles: Annotated[int, Field(gt=0)] | None
 ) -> Generations:
-    """One member at the end of each cycle of the rate, until it fails.
+    """Make a member at the end of each cycle of the learning rate, until the training fails.
 
-    `cycles`: so many half cosines of equal length in the place of the best config's schedule; None: those of its own.
+    Args:
+        best: the best trial's config.
+        seed: of the command; the run's own is derived from it.
+        context: the data.
+        cycles: so many half cosines of equal length in the place of the schedule of `best`; None: the cycles of that.
+
+    Raises:
+        UserError: there are more cycles than epochs, or the schedule of `best` has none.
     """
     config = {**best, "early_stopping": {**best.get("early_stopping", {}), "patience": None}}
-    stops = _own(best) if cycles is None else []
+    stops = _cycle_ends(best) if cycles is None else []
     if cycles is not None:
         if cycles > best["epochs"]:
             raise UserError(f"members.cycles: {cycles} is more than the {best['epochs']} epochs; take fewer")
         length = best["epochs"] // cycles
         stops = [length * (cycle + 1) for cycle in range(cycles)]
         config |= {"schedule": {"name": "sgdr", "period": float(length), "growth": 1.0, "final": 0.0}}
-    member, state = Member(config, derived_seed(seed, "snapshot", 0)), None
-    items: list[FinalMember] = []
+    member = Member(config, derived_seed(seed, "snapshot", 0))
+    snapshots: list[FinalMember] = []
     for stop in stops:
-        trained = yield [Segment(member, stop, state)]
+        trained = yield [Segment(member, stop, snapshots[-1].checkpoint if snapshots else None)]
         if not trained:
             break
-        (one,) = trained
-        state = one.state
-        items.append(FinalMember(one))
-    return items
+        snapshots += trained
+    return snapshots
 
 
-def _own(best: Config) -> list[int]:
-    """The last whole epoch of each cycle of its schedule."""
+def _cycle_ends(best: Config) -> list[int]:
+    """The last whole epoch of each cycle of a config's schedule."""
     schedule: Any = make("schedule", best["schedule"])
-    found = {floor(end) for end in schedule.ends(best["epochs"])} - {0} if isinstance(schedule, Repeating) else set()
-    if not found:
+    ends = {floor(end) for end in schedule.ends(best["epochs"])} - {0} if isinstance(schedule, Repeating) else set()
+    if not ends:
         name = best["schedule"]["name"]
         raise UserError(
             f"members.cycles: schedule {name} has no whole cycle within {best['epochs']} epochs; say how many, "
             "or sweep with schedule=sgdr or triangular"
         )
-    return sorted(found)
+    return sorted(ends)

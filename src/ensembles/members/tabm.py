@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from src.ensembles.final_member import Config, TrainingContext
+from src.ensembles.protocol import Config, TrainingContext
 from src.models.architectures.tabm import Kind
 from src.population.member import Member
 from src.population.seeds import derived_seed
@@ -20,12 +20,22 @@ def tabm(
     k: Annotated[int, Field(gt=1)],
     kind: Kind,
 ) -> list[Member]:
-    """`n` models of `k` nets each, with the width, the depth and all else of the best mlp but its normalisation."""
+    """Make models that each hold several nets, with the width, depth and all else of the best mlp but its normalisation.
+
+    Args:
+        best: the best trial's config.
+        seed: of the command; every member's own is derived from it.
+        context: the data.
+        n: how many models.
+        k: nets in each.
+        kind: which weights the nets share: `batch_ensemble` as Wen, Tran & Ba 2020, the others as Gorishniy et al. 2024.
+
+    Raises:
+        UserError: the best model is no mlp of one width.
+    """
     model = best["model"]
     if model["name"] != "mlp" or not isinstance(model["width"], int):
-        raise UserError(
-            "members: tabm and batch_ensemble share the layers of model=mlp, and of one model.width; take seeds"
-        )
-    own = {name: value for name, value in model.items() if name not in ("name", "norm")}
-    config = {**best, "model": {"name": "tabm", "kind": kind, "k": k, **own}}
-    return [Member(config, derived_seed(seed, "tabm", place)) for place in range(n)]
+        raise UserError("members: tabm shares the layers of model=mlp, and of one model.width; take seeds")
+    shared = {name: value for name, value in model.items() if name not in ("name", "norm")}
+    config = {**best, "model": {"name": "tabm", "kind": kind, "k": k, **shared}}
+    return [Member(config, derived_seed(seed, "tabm", number)) for number in range(n)]

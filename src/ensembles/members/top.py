@@ -1,37 +1,55 @@
-"""The best trials of the sweep, which are there already."""
+"""The nets of the sweep's best trials, which need no training."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.torch import load_file
 
-from src.ensembles.final_member import Config, FinalMember, Trained, TrainingContext
+from src.ensembles.final_member import FinalMember
+from src.ensembles.protocol import Config, TrainingContext
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.errors import UserError
 
 
 def top(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[FinalMember]:
-    """The nets of the `n` best complete trials: under cross-validation each trial has one a fold."""
+    """Take the nets of the best complete trials; under cross-validation a trial has one for each fold.
+
+    Args:
+        best: the best trial's config; each member has that of its own trial.
+        seed: of the command.
+        context: the data and the folder of the sweep.
+        n: how many trials.
+
+    Raises:
+        UserError: the sweep has fewer complete trials, or a file of it is missing.
+    """
     if not (context.sweep / "ranking.json").exists():
         raise UserError(f"members: {context.sweep / 'ranking.json'} is missing; run python -m src.sweep again")
-    trials = json.loads((context.sweep / "ranking.json").read_text())[:n]
+    trials = json.loads((context.sweep / "ranking.json").read_text(encoding="utf-8"))[:n]
     if len(trials) < n:
         raise UserError(f"members.n: {n} is more than the {len(trials)} complete trials of {context.sweep}; take fewer")
-    items = []
     with np.load(context.sweep / "predictions.npz") as predictions:
-        for trial in trials:
-            for file in trial["weights"]:
-                path = context.sweep / "weights" / file
-                if not path.exists():
-                    raise UserError(f"members: {path} is missing; run python -m src.sweep again")
-                whole = torch.from_numpy(predictions[str(trial["number"])])
-                state = Checkpoint(trial["epochs"], load_file(path), {}, {}, whole)
-                one = Trained(f"top-{path.stem}", Member(trial["config"], seed), state, context.rows)
-                if len(trial["weights"]) > 1:  # the sweep kept the mean of them
-                    state.predictions = torch.from_numpy(one.predict(context.rows.x_val))
-                items.append(FinalMember(one))
-    return items
+        return [
+            _member(trial, file, seed, context, predictions[str(trial["number"])])
+            for trial in trials
+            for file in trial["weights"]
+        ]
+
+
+def _member(
+    trial: dict[str, Any], file: str, seed: int, context: TrainingContext, predictions: NDArray[np.float32]
+) -> FinalMember:
+    """The net in the file named `file` of a `trial`, whose folds' mean predictions for the validation rows are given."""
+    path = context.sweep / "weights" / file
+    if not path.exists():
+        raise UserError(f"members: {path} is missing; run python -m src.sweep again")
+    checkpoint = Checkpoint(trial["epochs"], load_file(path), {}, {}, torch.from_numpy(predictions))
+    net = FinalMember(f"top-{path.stem}", Member(trial["config"], seed), checkpoint, context.rows.meta)
+    if len(trial["weights"]) > 1:
+        checkpoint.predictions = torch.from_numpy(net.predict(context.rows.x_val))
+    return net
