@@ -57,7 +57,7 @@ def rows(name: str) -> Rows:
 def sound(name: str, model: str) -> Config:
     """A setting in which nothing goes wrong."""
     words = [f"data={name}", f"model={model}", "optimizer=adamw", "schedule=cosine", "epochs=16", "optimizer.lr=2e-3"]
-    words += ["model.dropout=0.3", "optimizer.weight_decay=0.05", "augment.rotation=0"]
+    words += ["model.dropout=0.3", "optimizer.weight_decay=0.05", "training.augment.rotation=0"]
     words += ["model.channels=6"] if model == "cnn" else ["model.width=64"]
     ((_, leaf),) = load_config(words).space.leaves()
     return {**json.loads(json.dumps(leaf.config)), "data": name}
@@ -80,7 +80,7 @@ def changed(config: Config, **changes: Any) -> Config:
 
 
 CONSTANT = {"schedule": {"name": "constant"}}
-WILD = {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "scaling": "none", "base_batch": 64}
+WILD = {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.0}
 
 
 def diverged(c: Config, draw: np.random.Generator) -> Config:

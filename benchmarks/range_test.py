@@ -4,8 +4,9 @@
     python benchmarks/range_test.py sweep [--data digits --searches random gp --seeds 20 --trials 32 --epochs 20]
 
 `rates`: what the rules suggest, trained with the defaults of conf/, against each of 20 rates; accuracy on the validation
-rows, mean over seeds. `sweep`: sweeps with `search.prior=none` and `lr_range`, the same seeds; after how many trials the
-second has what the first has in the end. Data: digits, and 5,000 training rows of Adult and Fashion-MNIST (LOCKSTEP_DATA).
+rows, mean over seeds. `sweep`: sweeps with `search.rate_prior=none` and `lr_range`, the same seeds; after how many trials
+the second has what the first has in the end. Data: digits, and 5,000 training rows of Adult and Fashion-MNIST
+(LOCKSTEP_DATA).
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def rates(args: argparse.Namespace) -> None:
         with prepared(data) as (setup, _):
             for optimizer, grid in GRID.items():
                 words = [f"data={data}", f"model={model}", f"optimizer={optimizer}", f"epochs={EPOCHS[data]}"]
-                trial = load([*words, "augment.rotation=0"]).trial
+                trial = load([*words, "training.augment.rotation=0"]).trial
                 found = suggestions(trial, setup)
                 accuracy = trained(trial, setup, [*grid, *found.values()], args.seeds)
                 top = int(np.argmax(accuracy[: len(grid)]))

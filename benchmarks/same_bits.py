@@ -31,7 +31,7 @@ RUNS = {
 }
 OWN = {  # what a strategy cannot do without
     "grid": ["+space.optimizer.lr.points=5", "optimizer.weight_decay=0.01", "model.dropout=0.1"],
-    "nsga2": ["objectives=[val/error,parameters]"],
+    "nsga2": ["objective.minimize=[val/error,parameters]"],
 }
 SKIPPED = {"replay"}  # needs a study of pbt
 

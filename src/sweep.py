@@ -47,7 +47,7 @@ def main(config: Config) -> None:
     began = time.monotonic()
     folder, meta = prepared(config)
     check(config["tracking"]["uri"])
-    aims = objectives(config["objectives"], config["constraints"], meta["task"])
+    aims = objectives(config["objective"]["minimize"], config["objective"]["constraints"], meta["task"])
     model, name = config["model"]["name"], config["search"]["name"]
     root, out = Path(config["study"]["root"]), Path(config["outputs"]) / "sweep" / model
     cut = folds(load(folder).y_train, config["objective"]["folds"], int(meta["sha256"][:8], 16), meta["class_names"])

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from src.config.components import GROUPS, OF_EVERY, arguments, component
+from src.config.renamed import refuse_first_name
 from src.config.schema import SHARED, Root
 from src.system.errors import UserError, nearest
 
@@ -62,6 +63,7 @@ def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, 
     errors = [error for error, p in zip(errors, paths, strict=True) if p == path]
     key, value = prefix + ".".join(map(str, path)), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
+        refuse_first_name(key)
         names = [prefix + ".".join(map(str, (*path[:-1], name))) for name in _fields(schema, path[:-1])]
         return f"{key}: no such key{nearest(key, names)}"
     if errors[0]["type"] == "missing":

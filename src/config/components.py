@@ -37,9 +37,9 @@ GROUPS = {
     "combiner": Group("src.ensembles.combiners"),
 }
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
-    "search": ("prior", "terminator"),
-    "optimizer": ("scaling", "base_batch", "warmup_epochs"),
-    "combiner": ("temperature", "held"),
+    "search": ("rate_prior", "terminator"),
+    "optimizer": ("batch_scaling",),
+    "combiner": ("temperature", "fit_on"),
 }
 _trusted: list[str] = []
 

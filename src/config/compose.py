@@ -18,6 +18,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from src.config.renamed import RENAMED_PARAMS
 from src.system.errors import UserError, known, nearest
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -34,7 +35,11 @@ def register_resolvers(about: str = "") -> None:
 def params() -> Any:
     """Read `params.yaml`, the one of the working directory before the one that is shipped."""
     here, shipped = Path("params.yaml"), CONF.parent / "params.yaml"
-    return OmegaConf.load(here if here.exists() else shipped)
+    chosen = OmegaConf.load(here if here.exists() else shipped)
+    for first, today in RENAMED_PARAMS.items():
+        if first in chosen:
+            raise UserError(f"params.yaml, {first}: this key is {today} now")
+    return chosen
 
 
 # --- the command line --------------------------------------------------------------------------------------------------
@@ -193,7 +198,7 @@ def _applies(cfg: DictConfig, override: Override) -> bool:
     plus = override.is_add() and not override.is_force_add()
     if parent == "space" or parent.startswith("space."):
         return (plus or isinstance(override.value(), dict)) and _leads_to_a_value(cfg, key.split(".")[1:])
-    return plus or parent in ("choose", "constraints")
+    return plus or parent in ("choose", "objective.constraints")
 
 
 def _leads_to_a_value(cfg: DictConfig, path: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from src.config.renamed import refuse_first_name
 from src.config.space import Dimension, Prior, label
 from src.system.errors import UserError, nearest
 
@@ -41,6 +42,7 @@ def dimensions(
     found = {}
     for key, entry in _entries(tree, ""):
         if not _has(config, key):
+            refuse_first_name(f"space.{key}")
             names = [f"space.{name}" for name in _leaves(config, "")]
             raise UserError(f"space.{key}: the config has no key {key} to set{nearest(f'space.{key}', names)}")
         dimension = _dimension(key, entry, refuse)

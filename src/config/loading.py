@@ -29,15 +29,12 @@ from src.config.compose import (
     sentence,
 )
 from src.config.dimensions import dimensions
+from src.config.renamed import refuse_first_name
 from src.config.space import Choice, Leaf, Space, with_value
 from src.system.errors import UserError, known, nearest
 
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
-OF_A_TRIAL = (
-    *GROUPS_OF_A_TRIAL,
-    *("regularization", "augment", "averaging", "early_stopping"),
-    *("batch_size", "batch_growth", "accumulate", "epochs"),
-)
+OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "batch_size", "epochs")
 
 
 @dataclass(frozen=True)
@@ -125,6 +122,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
 
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
+        refuse_first_name(missing[0])
         raise UserError(f"{missing[0]}: no such key{options_that_have(missing[0]) or nearest(missing[0], keys(base))}")
     return Config(base, space.distinct(), sections)
 

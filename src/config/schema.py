@@ -19,15 +19,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Training(Section):
-    """How a step is taken, beside the optimizer."""
-
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    clip_norm: From0
-    mixup: From0
-    noise: From0
-
-
 class Penalty(Section):
     """Its strengths: of the sum of absolute values, and of the sum of squares."""
 
@@ -79,6 +70,21 @@ class EarlyStopping(Section):
     min_delta: Annotated[float, Field(ge=0)]
 
 
+class Training(Section):
+    """How a step is taken, beside the optimizer."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: From0
+    mixup: From0
+    noise: From0
+    regularization: Regularization
+    augment: Augment
+    averaging: Averaging
+    early_stopping: EarlyStopping
+    batch_growth: BatchGrowth
+    accumulate: Count
+
+
 class Tracking(Section):
     """Where MLflow stands; the experiment is named after the data set."""
 
@@ -100,8 +106,10 @@ class Replay(Section):
 
 
 class Objective(Section):
-    """How a trial is judged: on the validation rows, or by so many folds of cross-validation."""
+    """What the search minimizes within which bounds, and on which rows: validation, or so many folds of training rows."""
 
+    minimize: list[str] | None
+    constraints: dict[str, float]
     folds: Count
 
 
@@ -148,23 +156,29 @@ class Export(Section):
 class OfEverySearch(Section):
     """The keys of `search` that every strategy has."""
 
-    prior: Literal["none", "lr_range"]
+    rate_prior: Literal["none", "lr_range"]
     terminator: str | dict[str, Any]
+
+
+class BatchScaling(Section):
+    """How the rate follows the batch size, and in how many epochs it rises to what that makes of it."""
+
+    rule: Literal["none", "linear", "sqrt"]
+    base_batch: Count
+    rise_epochs: From0
 
 
 class OfEveryOptimizer(Section):
     """The keys of `optimizer` that every optimizer has."""
 
-    scaling: Literal["none", "linear", "sqrt"]
-    base_batch: Count
-    warmup_epochs: From0
+    batch_scaling: BatchScaling
 
 
 class OfEveryCombiner(Section):
     """The keys of `combiner` that every way to join has."""
 
     temperature: bool
-    held: bool = False
+    fit_on: Literal["validation", "out_of_fold"] = "validation"
 
 
 SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}
@@ -178,23 +192,15 @@ class Root(Section):
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     training: Training
-    regularization: Regularization
-    augment: Augment
-    averaging: Averaging
-    early_stopping: EarlyStopping
     search: dict[str, Any]
     members: dict[str, Any]
     refit: bool
     combiner: dict[str, Any]
     models: list[Name]
     objective: Objective
-    objectives: list[str] | None
-    constraints: dict[str, float]
     n_trials: Count
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    batch_growth: BatchGrowth
-    accumulate: Count
     seed: Annotated[int, Field(ge=0)]
     workers: Count | Literal["auto"]
     slots: Count | Literal["auto"]

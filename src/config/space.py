@@ -7,6 +7,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from src.config.renamed import first_name, with_first_names
+
 Suggest = Callable[[str, BaseDistribution], Any]
 
 
@@ -49,7 +51,7 @@ class Dimension:
     def describe(self) -> list[Any]:
         """The key, the distribution, what is believed of it, and a grid's points."""
         prior = [] if self.prior is None else [[self.prior.center, self.prior.spread]]
-        return [self.key, _text(self.distribution), *prior, *([self.points] if self.points else [])]
+        return [first_name(self.key), _text(self.distribution), *prior, *([self.points] if self.points else [])]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Leaf:
         config = dict(self.config)
         for dimension in self.dimensions.values():
             config = with_value(config, dimension.key, None)
-        return [config, {n: d.describe() for n, d in self.dimensions.items()}]
+        return [with_first_names(config), {first_name(n): d.describe() for n, d in self.dimensions.items()}]
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: 
     if trial["batch_size"] > rows:
         whose = "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
         raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
-    if changed.startswith(("model.", "augment.", "regularization.")):
+    if changed.startswith(("model.", "training.augment.", "training.regularization.")):
         try:
             refuse_impossible(trial, build(trial["model"], meta), meta)
         except ValueError as error:

@@ -87,7 +87,8 @@ def ramp(
         watch: steps between two looks at the watched rows.
         over: tells from the losses [K, S] so far, after every look, whether to end early.
     """
-    config = {**config, "optimizer": {**config["optimizer"], "lr": low, "warmup_epochs": 0}, "epochs": 1}
+    scaling = {**config["optimizer"].get("batch_scaling", {"rule": "none"}), "rise_epochs": 0.0}
+    config = {**config, "optimizer": {**config["optimizer"], "lr": low, "batch_scaling": scaling}, "epochs": 1}
     population = _population(
         [(config, derived_seed(seed, "rate ramp", k)) for k in range(seeds)], setup, Ramp(high / low, linear)
     )

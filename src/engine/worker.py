@@ -164,7 +164,6 @@ def _retrained(task: Task, state: Checkpoint | None, setup: WorkerSetup) -> Chec
 
 
 def _too_large(config: Mapping[str, Any]) -> str:
-    pieces = config.get("accumulate", 1)
-    return (
-        f"out of memory: batch_size={config['batch_size']} may be too large; accumulate={2 * pieces} takes less at once"
-    )
+    pieces = config["training"].get("accumulate", 1)
+    less = f"training.accumulate={2 * pieces} takes less at once"
+    return f"out of memory: batch_size={config['batch_size']} may be too large; {less}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config.command_line import ROOT
+from src.config.renamed import with_names_of_today
 from src.system.errors import UserError
 from src.system.locks import alone
 
@@ -31,7 +32,7 @@ def best_config(sweep: Path, model: str) -> dict[str, Any]:
 
     if not (sweep / "best.yaml").exists():
         raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
-    return dict(yaml.safe_load((sweep / "best.yaml").read_text(encoding="utf-8")))
+    return with_names_of_today(yaml.safe_load((sweep / "best.yaml").read_text(encoding="utf-8")))
 
 
 def train(
@@ -76,7 +77,7 @@ def _training(
     inputs = [best, section, config["seed"], config["device"], code, engine.setup.with_validation]
     fingerprint = digest(context.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
     last = {k: v for k, v in best.items() if k != "earlier"}
-    earlier = [(part["until"], part["config"]) for part in best.get("earlier", [])]
+    earlier = [(part["until"], with_names_of_today(part["config"])) for part in best.get("earlier", [])]
     folder = Path(config["study"]["root"]) / "members" / fingerprint
     return MemberTraining(section["name"], engine, context, folder, last, earlier)
 

@@ -11,14 +11,7 @@ if TYPE_CHECKING:
     from src.ensembles.member_training import MemberTraining
     from src.tracking.record import RunRecord
 
-SECTIONS = (
-    "model",
-    "optimizer",
-    "schedule",
-    "training",
-    "regularization",
-    "augment",
-)  # whose keys are a run's parameters
+SECTIONS = ("model", "optimizer", "schedule", "training")  # whose keys are a run's parameters
 
 
 def records(

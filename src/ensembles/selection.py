@@ -36,7 +36,7 @@ def combiners(config: Config) -> Iterator[Combiner]:
         fit, suffix = partial(config.make, "combiner", section), ""
         if section["temperature"]:
             fit, suffix = partial(calibrated, fit), "+temperature"
-        yield Combiner(f"{section['name']}{suffix}", fit, section.get("held", False))
+        yield Combiner(f"{section['name']}{suffix}", fit, section.get("fit_on") == "out_of_fold")
 
 
 @dataclass(frozen=True)

@@ -58,19 +58,21 @@ def root(x: Tensor, out: Tensor) -> Tensor:
 
 
 def rate_scale(config: Mapping[str, Any]) -> float:
-    """Return the factor of a trial's `optimizer.lr`, meant for `optimizer.base_batch` rows, at its own batch size.
+    """Return the factor of a trial's `optimizer.lr`, meant for batches of `base_batch` rows, at its own batch size.
 
-    `optimizer.scaling`: linear (Goyal et al. 2017), sqrt (Krizhevsky 2014; for Adam and its like Malladi et al. 2022), none.
+    `optimizer.batch_scaling.rule`: linear (Goyal et al. 2017), sqrt (Krizhevsky 2014; for Adam and its like Malladi et al.
+    2022), none.
     """
-    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[config["optimizer"].get("scaling", "none")]
-    return float((config["batch_size"] / config["optimizer"]["base_batch"]) ** power) if power else 1.0
+    scaling = config["optimizer"].get("batch_scaling", {"rule": "none"})
+    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[scaling["rule"]]
+    return float((config["batch_size"] / scaling["base_batch"]) ** power) if power else 1.0
 
 
 def warmup(config: Mapping[str, Any], epoch_S: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the factor [S] by which the scaled rate rises, over `optimizer.warmup_epochs`, from that of the base batch.
+    """Return the factor [S] by which the scaled rate rises, over `batch_scaling.rise_epochs`, from that of the base batch.
 
     Goyal et al. 2017, §2.2. A rate that scaling does not raise needs none.
     """
     begin = min(1 / rate_scale(config), 1.0)
-    risen_S = np.minimum(epoch_S / float(config["optimizer"]["warmup_epochs"]), 1.0)
+    risen_S = np.minimum(epoch_S / float(config["optimizer"]["batch_scaling"]["rise_epochs"]), 1.0)
     return begin + (1 - begin) * risen_S

@@ -1,9 +1,9 @@
 """Augmentation of images on the batch as tensors: mirrored, shifted, turned, a rectangle erased; each image by chance.
 
-`augment.flip`: the probability of a mirror image. `.shift`: up to this share of each side, in whole pixels, and `.rotation`:
-up to so many degrees to either side, equally likely; the border's pixels go on outside. `.erasing`: the probability that a
-rectangle of 2 to 33 % of the image, its sides at most as 3 to 10, becomes the mean, which is 0 (Zhong et al. 2020).
-Whatever is off for a member leaves its images as they are, bit for bit.
+`training.augment.flip`: the probability of a mirror image. `.shift`: up to this share of each side, in whole pixels, and
+`.rotation`: up to so many degrees to either side, equally likely; the border's pixels go on outside. `.erasing`: the
+probability that a rectangle of 2 to 33 % of the image, its sides at most as 3 to 10, becomes the mean, which is 0 (Zhong
+et al. 2020). Whatever is off for a member leaves its images as they are, bit for bit.
 """
 
 import math
@@ -28,7 +28,7 @@ class Augment:
 
     def __init__(self, members: Sequence[Member], device: torch.device) -> None:
         self.flip, self.shift, self.rotation, self.erasing = (
-            column(members, f"augment.{key}", device) for key in ("flip", "shift", "rotation", "erasing")
+            column(members, f"training.augment.{key}", device) for key in ("flip", "shift", "rotation", "erasing")
         )
 
     @classmethod

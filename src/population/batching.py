@@ -13,7 +13,7 @@ def batch_starts(rows: int, batch: int) -> list[int]:
 
 def grows(config: Mapping[str, Any]) -> bool:
     """Tell whether the batch grows over the run."""
-    return bool(config.get("batch_growth", {}).get("factor", 1.0) != 1.0)
+    return bool(config["training"].get("batch_growth", {}).get("factor", 1.0) != 1.0)
 
 
 def batch_at(config: Mapping[str, Any], epoch: int) -> int:
@@ -23,8 +23,8 @@ def batch_at(config: Mapping[str, Any], epoch: int) -> int:
     """
     if not grows(config):
         return int(config["batch_size"])
-    times = sum(epoch >= share * config["epochs"] for share in config["batch_growth"]["at"])
-    factor = float(config["batch_growth"]["factor"])
+    times = sum(epoch >= share * config["epochs"] for share in config["training"]["batch_growth"]["at"])
+    factor = float(config["training"]["batch_growth"]["factor"])
     return int(config["batch_size"] * factor**times)
 
 
@@ -36,9 +36,9 @@ def steps_before(config: Mapping[str, Any], rows: int, epoch: int) -> int:
 def pieces(batch: list[Tensor], config: Mapping[str, Any]) -> list[list[Tensor]]:
     """Cut a batch's tensors [K, B, ...] into pieces of equal sizes, but for one row, whose gradients add up to the batch's.
 
-    There are `accumulate` of them for `batch_size` rows, fewer for a small last batch: a piece has two rows at least.
+    There are `training.accumulate` of them for `batch_size` rows, fewer of a small last batch: each has two rows at least.
     """
-    count, rows = config.get("accumulate", 1), batch[0].shape[1]
+    count, rows = config["training"].get("accumulate", 1), batch[0].shape[1]
     if count == 1:
         return [batch]
     wanted = -(-rows * count // config["batch_size"])

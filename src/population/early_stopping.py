@@ -7,7 +7,7 @@ from typing import Any
 
 def rule(config: Mapping[str, Any]) -> tuple[int | None, float]:
     """Return the `patience` of a config, in epochs (None: it never stops), and `min_delta`, the least gain that counts."""
-    section = config.get("early_stopping") or {}
+    section = config["training"].get("early_stopping") or {}
     return section.get("patience"), section.get("min_delta", 0.0)
 
 

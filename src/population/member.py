@@ -36,10 +36,10 @@ class Member:
         model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
         rows = [None if places is None else len(places) for places in (self.rows, self.holdout_rows)]
         optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
-        batches = [self.config["batch_size"], self.config.get("accumulate", 1)]
+        batches = [self.config["batch_size"], self.config["training"].get("accumulate", 1)]
         if grows(self.config):
-            batches += [self.config["batch_growth"], self.config["epochs"]]
-        activity = (self.config.get("regularization") or {}).get("activity") or {}
+            batches += [self.config["training"]["batch_growth"], self.config["epochs"]]
+        activity = (self.config["training"].get("regularization") or {}).get("activity") or {}
         parts = [model, batches, rows, self.weights is None, optimizer, any(activity.values())]
         return json.dumps(parts, sort_keys=True)
 

@@ -16,14 +16,16 @@ def refuse_impossible(config: Mapping[str, Any], model: nn.Module, meta: Mapping
     Raises:
         UserError: it names the key.
     """
-    for key in config.get("augment", ()):
-        if len(meta["input_shape"]) != 3 and strength(config, f"augment.{key}"):
+    for key in config["training"].get("augment", ()):
+        if len(meta["input_shape"]) != 3 and strength(config, f"training.augment.{key}"):
             raise UserError(
-                f"augment.{key}: {config['augment'][key]} is for images, but the data is a table: take 0, or training.noise"
+                f"training.augment.{key}: {config['training']['augment'][key]} is for images, but the data is a table: "
+                "take 0, or training.noise"
             )
     for key in ("l1", "l2"):
-        asked = strength(config, f"regularization.activity.{key}")
+        asked = strength(config, f"training.regularization.activity.{key}")
         if asked and not any(isinstance(layer, LAYERS) for layer in model.modules()):
             raise UserError(
-                f"regularization.activity.{key}: {asked} is for activation layers (nn.ReLU, ...), the model has none: take 0"
+                f"training.regularization.activity.{key}: {asked} is for activation layers (nn.ReLU, ...), "
+                "the model has none: take 0"
             )

@@ -93,7 +93,7 @@ class Columns:
         pairs = list(zip(self.schedules, places, strict=True))
         factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}
         for k, member in enumerate(self.members):
-            if member.config["optimizer"].get("warmup_epochs"):
+            if member.config["optimizer"].get("batch_scaling", {}).get("rise_epochs"):
                 factors["lr"][k] = factors["lr"][k] * warmup(member.config, places[k].epoch)
         for momentum in self.cycled:
             still = np.ones(len(step_SK))

@@ -15,7 +15,7 @@ from src.population.stack import Stack
 
 def strengths(config: Mapping[str, Any]) -> tuple[float, float | None]:
     """Return the decay of a config's EMA (0: none), and the share of its epochs after which its SWA begins (None: none)."""
-    section = config.get("averaging") or {}
+    section = config["training"].get("averaging") or {}
     return section.get("ema", 0.0), section.get("swa")
 
 

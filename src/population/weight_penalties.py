@@ -1,8 +1,8 @@
 """Regularisation of weights: penalties as a part of the gradient, and a limit to every unit's weights.
 
-The loss has l1 · Σ|w| + l2 · Σw² of the kernels (`regularization.l1`, `.l2`) and of the biases (`regularization.bias`),
-every member with its own strengths; curves show the loss without them. Kernels are weights of two axes or more. The scales
-and shifts of norms have no penalty.
+The loss has l1 · Σ|w| + l2 · Σw² of the kernels (`training.regularization.l1`, `.l2`) and of the biases
+(`.bias`), every member with its own strengths; curves show the loss without them. Kernels are weights of two axes or
+more. The scales and shifts of norms have no penalty.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Penalties:
             for keys in (_keys("l1"), _keys("l2"))
         )
         self.sign_KP = torch.empty(0)
-        most_K1 = column(members, "regularization.max_norm", p_KP.device)
+        most_K1 = column(members, "training.regularization.max_norm", p_KP.device)
         self.most_K1 = None if most_K1 is None else most_K1.where(most_K1 > 0, torch.inf)
         views = zip(kind.values(), layout.stacked(p_KP), strict=True)
         self.kernels = [view.flatten(2) for of, view in views if of == "kernel"]
@@ -76,7 +76,7 @@ def kind_of(name: str, shape: torch.Size, module: nn.Module) -> str:
 
 
 def _keys(penalty: str) -> dict[str, str]:
-    return {"kernel": f"regularization.{penalty}", "bias": f"regularization.bias.{penalty}"}
+    return {"kernel": f"training.regularization.{penalty}", "bias": f"training.regularization.bias.{penalty}"}
 
 
 def _by_weight(

@@ -58,7 +58,7 @@ def advise(trials: Sequence[DiagnosedTrial], maximize: bool) -> list[str]:
     share = {kind: count / len(diagnosed) for kind, count in counts(diagnosed)}
     words = {
         "still improving": "train for more epochs",
-        "overfitting": "search stronger dropout and weight decay, or set early_stopping.patience",
+        "overfitting": "search stronger dropout and weight decay, or set training.early_stopping.patience",
         "underfitting": "search larger models, or weaker dropout and weight decay",
         "dead units": "search model.activation and model.norm too",
         "vanishing gradients": "search fewer layers, model.activation and model.norm",

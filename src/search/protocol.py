@@ -43,7 +43,7 @@ class Spec:
         least = {name: min(measures.get(name, inf) for measures in measured) for name in self.goals.bounds}
         bounds = [f"{n} ≤ {self.goals.bounds[n]:,.10g} (the least is {v:,.10g})" for n, v in least.items() if v < inf]
         where = f"none of {len(points):,} points of the space is within {' and '.join(bounds)}"
-        return UserError(f"constraints: {where}; raise the bound, or lower the ends of the space")
+        return UserError(f"objective.constraints: {where}; raise the bound, or lower the ends of the space")
 
 
 class PointSource(Protocol):
@@ -83,7 +83,7 @@ def refuse_several_objectives(spec: Spec, name: str) -> None:
     """
     if spec.goals.minimized:
         others = "nsga2, tpe, random, qmc or grid"
-        raise UserError(f"objectives: search={name} takes one objective; for several choose {others}")
+        raise UserError(f"objective.minimize: search={name} takes one objective; for several choose {others}")
 
 
 def require_equal_epochs(spec: Spec, name: str) -> None:
@@ -95,11 +95,12 @@ def require_equal_epochs(spec: Spec, name: str) -> None:
     refuse_searched_epochs(
         spec, f"search={name} compares its members after equal epochs", "take it out with space.epochs=null"
     )
-    stops = [leaf.config.get("early_stopping", {}).get("patience") is not None for _, leaf in spec.space.leaves()]
-    if any(stops) or spec.space.searches("early_stopping.patience"):
+    rules = [leaf.config.get("training", {}).get("early_stopping", {}) for _, leaf in spec.space.leaves()]
+    stops = any(rule.get("patience") is not None for rule in rules)
+    if stops or spec.space.searches("training.early_stopping.patience"):
         raise UserError(
-            f"early_stopping.patience: search={name} compares its members after equal epochs and ends them itself; "
-            "set early_stopping.patience=null"
+            f"training.early_stopping.patience: search={name} compares its members after equal epochs and ends them itself; "
+            "set training.early_stopping.patience=null"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.config.renamed import name_of_today
 from src.study.history import Direction, History
 from src.study.storage import Shelf
 from src.study.study import Study
@@ -38,7 +39,7 @@ def read(root: Path, url: str | None, wanted: str) -> Schedule:
 def _of_file(path: Path) -> Schedule:
     try:
         rows = json.loads(path.read_text())
-        parts = [(int(row["to"]), dict(row["params"])) for row in rows]
+        parts = [(int(row["to"]), {name_of_today(n): v for n, v in dict(row["params"]).items()}) for row in rows]
         whole = bool(rows) and [row["from"] for row in rows] == [0, *(until for until, _ in parts[:-1])]
     except OSError as error:
         raise UserError(f"replay.study: {path} cannot be read ({error.strerror})") from error

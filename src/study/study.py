@@ -19,6 +19,7 @@ from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
+from src.config.renamed import name_of_today
 from src.study.history import NO_REASON, Direction, Goals, History, Proposal, Trial, TrialState
 from src.study.identity import Identity
 from src.study.journal import Journal
@@ -195,8 +196,9 @@ class Study:
                 notes = trial.user_attrs | trial.system_attrs
                 source = tuple(event["from"]) if event["from"] else None
                 weights_only = event.get("anew", False)
+                params = {name_of_today(name): value for name, value in trial.params.items()}
                 proposal = Proposal(
-                    trial.params, event["start"], number if known else None, source, weights_only=weights_only
+                    params, event["start"], number if known else None, source, weights_only=weights_only
                 )
                 self._begin(proposal, notes["full"], notes["cost"], notes.get("measures"))
             else:

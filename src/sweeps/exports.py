@@ -144,7 +144,7 @@ def failure(study: Study, label: str) -> str:
         least = {n: min(t.measures[n] for t in complete) for n in study.history.goals.bounds}
         bounds = [f"{n} ≤ {study.history.goals.bounds[n]:,.10g} (the least is {v:,.10g})" for n, v in least.items()]
         which = f"none of the {len(complete)} complete trials of {label} is within {' and '.join(bounds)}"
-        return f"constraints: {which}; raise the bound, or try more trials"
+        return f"objective.constraints: {which}; raise the bound, or try more trials"
     reasons = Counter(trial.reason.text for trial in study.history.of("fail")).most_common()
     if not reasons:
         return f"no trial of {label} is complete: all {total} were pruned; choose a milder search.pruner"

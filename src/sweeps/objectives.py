@@ -47,7 +47,7 @@ class Objectives:
 
 
 def objectives(names: Sequence[str] | None, bounds: Mapping[str, float], task: str) -> Objectives:
-    """What `objectives` and `constraints` of a config mean for a task.
+    """What `objective.minimize` and `.constraints` of a config mean for a task.
 
     Raises:
         UserError: a name that means nothing, or twice the same.
@@ -56,17 +56,19 @@ def objectives(names: Sequence[str] | None, bounds: Mapping[str, float], task: s
     losses = [ERROR, "train/loss", "val/loss", *(["val/rmse"] if task == "regression" else [])]
     names = [ERROR] if names is None else list(names)
     if not names:
-        raise UserError("objectives: name at least one, such as [val/error], or null for the task's own")
-    for key, given in (("objectives", names), ("constraints", bounds)):
+        raise UserError("objective.minimize: name at least one, such as [val/error], or null for the task's own")
+    for key, given in (("objective.minimize", names), ("objective.constraints", bounds)):
         for name in given:
             if name == "val/accuracy":
                 raise UserError(f"{key}: all are to be minimized, so say val/error in place of val/accuracy")
             known(key, name, [*losses, *KNOWN, LATENCY])
     first, *further = names
     if first not in losses:
-        raise UserError(f"objectives: the first must be a curve of the training ({', '.join(losses)}), not {first}")
+        raise UserError(
+            f"objective.minimize: the first must be a curve of the training ({', '.join(losses)}), not {first}"
+        )
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"objectives: {twice[0]} stands twice; name each once")
+        raise UserError(f"objective.minimize: {twice[0]} stands twice; name each once")
     goals = Goals(tuple(further), dict(bounds))
     if first != ERROR:
         return Objectives(first, "minimize", goals)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config.command_line import ROOT
+from src.config.renamed import with_first_names
 from src.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def with_what_is_known(config: Config, root: Path, meta: dict[str, Any], aims: O
     from src.sweeps.loop import known_measures
     from src.sweeps.rate_prior import range_tested
 
-    if config["search"]["prior"] == "lr_range":
+    if config["search"]["rate_prior"] == "lr_range":
         path = Path(config["outputs"]) / "lr_range" / config["model"]["name"] / "lr_range.json"
         config = replace(config, space=range_tested(config.space, path, meta["sha256"]))
     if config["warm_start"] is None:
@@ -47,8 +48,7 @@ def identify(config: Config, meta: dict[str, Any], before: Earlier, schedule: Sc
     from src.study.identity import Identity
     from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
 
-    names = ("search", "seed", "slots", "device", "objective", "objectives", "constraints")
-    keys = {key: config[key] for key in names}
+    keys = with_first_names({key: config[key] for key in ("search", "seed", "slots", "device", "objective")})
     known = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
     text = json.dumps([keys, known] if before.first else keys, sort_keys=True)
     replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []

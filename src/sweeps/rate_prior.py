@@ -28,15 +28,17 @@ def range_tested(space: Space, path: Path, sha256: str) -> Space:
     """
     if not path.exists():
         raise UserError(
-            f"search.prior: {path} is not there; run python -m src.lr_range with the same model and optimizer first"
+            f"search.rate_prior: {path} is not there; run python -m src.lr_range with the same model and optimizer first"
         )
     found = json.loads(path.read_text())
     if found.get("sha256") != sha256:
-        raise UserError(f"search.prior: {path} is of other data; run python -m src.lr_range with the same data first")
+        raise UserError(
+            f"search.rate_prior: {path} is of other data; run python -m src.lr_range with the same data first"
+        )
     optimizers = {leaf.config["optimizer"]["name"] for _, leaf in space.leaves()}
     if found["optimizer"] not in optimizers:
         right = f"run python -m src.lr_range optimizer={min(optimizers)} first"
-        raise UserError(f"search.prior: {path} is of optimizer={found['optimizer']}; {right}")
+        raise UserError(f"search.rate_prior: {path} is of optimizer={found['optimizer']}; {right}")
 
     def around(leaf: Leaf) -> Leaf:
         if leaf.config["optimizer"]["name"] != found["optimizer"]:

@@ -175,7 +175,7 @@ SMALL = "space.batch_size.choices=[16,32]"
 @pytest.mark.usefixtures("meta")
 def test_what_can_train_is_let_through() -> None:
     lists = ["model.width=[50,50]"], ["model.width=[50,50,50]", "model.depth=3"]
-    for words in ([], ["model=cnn", "augment.rotation=10"], *lists, ["data=adult"]):
+    for words in ([], ["model=cnn", "training.augment.rotation=10"], *lists, ["data=adult"]):
         assert prepared(config(SMALL, "batch_size=16", *words))[1]["n_train"] == 100
 
 
@@ -190,9 +190,21 @@ def test_what_can_train_is_let_through() -> None:
         ([SMALL, "model.dropout=1.5"], "model.dropout", "below 1"),
         ([SMALL, "space.model.dropout.high=1.0"], "space.model.dropout", "1.0 cannot be tried"),
         ([SMALL, "model=cnn", "data=adult"], "model.name=cnn", "needs images"),
-        ([SMALL, "augment.flip=0.5", "data=adult"], "augment.flip", "0.5 is for images, but the data is a table"),
-        ([SMALL, "+space.augment.shift={low:0,high:0.2}", "data=adult"], "space.augment.shift", "0.2 cannot be tried"),
-        ([SMALL, "model=linear", "regularization.activity.l1=0.1"], "regularization.activity.l1", "the model has none"),
+        (
+            [SMALL, "training.augment.flip=0.5", "data=adult"],
+            "training.augment.flip",
+            "0.5 is for images, but the data is a table",
+        ),
+        (
+            [SMALL, "+space.training.augment.shift={low:0,high:0.2}", "data=adult"],
+            "space.training.augment.shift",
+            "0.2 cannot be tried",
+        ),
+        (
+            [SMALL, "model=linear", "training.regularization.activity.l1=0.1"],
+            "training.regularization.activity.l1",
+            "the model has none",
+        ),
         ([SMALL, "choose={model:[mlp,cnn]}", "data=adult"], "model.name=cnn", "needs images"),
         ([SMALL, "choose={model:[cnn,mlp]}", "model.width=0"], "model.width", "at least 1"),
     ],

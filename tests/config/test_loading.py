@@ -79,12 +79,17 @@ def test_a_value_is_set_and_fixes_its_key() -> None:
 
 
 def test_what_a_model_needs_on_some_data_is_there_for_the_two_of_them_alone() -> None:
-    turned = {names: leaf.config["augment"]["rotation"] for names, leaf in leaves("choose={model:[mlp,cnn]}").items()}
+    turned = {
+        names: leaf.config["training"]["augment"]["rotation"]
+        for names, leaf in leaves("choose={model:[mlp,cnn]}").items()
+    }
     assert turned == {("mlp",): 0.0, ("cnn",): 10.0}
-    assert only_leaf(made("model=cnn", "data=fashion_mnist")).config["augment"]["rotation"] == 0.0
-    assert only_leaf(made("model=cnn", "augment.rotation=5")).config["augment"]["rotation"] == 5.0
-    searched = only_leaf(made("model=cnn", "experiment=regularized", "+space.augment.rotation={low:0,high:15}"))
-    assert "augment.rotation" in searched.dimensions
+    assert only_leaf(made("model=cnn", "data=fashion_mnist")).config["training"]["augment"]["rotation"] == 0.0
+    assert only_leaf(made("model=cnn", "training.augment.rotation=5")).config["training"]["augment"]["rotation"] == 5.0
+    searched = only_leaf(
+        made("model=cnn", "experiment=regularized", "+space.training.augment.rotation={low:0,high:15}")
+    )
+    assert "training.augment.rotation" in searched.dimensions
 
 
 def test_a_key_that_waits_for_its_value_takes_it() -> None:
@@ -104,9 +109,9 @@ def test_a_mapping_fixes_each_of_its_keys_and_leaves_the_others() -> None:
 
 @pytest.mark.parametrize("optimizer", options_of("optimizer"))
 def test_every_optimizer_has_the_rule_of_the_batch_size(optimizer: str) -> None:
-    words = [f"optimizer={optimizer}", "optimizer.scaling=linear", "optimizer.base_batch=32"]
-    leaf = only_leaf(made(*words, "+space.optimizer.scaling={choices:[linear,sqrt]}"))
-    assert (leaf.config["optimizer"]["scaling"], leaf.config["optimizer"]["base_batch"]) == ("linear", 32)
+    words = [f"optimizer={optimizer}", "optimizer.batch_scaling.rule=linear", "optimizer.batch_scaling.base_batch=32"]
+    leaf = only_leaf(made(*words, "+space.optimizer.batch_scaling.rule={choices:[linear,sqrt]}"))
+    assert leaf.config["optimizer"]["batch_scaling"] == {"rule": "linear", "base_batch": 32, "rise_epochs": 0.0}
 
 
 @pytest.mark.parametrize("words", [["model.depth=3"], [], ["choose={optimizer:[sgd,adamw]}"]])
@@ -304,10 +309,14 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["optimizer=rmsprop", "optimizer.alpha=1.0"], "optimizer.alpha", "less than 1"),
     (["optimizer=adagrad", "optimizer.lr_decay=-1"], "optimizer.lr_decay", "greater than or equal to 0"),
     (["optimizer=lion", "+optimizer.eps=1e-8"], "optimizer.eps", "no such key"),
-    (["optimizer.scaling=quadratic"], "optimizer.scaling", "'none', 'linear' or 'sqrt'"),
-    (["optimizer.scaling=liner"], "optimizer.scaling", "mean linear?"),
-    (["optimizer.base_batch=0"], "optimizer.base_batch", "greater than 0"),
-    (["+space.optimizer.scaling={choices:[none,cubic]}"], "space.optimizer.scaling", "'cubic' cannot be tried"),
+    (["optimizer.batch_scaling.rule=quadratic"], "optimizer.batch_scaling.rule", "'none', 'linear' or 'sqrt'"),
+    (["optimizer.batch_scaling.rule=liner"], "optimizer.batch_scaling.rule", "mean linear?"),
+    (["optimizer.batch_scaling.base_batch=0"], "optimizer.batch_scaling.base_batch", "greater than 0"),
+    (
+        ["+space.optimizer.batch_scaling.rule={choices:[none,cubic]}"],
+        "space.optimizer.batch_scaling.rule",
+        "'cubic' cannot be tried",
+    ),
     (
         ["space.optimizer.weight_decay={low:-1.0,high:0.1,log:false}"],
         "space.optimizer.weight_decay",

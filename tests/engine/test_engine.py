@@ -145,7 +145,7 @@ def test_missing_data_is_told(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
 
 
-TOO_LARGE = "out of memory: batch_size=64 may be too large; accumulate=2 takes less at once"
+TOO_LARGE = "out of memory: batch_size=64 may be too large; training.accumulate=2 takes less at once"
 
 
 @pytest.mark.parametrize("name", ["Greedy", "Exhausted"])

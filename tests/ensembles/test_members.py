@@ -251,7 +251,7 @@ def test_once_judged_the_members_learn_from_the_validation_rows_too(swept: Place
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("word", ["early_stopping.patience=1", "schedule=plateau"])
+@pytest.mark.parametrize("word", ["training.early_stopping.patience=1", "schedule=plateau"])
 def test_members_whose_training_looks_at_the_validation_rows_do_not_learn_from_them(
     word: str,
     tmp_path: Path,

@@ -186,9 +186,9 @@ def test_the_root_is_the_root() -> None:
     assert ((ours - exact).abs()[5:] <= 3e-7 * exact[5:]).all()
 
 
-@pytest.mark.parametrize(("scaling", "scale"), [("none", 1), ("linear", 4), ("sqrt", 2)])
-def test_the_rate_follows_the_batch_size_by_the_rule(scaling: str, scale: float) -> None:
-    assert rate_scale({"batch_size": 128, "optimizer": {"scaling": scaling, "base_batch": 32}}) == scale
-    assert rate_scale({"batch_size": 32, "optimizer": {"scaling": scaling, "base_batch": 32}}) == 1
-    assert rate_scale({"batch_size": 8, "optimizer": {"scaling": scaling, "base_batch": 32}}) == 1 / scale
+@pytest.mark.parametrize(("rule", "scale"), [("none", 1), ("linear", 4), ("sqrt", 2)])
+def test_the_rate_follows_the_batch_size_by_the_rule(rule: str, scale: float) -> None:
+    assert rate_scale({"batch_size": 128, "optimizer": {"batch_scaling": {"rule": rule, "base_batch": 32}}}) == scale
+    assert rate_scale({"batch_size": 32, "optimizer": {"batch_scaling": {"rule": rule, "base_batch": 32}}}) == 1
+    assert rate_scale({"batch_size": 8, "optimizer": {"batch_scaling": {"rule": rule, "base_batch": 32}}}) == 1 / scale
     assert rate_scale({"batch_size": 8, "optimizer": {}}) == 1

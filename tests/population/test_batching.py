@@ -114,21 +114,18 @@ def test_pieces_need_less_memory() -> None:
 def test_the_rate_is_warmed_up_to_the_scaled_one() -> None:
     """Goyal et al. 2017, §2.2: from that of the base batch in equal steps; where scaling lowers the rate, not at all."""
 
-    def rates(batch_size: int, warmup_epochs: float) -> np.ndarray:
-        own = {"optimizer": "sgd", "lr": 0.1, "scaling": "linear", "base_batch": 32, "warmup_epochs": warmup_epochs}
+    def rates(batch_size: int, rise_epochs: float) -> np.ndarray:
+        own = {
+            "optimizer": "sgd",
+            "lr": 0.1,
+            "batch_scaling": {"rule": "linear", "base_batch": 32, "rise_epochs": rise_epochs},
+        }
         group = population([Member(config(**own, batch_size=batch_size), 1)], digits())
         return np.array([float(step["lr"]) for step in group.next_steps(8)])
 
     per_epoch = 4  # of N_TRAIN rows at 128
-    group = population(
-        [
-            Member(
-                config(optimizer="sgd", lr=0.1, scaling="linear", base_batch=32, warmup_epochs=2.0, batch_size=128),
-                1,
-            )
-        ],
-        digits(),
-    )
+    scaling = {"rule": "linear", "base_batch": 32, "rise_epochs": 2.0}
+    group = population([Member(config(optimizer="sgd", lr=0.1, batch_scaling=scaling, batch_size=128), 1)], digits())
     found = []
     for _ in range(3):
         found += [float(step["lr"]) for step in group.next_steps(per_epoch)]

@@ -50,7 +50,7 @@ def test_it_is_the_rule_of_keras(min_delta: float) -> None:
     for patience in range(1, 6):
         for _ in range(50):
             losses = (np.abs(np.arange(20) - draw.integers(20)) / 40 + draw.normal(0, 0.05, 20)).tolist()
-            settings = {"early_stopping": {"patience": patience, "min_delta": min_delta}}
+            settings = {"training": {"early_stopping": {"patience": patience, "min_delta": min_delta}}}
             ends = [n for n in range(1, 21) if stopped(settings, {"val/loss": losses[:n]})]
             best, end = keras(losses, patience, min_delta)
             worse = [*losses[:4], *[9.0] * 20]
@@ -61,11 +61,11 @@ def test_it_is_the_rule_of_keras(min_delta: float) -> None:
 
 def test_nothing_stops_without_patience_or_before_it_has_passed() -> None:
     rising = {"val/loss": [1.0, 2.0, 3.0, 4.0]}
-    assert not stopped({}, rising)
-    assert not stopped({"early_stopping": {"patience": None, "min_delta": 0.0}}, rising)
-    assert not stopped({"early_stopping": {"patience": 4, "min_delta": 0.0}}, rising)
-    assert stopped({"early_stopping": {"patience": 3, "min_delta": 0.0}}, rising)
-    assert prediction_epochs({}, rising) == [1, 2, 3, 4]
+    assert not stopped({"training": {}}, rising)
+    assert not stopped({"training": {"early_stopping": {"patience": None, "min_delta": 0.0}}}, rising)
+    assert not stopped({"training": {"early_stopping": {"patience": 4, "min_delta": 0.0}}}, rising)
+    assert stopped({"training": {"early_stopping": {"patience": 3, "min_delta": 0.0}}}, rising)
+    assert prediction_epochs({"training": {}}, rising) == [1, 2, 3, 4]
     assert best_epochs([3.0, 2.0, 1.95, 1.8], 0.1) == [1, 2, 2, 4]
 
 
@@ -121,7 +121,7 @@ def test_company_segments_and_kills_do_not_show(fold: bool, tmp_path: Path) -> N
 
 def test_a_fold_that_has_stopped_counts_with_what_it_kept() -> None:
     def fold(losses: list[float], patience: int) -> Outcome:
-        settings = {"early_stopping": {"patience": patience, "min_delta": 0.0}}
+        settings = {"training": {"early_stopping": {"patience": patience, "min_delta": 0.0}}}
         curves = {"val/loss": losses}
         kept = {"val/loss": [losses[epoch - 1] for epoch in prediction_epochs(settings, curves)]}
         return Outcome("", len(losses), curves, 1.0, best_epoch_curves=kept, stopped=reason(settings, curves))
@@ -137,7 +137,7 @@ def test_a_fold_that_has_stopped_counts_with_what_it_kept() -> None:
 
 def test_strategies_by_which_all_train_equally_long_refuse_it() -> None:
     for name in ("pbt", "replay"):
-        wanted = rf"^early_stopping\.patience: search={name} .*set early_stopping\.patience=null$"
+        wanted = rf"^training\.early_stopping\.patience: search={name} .*set training\.early_stopping\.patience=null$"
         with pytest.raises(UserError, match=wanted):
             require_equal_epochs(Spec(Space(Leaf(member(0).config, {})), "minimize", 4, 9, 0), name)
     require_equal_epochs(Spec(Space(Leaf(member(0, None).config, {})), "minimize", 4, 9, 0), "pbt")
@@ -146,7 +146,7 @@ def test_strategies_by_which_all_train_equally_long_refuse_it() -> None:
 # --- in a sweep --------------------------------------------------------------------------------------------------------
 
 SWEEP = ["model.width=64", "optimizer.lr=0.02", "optimizer.weight_decay=0", "batch_size=32", "schedule=constant"]
-SWEEP += ["space.optimizer=null", "early_stopping.patience=2", "n_trials=6", "epochs=15"]
+SWEEP += ["space.optimizer=null", "training.early_stopping.patience=2", "n_trials=6", "epochs=15"]
 
 
 @pytest.mark.slow

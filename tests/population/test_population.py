@@ -66,7 +66,7 @@ def scheduled(k: int) -> Member:
 
 
 def scaled(k: int) -> Member:
-    return sgd(k, lr=0.05, scaling=["none", "linear", "sqrt"][k % 3], base_batch=8 * (1 + k))
+    return sgd(k, lr=0.05, batch_scaling={"rule": ["none", "linear", "sqrt"][k % 3], "base_batch": 8 * (1 + k)})
 
 
 def penalised(k: int) -> Member:
@@ -80,7 +80,7 @@ def penalised(k: int) -> Member:
 
 
 def warmed(k: int) -> Member:
-    return sgd(k, lr=0.05, scaling="linear", base_batch=8 * (1 + k), warmup_epochs=k / 2)
+    return sgd(k, lr=0.05, batch_scaling={"rule": "linear", "base_batch": 8 * (1 + k), "rise_epochs": k / 2})
 
 
 def growing(k: int) -> Member:
@@ -182,12 +182,10 @@ def test_company_does_not_show(name: str) -> None:
 
 def test_what_is_off_changes_no_bit() -> None:
     """Every default of `conf/` about strengths beside a config that does not have these keys."""
-    root = OmegaConf.load(ROOT / "conf" / "config.yaml")
-    whole = {key: OmegaConf.to_container(root[key]) for key in ("regularization", "augment", "batch_growth")}
-    training = OmegaConf.load(ROOT / "conf" / "training" / "standard.yaml").training
+    training = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "training" / "standard.yaml").training)
     common = {"optimizer": "sgd", "lr": 0.05, "norm": "batch", "dropout": 0.2}
     without = Member(config(**common), 3)
-    off = Member(config(**common, **whole, accumulate=1, training=training), 3)
+    off = Member(config(**common, training=training), 3)
     for fused in (True, False):
         for one, other in zip(*(trained([m, m], digits(), 3, fused=fused) for m in (without, off)), strict=True):
             assert_same(one, other)
@@ -285,10 +283,9 @@ def test_a_schedule_sees_the_curves_that_it_watches_and_no_other() -> None:
 
 
 def test_the_rate_scales_with_the_batch() -> None:
-    for scaling, scale in (("none", 1), ("linear", 2), ("sqrt", 2**0.5)):
-        group = population(
-            [sgd(0, lr=0.01, scaling=scaling, base_batch=32, batch_size=64, schedule="constant")], digits()
-        )
+    for rule, scale in (("none", 1), ("linear", 2), ("sqrt", 2**0.5)):
+        scaling = {"rule": rule, "base_batch": 32}
+        group = population([sgd(0, lr=0.01, batch_scaling=scaling, batch_size=64, schedule="constant")], digits())
         assert group.epoch()[0]["lr"] == pytest.approx(0.01 * scale, rel=1e-6)
 
 

@@ -26,7 +26,7 @@ def by_torch(member: Member, data: Rows, orders: list[Tensor]) -> tuple[nn.Modul
     torch.manual_seed(derived_seed(member.seed, "initial weights"))
     model, settings = build(member.config["model"], data.meta), member.config
     optimizer = torch.optim.SGD(model.parameters(), lr=settings["optimizer"]["lr"], momentum=0.9)
-    decay = settings["averaging"]["ema"]
+    decay = settings["training"]["averaging"]["ema"]
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay) if decay else None)
     losses = []
     for epoch, order in enumerate(orders, start=1):
@@ -37,7 +37,7 @@ def by_torch(member: Member, data: Rows, orders: list[Tensor]) -> tuple[nn.Modul
             optimizer.step()
             if decay:
                 average.update_parameters(model)
-        begun = bool(decay) or epoch > settings["averaging"]["swa"] * settings["epochs"]
+        begun = bool(decay) or epoch > settings["training"]["averaging"]["swa"] * settings["epochs"]
         if begun and not decay:
             average.update_parameters(model)
         shown = average if begun else model

@@ -155,5 +155,5 @@ def test_an_activity_penalty_quiets_the_layers_that_learn(fused: bool) -> None:
 
 def test_an_activity_penalty_needs_activations() -> None:
     member = Member(config("linear", regularization={"activity": {"l1": 0.1, "l2": 0.0}}), 1)
-    with pytest.raises(UserError, match=r"regularization\.activity\.l1: 0\.1 is for activation layers"):
+    with pytest.raises(UserError, match=r"training\.regularization\.activity\.l1: 0\.1 is for activation layers"):
         population([member], table())

@@ -27,7 +27,7 @@ SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_dec
 ADAPTIVE = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adamw": ADAMW,
-    "sgd": {**SGD, "scaling": "none", "base_batch": 64, "warmup_epochs": 0.0},
+    "sgd": {**SGD, "batch_scaling": {"rule": "none", "base_batch": 64, "rise_epochs": 0.0}},
     "adam": {"name": "adam", **ADAPTIVE},
     "nadam": {"name": "nadam", **ADAPTIVE},
     "lion": {"name": "lion", **ADAPTIVE, "lr": 1e-4, "beta2": 0.99},
@@ -55,7 +55,7 @@ SECTIONS = {
 }
 
 
-WHOLE = ("regularization", "augment", "batch_growth", "accumulate")
+TRAINING = ("regularization", "augment", "batch_growth", "accumulate")
 
 
 def config(
@@ -70,18 +70,17 @@ def config(
     training: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """A trial's config; a change goes to the section that has its key, or is one of `WHOLE`."""
+    """A trial's config; a change goes to the section that has its key, or is one of `TRAINING`."""
     names = {"optimizer": optimizer, "schedule": schedule}
     sections = {group: dict(SECTIONS[group][name]) for group, name in names.items()}
     sections["model"] = dict(SECTIONS["model"][model]) if isinstance(model, str) else dict(model)
-    whole = {key: changes.pop(key) for key in WHOLE if key in changes}
+    sections["training"] = {"label_smoothing": label_smoothing, **(training or {})}
+    sections["training"] |= {key: changes.pop(key) for key in TRAINING if key in changes}
+    sections["training"] |= {"averaging": {"ema": 0.0, "swa": None} | dict(averaging or {})}
+    sections["training"] |= {"early_stopping": {"patience": None, "min_delta": 0.0} | dict(early_stopping or {})}
     for key, value in changes.items():
         next(section for section in sections.values() if key in section)[key] = value
-    rest = {"training": {"label_smoothing": label_smoothing, **(training or {})}, "batch_size": batch_size}
-    rest |= {"epochs": epochs}
-    rest |= {"averaging": {"ema": 0.0, "swa": None} | dict(averaging or {})}
-    rest |= {"early_stopping": {"patience": None, "min_delta": 0.0} | dict(early_stopping or {})}
-    return {**sections, **rest, **whole}
+    return {**sections, "batch_size": batch_size, "epochs": epochs}
 
 
 @lru_cache

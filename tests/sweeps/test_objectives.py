@@ -114,13 +114,13 @@ def test_what_the_names_mean() -> None:
 @pytest.mark.parametrize(
     ("names", "bounds", "sentence"),
     [
-        ([], {}, "objectives: name at least one"),
-        (["val/accuracy"], {}, "objectives: all are to be minimized, so say val/error"),
-        (["val/eror"], {}, "objectives: 'val/eror' is none of .*did you mean val/error"),
-        (["val/rmse"], {}, "objectives: 'val/rmse' is none of"),
-        (["parameters", "val/error"], {}, "objectives: the first must be a curve .* not parameters"),
-        (["val/error", "parameters", "parameters"], {}, "objectives: parameters stands twice"),
-        (None, {"weights": 3.0}, "constraints: 'weights' is none of"),
+        ([], {}, "objective.minimize: name at least one"),
+        (["val/accuracy"], {}, "objective.minimize: all are to be minimized, so say val/error"),
+        (["val/eror"], {}, "objective.minimize: 'val/eror' is none of .*did you mean val/error"),
+        (["val/rmse"], {}, "objective.minimize: 'val/rmse' is none of"),
+        (["parameters", "val/error"], {}, "objective.minimize: the first must be a curve .* not parameters"),
+        (["val/error", "parameters", "parameters"], {}, "objective.minimize: parameters stands twice"),
+        (None, {"weights": 3.0}, "objective.constraints: 'weights' is none of"),
     ],
 )
 def test_names_that_mean_nothing_are_refused(names: list[str] | None, bounds: dict[str, float], sentence: str) -> None:
@@ -162,7 +162,7 @@ def several(name: str, space: str, pruner: str = "none", n_trials: int = SMALL, 
         try:
             return make("search", options, spec)
         except UserError as refusal:
-            if str(refusal).startswith(f"objectives: search={name} takes one objective"):
+            if str(refusal).startswith(f"objective.minimize: search={name} takes one objective"):
                 return None
             if "optimizer.lr" not in str(refusal):
                 raise
@@ -202,7 +202,7 @@ def test_the_bound_binds() -> None:
 def test_a_bound_that_no_point_keeps_is_one_sentence(name: str) -> None:
     if several(name, "flat") is None:
         return
-    words = r"constraints: none of [\d,]+ points of the space is within size ≤ 1 \(the least is 32\)"
+    words = r"objective\.constraints: none of [\d,]+ points of the space is within size ≤ 1 \(the least is 32\)"
     with pytest.raises(UserError, match=words):
         several(name, "flat", goals=Goals(("size",), {"size": 1.0})).propose(History("minimize"), 1)
 
@@ -314,7 +314,7 @@ def test_a_constraint_known_only_after_training_is_learned(name: str) -> None:
 
 # --- as a person runs it ---------------------------------------------------------------------------------------------
 
-TWO = ("objectives=[val/error,parameters]", "search=nsga2", "n_trials=12", "epochs=2")
+TWO = ("objective.minimize=[val/error,parameters]", "search=nsga2", "n_trials=12", "epochs=2")
 
 
 @pytest.fixture
@@ -357,8 +357,8 @@ def test_a_sweep_of_two_objectives(place: Place, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_measured_latency_is_marked_and_kept_and_what_is_too_large_is_not_trained(place: Place) -> None:
     words = (
-        "objectives=[val/loss,latency_ms]",
-        "constraints={parameters: 8000}",
+        "objective.minimize=[val/loss,latency_ms]",
+        "objective.constraints={parameters: 8000}",
         "search=random",
         "n_trials=6",
         "epochs=1",
@@ -373,9 +373,9 @@ def test_a_measured_latency_is_marked_and_kept_and_what_is_too_large_is_not_trai
 
 
 def test_none_feasible_is_one_sentence(place: Place) -> None:
-    words = ("constraints={val/loss: 0.01}", "search=random", "n_trials=3", "epochs=1")
+    words = ("objective.constraints={val/loss: 0.01}", "search=random", "n_trials=3", "epochs=1")
     failed = place.run(*words, ok=False).stderr.strip().splitlines()[-1]
     assert failed.startswith(
-        "error: constraints: none of the 3 complete trials of digits-mlp is within val/loss ≤ 0.01 ("
+        "error: objective.constraints: none of the 3 complete trials of digits-mlp is within val/loss ≤ 0.01 ("
     )
     assert not (place.out / "best.yaml").exists()

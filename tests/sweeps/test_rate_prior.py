@@ -137,9 +137,9 @@ def test_every_search_searches_around_it(name: str, tmp_path: Path) -> None:
 
 def test_what_is_not_of_this_sweep_is_refused(tmp_path: Path) -> None:
     space = Space(leaf(Dimension("optimizer.lr", LR)))
-    with pytest.raises(UserError, match=r"^search\.prior: .*run python -m src\.lr_range"):
+    with pytest.raises(UserError, match=r"^search\.rate_prior: .*run python -m src\.lr_range"):
         range_tested(space, tmp_path / "none.json", "abc")
-    with pytest.raises(UserError, match=r"^search\.prior: .* is of optimizer=sgd; .*optimizer=adamw"):
+    with pytest.raises(UserError, match=r"^search\.rate_prior: .* is of optimizer=sgd; .*optimizer=adamw"):
         around(space, tmp_path, optimizer="sgd")
-    with pytest.raises(UserError, match=r"^search\.prior: .* is of other data"):
+    with pytest.raises(UserError, match=r"^search\.rate_prior: .* is of other data"):
         around(space, tmp_path, sha256="def")

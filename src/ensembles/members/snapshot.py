@@ -28,7 +28,8 @@ def snapshot(
     Raises:
         UserError: there are more cycles than epochs, or the schedule of `best` has none.
     """
-    config = {**best, "early_stopping": {**best.get("early_stopping", {}), "patience": None}}
+    never = {**best["training"].get("early_stopping", {}), "patience": None}
+    config = {**best, "training": {**best["training"], "early_stopping": never}}
     stops = _cycle_ends(best) if cycles is None else []
     if cycles is not None:
         if cycles > best["epochs"]:

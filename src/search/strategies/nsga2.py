@@ -28,7 +28,7 @@ def nsga2(spec: Spec, *, population_size: Annotated[int, Field(ge=2)], pruner: P
     """
     if not spec.goals.minimized:
         raise UserError(
-            "search: nsga2 is for several objectives; name them, as in objectives=[val/error,parameters], or use tpe"
+            "search: nsga2 is for several objectives; name them, as in objective.minimize=[val/error,parameters], or use tpe"
         )
     rule = fidelity_rule(pruner, spec)
 

@@ -23,7 +23,7 @@ from src.study.history import History, Proposal, Trial
 from src.system.errors import UserError
 
 # Keys that may change in mid-training: neither a tensor's shape nor the data follow from them.
-FREE = re.compile(r"(optimizer|schedule|training)\.(?!name$|_target_$).+|model\.dropout")
+FREE = re.compile(r"(optimizer|schedule)\.(?!name$|_target_$).+|training\.(?!name$|accumulate$)\w+|model\.dropout")
 
 
 class PopulationBased:
