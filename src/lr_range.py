@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.command_line import stage
-from src.engine.compatibility import prepared
+from src.engine.compatibility import prepared, refuse_impossible_trial
 
 if TYPE_CHECKING:
     from src.config.loading import Config
@@ -29,6 +29,7 @@ def main(config: Config) -> None:
     from src.system.files import write_json
 
     folder, meta = prepared(config)
+    refuse_impossible_trial(config, meta)
     one_thread()
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), max_rows=config["lr_range"]["rows"])
     name, keys, trial, seed = config["model"]["name"], config["lr_range"], config.trial, config["seed"]

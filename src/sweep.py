@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.config.command_line import stage
 from src.engine import PRELOAD
-from src.engine.compatibility import prepared
+from src.engine.compatibility import prepared, refuse_impossible_space
 from src.system.errors import UserError, os_errors_as_user_errors
 from src.system.locks import alone
 
@@ -46,6 +46,7 @@ def main(config: Config) -> None:
 
     began = time.monotonic()
     folder, meta = prepared(config)
+    refuse_impossible_space(config, meta)
     check(config["tracking"]["uri"])
     aims = objectives(config["objective"]["minimize"], config["objective"]["constraints"], meta["task"])
     model, name = config["model"]["name"], config["search"]["name"]

@@ -11,8 +11,7 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     """Return the folder of the prepared data and its `meta.json`.
 
     Raises:
-        UserError: the stage `prepare` has not run, its files have changed since, or some config of the space cannot be
-            trained on these data.
+        UserError: the stage `prepare` has not run, or its files have changed since.
     """
     from src.data.dataset import read_meta, verify
 
@@ -21,7 +20,15 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     if not (folder / "meta.json").exists():
         raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
     verify(folder)
-    meta = read_meta(folder)
+    return folder, read_meta(folder)
+
+
+def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:
+    """Refuse a search space of which some config cannot be trained on the data that `meta` describes.
+
+    Raises:
+        UserError: it names the key and the value.
+    """
     count = config["objective"]["folds"]
     rows = meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0)
     for _, leaf in config.space.leaves():
@@ -31,7 +38,15 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
                 _refuse_impossible(trial, meta, rows, key)
             except UserError as error:
                 raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
-    return folder, meta
+
+
+def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:
+    """Refuse a config whose trial with every default cannot be trained on the data that `meta` describes.
+
+    Raises:
+        UserError: it names the key.
+    """
+    _refuse_impossible(config.trial, meta, meta["n_train"])
 
 
 def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:

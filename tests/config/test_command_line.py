@@ -21,7 +21,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from hydra_plugins.lockstep_sweeper.sweeper import combinations, dimension, named, own_folder
 from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
-from src.engine.compatibility import prepared
+from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -163,10 +163,16 @@ def meta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conf: None) -> None:
     for name, changes in (("digits", {}), ("adult", {"input_shape": [3], "bins": [[0.0, 1.0]] * 3})):
         (tmp_path / "data" / "prepared" / name).mkdir(parents=True)
         (tmp_path / "data" / "prepared" / name / "meta.json").write_text(json.dumps(facts | changes))
+    monkeypatch.setattr("src.data.dataset.verify", lambda folder: None)  # there are no arrays
 
 
 def config(*words: str) -> Config:
     return load([with_force_add(word) for word in words])
+
+
+def refused(*words: str) -> None:
+    loaded = config(*words)
+    refuse_impossible_space(loaded, prepared(loaded)[1])
 
 
 SMALL = "space.batch_size.choices=[16,32]"
@@ -176,7 +182,20 @@ SMALL = "space.batch_size.choices=[16,32]"
 def test_what_can_train_is_let_through() -> None:
     lists = ["model.width=[50,50]"], ["model.width=[50,50,50]", "model.depth=3"]
     for words in ([], ["model=cnn", "training.augment.rotation=10"], *lists, ["data=adult"]):
-        assert prepared(config(SMALL, "batch_size=16", *words))[1]["n_train"] == 100
+        loaded = config(SMALL, "batch_size=16", *words)
+        _, meta = prepared(loaded)
+        assert meta["n_train"] == 100
+        refuse_impossible_space(loaded, meta)
+
+
+@pytest.mark.usefixtures("meta")
+def test_a_space_that_a_verb_does_not_use_is_no_obstacle_to_it() -> None:
+    loaded = config("batch_size=16")  # of which the space has 128
+    _, meta = prepared(loaded)
+    refuse_impossible_trial(loaded, meta)
+    larger = config("batch_size=101")
+    with pytest.raises(UserError, match="100 training rows"):
+        refuse_impossible_trial(larger, meta)
 
 
 @pytest.mark.usefixtures("meta")
@@ -211,7 +230,7 @@ def test_what_can_train_is_let_through() -> None:
 )
 def test_what_cannot_train_is_refused_in_every_leaf(words: list[str], key: str, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        prepared(config(*words))
+        refused(*words)
     assert str(caught.value).startswith(key)
 
 
