@@ -1,4 +1,4 @@
-"""Optuna's journal file with one writer: records that belong together go to disk together, and a torn tail is mended."""
+"""Optuna's journal file: written by one process, which appends records that belong together at once, and read by any."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from src.system.errors import UserError
@@ -15,34 +15,47 @@ from src.system.files import sync_folder
 
 
 class Journal(JournalFileBackend):
-    """The backend of a study whose process holds the study's own lock, so that the file needs none."""
+    """The backend of a study whose process holds the study's own lock, so that the file needs none.
+
+    A last record that a crash left incomplete, and so unacknowledged, is cut off when the journal is opened.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._count = _mend(path)
-        super().__init__(str(path), _Unlocked())
+        self._count = _cut_torn_tail(path)
+        super().__init__(str(path), _NoLock())
         sync_folder(path.parent)
         self._path = path
         self._pending: list[dict[str, Any]] = []
-        self._held = False
+        self._grouping = False
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """The records from a number on, those that wait for the end of a group too."""
         if log_number_from < self._count:
             yield from super().read_logs(log_number_from)
         yield from self._pending[max(0, log_number_from - self._count) :]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add records; outside of `together` they are on disk when this returns.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
         self._pending += logs
-        if not self._held:
+        if not self._grouping:
             self._flush()
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """All records made inside are one append."""
-        self._held = True
+        """Write all records of the block by one append.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        self._grouping = True
         try:
             yield
         finally:
-            self._held = False
+            self._grouping = False
         self._flush()
 
     def _flush(self) -> None:
@@ -63,7 +76,24 @@ class Journal(JournalFileBackend):
         self._pending = []
 
 
-class _Unlocked(BaseJournalFileLock):
+class JournalReader(BaseJournalBackend):
+    """The journal of a study that another process may be writing: a record not yet complete is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        """The complete records from a number on."""
+        data = self._path.read_bytes()
+        lines = data[: _complete_bytes(data)].splitlines()
+        return [json.loads(line) for line in lines[log_number_from:]]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Refuse to write: reading a study changes nothing of it."""
+        raise AssertionError(f"{self._path} is open for reading")
+
+
+class _NoLock(BaseJournalFileLock):
     def acquire(self) -> bool:
         return True
 
@@ -71,17 +101,23 @@ class _Unlocked(BaseJournalFileLock):
         pass
 
 
-def _mend(path: Path) -> int:
-    """Cut off a last record that is not whole, which a crash left unacknowledged; returns the number of those before."""
+def _cut_torn_tail(path: Path) -> int:
+    """Cut off a last record that is not complete; return the number of those before."""
     if not path.exists():
         return 0
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    last = data.rfind(b"\n", 0, max(0, whole - 1)) + 1
+    complete = _complete_bytes(data)
+    if complete < len(data):
+        os.truncate(path, complete)
+    return data.count(b"\n", 0, complete)
+
+
+def _complete_bytes(data: bytes) -> int:
+    """The length of a journal without a last record that is not complete."""
+    end = data.rfind(b"\n") + 1
+    last = data.rfind(b"\n", 0, max(0, end - 1)) + 1
     try:
-        json.loads(data[last:whole] or b"{}")
+        json.loads(data[last:end] or b"{}")
     except ValueError:
-        whole = last
-    if whole < len(data):
-        os.truncate(path, whole)
-    return data.count(b"\n", 0, whole)
+        return last
+    return end

@@ -6,39 +6,44 @@ from pathlib import Path
 from typing import Any
 
 from src.config.renamed import name_of_today
-from src.study.history import Direction, History
+from src.study.history import History
 from src.study.storage import Shelf
 from src.study.study import Study
-from src.system.errors import UserError, known
+from src.system.errors import UserError
 
 Schedule = Sequence[tuple[int, Mapping[str, Any]]]  # until which epoch by which parameters
 
 
 def schedule(history: History) -> Schedule:
-    """That of the best trial; a single part where it has no parent, and none where no trial is complete."""
+    """The schedule of the best trial: one part where it has no parent, none where no trial is complete."""
     line = history.lineage(history.best) if history.best else []
     return [(until, trial.params) for trial, until in line]
 
 
 def text(parts: Schedule) -> str:
-    """What `schedule.json` holds: a list of {from, to, params}."""
+    """The text of `schedule.json`: a list of {from, to, params}."""
     starts = [0, *(until for until, _ in parts)]
     rows = [{"from": s, "to": e, "params": dict(params)} for s, (e, params) in zip(starts, parts, strict=False)]
     return json.dumps(rows, indent=2) + "\n"
 
 
 def read(root: Path, url: str | None, wanted: str) -> Schedule:
-    """The schedule of a finished study, by its name, or in a `schedule.json`, by its path.
+    """Read the schedule of a finished study, or a `schedule.json`.
+
+    Args:
+        root: the folder of studies.
+        url: the database of studies; None for journals below `root`.
+        wanted: the name of a study, or the path of a JSON file.
 
     Raises:
         UserError: there is none.
     """
-    return _of_file(Path(wanted)) if wanted.endswith(".json") else _of_study(Shelf(root, url), wanted)
+    return _read_file(Path(wanted)) if wanted.endswith(".json") else _read_study(Shelf(root, url), wanted)
 
 
-def _of_file(path: Path) -> Schedule:
+def _read_file(path: Path) -> Schedule:
     try:
-        rows = json.loads(path.read_text())
+        rows = json.loads(path.read_text(encoding="utf-8"))
         parts = [(int(row["to"]), {name_of_today(n): v for n, v in dict(row["params"]).items()}) for row in rows]
         whole = bool(rows) and [row["from"] for row in rows] == [0, *(until for until, _ in parts[:-1])]
     except OSError as error:
@@ -52,16 +57,13 @@ def _of_file(path: Path) -> Schedule:
     return parts
 
 
-def _of_study(shelf: Shelf, name: str) -> Schedule:
-    known("replay.study", name, shelf.names())
+def _read_study(shelf: Shelf, name: str) -> Schedule:
+    shelf.require("replay.study", name)
     if not shelf.attributes(name).get("finished"):
         raise UserError(f"replay.study: {name} is not finished; let its sweep come to its end first")
-    storage = shelf.storage(name)
-    found, *further = storage.get_study_directions(storage.get_study_id_from_name(name))
-    if further:
+    history = Study.read(shelf, name).history
+    if history.goals.minimized:
         raise UserError(f"replay.study: {name} has several objectives, so none of its trials is the best")
-    direction: Direction = "minimize" if found.name == "MINIMIZE" else "maximize"
-    history = Study(storage, name, shelf.root / "studies" / name, direction).history
     if any(trial.weights_only for trial in history.trials):
         raise UserError(
             f"replay.study: {name} grew its nets, so that no net followed its schedule; name one of search=pbt"

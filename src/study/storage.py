@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The places where studies stand: a journal file each, or one database for all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,23 +8,30 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import BaseJournalBackend
 
-from src.study.journal import Journal
-from src.system.errors import UserError, first_line, masked
+from src.study.journal import Journal, JournalReader
+from src.study.records import Damaged, folder_below
+from src.system.errors import UserError, known, masked
 
 
 @contextmanager
-def in_one_sentence() -> Iterator[None]:
+def storage_errors_as_user_errors() -> Iterator[None]:
+    """Turn an error of the database into one sentence.
+
+    Raises:
+        UserError: the database does not work.
+    """
     try:
         yield
     except StorageInternalError as error:
         raise UserError(
-            f"storage: {first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
+            f"storage: {_first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
         ) from error
 
 
 class Shelf:
-    """Where studies stand: each in a journal file of its own under `root`, or all in one database."""
+    """All studies of a root folder, or of a database."""
 
     def __init__(self, root: Path, url: str | None) -> None:
         """Raises:
@@ -39,7 +46,7 @@ class Shelf:
             try:
                 self.database = Database(url)
             except (SQLAlchemyError, ImportError, ValueError) as error:
-                raise UserError(f"storage: {masked(url)} cannot be opened ({first_line(error)})") from error
+                raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(error)})") from error
 
     def names(self) -> list[str]:
         """The studies that are there."""
@@ -47,27 +54,77 @@ class Shelf:
             return optuna.get_all_study_names(self.database)
         return sorted(path.parent.name for path in (self.root / "studies").glob("*/journal.log"))
 
-    def storage(self, name: str) -> BaseStorage:
-        """The storage of a study, with it or without.
+    def require(self, key: str, name: str) -> None:
+        """Refuse a name that no study has.
+
+        Raises:
+            UserError: it names the config key and the nearest study.
+        """
+        known(key, name, self.names())
+
+    def folder(self, name: str) -> Path:
+        """The folder of a study.
+
+        Raises:
+            UserError: the name leads out of the root.
+        """
+        return folder_below(self.root / "studies", name)
+
+    def writable(self, name: str) -> BaseStorage:
+        """The storage of a study for the one process that holds its lock; it need not be there yet.
 
         Raises:
             UserError: a journal is damaged elsewhere than at its end.
         """
         if self.database:
             return self.database
-        path = self.root / "studies" / name / "journal.log"
+        path = self.folder(name) / "journal.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return JournalStorage(Journal(path))
-        except (ValueError, KeyError) as error:
-            raise UserError(f"study.root: {path} is damaged; restore it, or study.fresh=true starts anew") from error
+        with damage_as_user_error(path):
+            backend = Journal(path)
+            storage = JournalStorage(backend)
+            if next(iter(backend.read_logs(0)), None) and not storage.get_all_studies():
+                raise KeyError("its first record is missing")
+        return storage
+
+    def readable(self, name: str) -> BaseStorage:
+        """The storage of a study of which nothing is written, whoever writes it.
+
+        Raises:
+            UserError: a journal is damaged elsewhere than at its end.
+        """
+        if self.database:
+            return self.database
+        path = self.folder(name) / "journal.log"
+        with damage_as_user_error(path):
+            backend: BaseJournalBackend = JournalReader(path)
+            return JournalStorage(backend)
 
     def attributes(self, name: str) -> dict[str, Any]:
-        """What was recorded of a study when it was made, and since; nothing if a crash came before."""
-        storage = self.storage(name)
+        """The attributes of a study; none if a crash came before they were written."""
+        storage = self.readable(name)
         studies = {study.study_name: study._study_id for study in storage.get_all_studies()}
         return study_attributes(storage, studies[name]) if name in studies else {}
 
 
+@contextmanager
+def damage_as_user_error(path: Path | str) -> Iterator[None]:
+    """Turn any error that damaged records cause into one sentence.
+
+    Raises:
+        UserError: the records cannot be read.
+    """
+    try:
+        yield
+    except (Damaged, ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        what = f" ({error})" if isinstance(error, Damaged) else ""
+        raise UserError(f"study.root: {path} is damaged{what}; restore it, or study.fresh=true starts anew") from error
+
+
 def study_attributes(storage: BaseStorage, study: int) -> dict[str, Any]:
+    """The attributes of a study, those of Lockstep and those of people."""
     return {**storage.get_study_system_attrs(study), **storage.get_study_user_attrs(study)}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

@@ -23,7 +23,8 @@ from src.config.renamed import name_of_today
 from src.study.history import NO_REASON, Direction, Goals, History, Proposal, Trial, TrialState
 from src.study.identity import Identity
 from src.study.journal import Journal
-from src.study.storage import Shelf, in_one_sentence, study_attributes
+from src.study.records import Damaged, check_attributes, missing_value, notes, ordered_events
+from src.study.storage import Shelf, damage_as_user_error, storage_errors_as_user_errors, study_attributes
 from src.system.errors import UserError
 from src.system.reason import Reason
 
@@ -32,9 +33,20 @@ STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail"
 
 
 class Study:
-    """An open study; `history` is what has been acknowledged."""
+    """An open study; its `history` is all that has been acknowledged."""
 
     def __init__(self, storage: BaseStorage, name: str, folder: Path, direction: Direction) -> None:
+        """Read a study, and write nothing.
+
+        Args:
+            storage: where it stands.
+            name: of the study.
+            folder: of its checkpoints and models.
+            direction: of the objective.
+
+        Raises:
+            UserError: its records are damaged.
+        """
         self.storage, self.name, self.folder = storage, name, folder
         self.id = storage.get_study_id_from_name(name)
         self.attributes = study_attributes(storage, self.id)
@@ -44,10 +56,11 @@ class Study:
         self.seconds: list[float] = []
         self.segments: list[float] = []  # seconds of each report, in order
         self._ids: list[int] = []
-        self._load()
+        with damage_as_user_error(folder / "journal.log"):
+            self._load()
 
     @classmethod
-    @in_one_sentence()
+    @storage_errors_as_user_errors()
     def open(
         cls,
         root: Path,
@@ -59,7 +72,17 @@ class Study:
         accept_code: bool = False,
         goals: Goals = NO_GOALS,
     ) -> "Study":
-        """Open the study of this identity or make it; `choices` (slots, kernel, metric, ...) are recorded when it is made.
+        """Open the study of this identity for writing, or make it.
+
+        Args:
+            root: the folder of studies.
+            url: the database of studies; None for journals below `root`.
+            identity: of the study.
+            direction: of the objective.
+            choices: slots, kernel, metric, ..., which are recorded when the study is made.
+            fresh: whether to make another, though there is one.
+            accept_code: whether to go on with an unfinished study that other code began.
+            goals: the further objectives and the constraints.
 
         Raises:
             UserError: an unfinished study of the same inputs was begun by other code, or the storage does not work.
@@ -73,7 +96,7 @@ class Study:
             name = max(runs, key=lambda run: (len(run), run))
         else:
             name = _begun_by_other_code(shelf, names, identity, accept_code) or identity.name
-        storage = shelf.storage(name)
+        storage = shelf.writable(name)
         if name not in [study.study_name for study in storage.get_all_studies()]:
             further = [StudyDirection.MINIMIZE for _ in goals.minimized]
             storage.create_new_study([StudyDirection[direction.upper()], *further], name)
@@ -86,11 +109,25 @@ class Study:
             attributes["folder"] = f"{name}-{uuid.uuid4().hex[:8]}"
         for key in attributes.keys() - study_attributes(storage, study_id):  # all, or what a crash let through
             hidden = key in ("code", _SYSTEM_ATTR_METRIC_NAMES)
-            note = storage.set_study_system_attr if hidden else storage.set_study_user_attr
-            note(study_id, key, attributes[key])
-        folder = root / "studies" / study_attributes(storage, study_id).get("folder", name)
+            write = storage.set_study_system_attr if hidden else storage.set_study_user_attr
+            write(study_id, key, attributes[key])
+        folder = shelf.folder(str(study_attributes(storage, study_id).get("folder", name)))
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(storage, name, folder, direction)
+        study = cls(storage, name, folder, direction)
+        study._end_what_has_ended()
+        return study
+
+    @classmethod
+    @storage_errors_as_user_errors()
+    def read(cls, shelf: Shelf, name: str) -> "Study":
+        """Read a study of which nothing is written, whoever writes it.
+
+        Raises:
+            UserError: its records are damaged, or it has no name of a folder.
+        """
+        storage = shelf.readable(name)
+        first, *_ = storage.get_study_directions(storage.get_study_id_from_name(name))
+        return cls(storage, name, shelf.folder(name), "minimize" if first is StudyDirection.MINIMIZE else "maximize")
 
     def start(
         self,
@@ -100,7 +137,15 @@ class Study:
         cost: float,
         measures: Mapping[str, float] | None = None,
     ) -> Trial:
-        """Acknowledge a proposal: its trial begins, with the measures known beforehand, or goes on."""
+        """Acknowledge a proposal: its trial begins or goes on.
+
+        Args:
+            proposal: the new trial or the promotion.
+            distributions: of the trial's parameters, by name.
+            max_epochs: of a complete run.
+            cost: virtual seconds an epoch.
+            measures: figures of the trial that are known before it trains.
+        """
         order = len(self.history.events)
         event = {
             "start": proposal.epochs,
@@ -137,7 +182,17 @@ class Study:
         seconds: float = 0.0,
         measures: Mapping[str, float] | None = None,
     ) -> None:
-        """Acknowledge the next epochs of a trial. When this returns they survive any crash."""
+        """Acknowledge the next epochs of a trial. When this returns they survive any crash.
+
+        Args:
+            number: of the trial.
+            values: the objective after each of these epochs.
+            curves: all that was recorded of them, by name.
+            state: of the trial from now on.
+            reason: for its end.
+            seconds: that the epochs took.
+            measures: figures beside the objective.
+        """
         trial_id, first = self._ids[number], self.history.trials[number].epochs
         event: dict[str, Any] = {
             "report": list(values),
@@ -165,49 +220,53 @@ class Study:
             UserError: they cannot be written.
         """
         backend = getattr(self.storage, "_backend", None)
-        with in_one_sentence(), backend.together() if isinstance(backend, Journal) else nullcontext():
+        with storage_errors_as_user_errors(), backend.together() if isinstance(backend, Journal) else nullcontext():
             yield
 
     def finish(self, finished: bool) -> None:
-        """The sweep has reached its total of trials, or goes on to a larger one."""
+        """Record whether the sweep has reached its total of trials; it may go on to a larger one."""
         if finished != bool(self.attributes.get("finished")):
             with self.together():
                 self.storage.set_study_user_attr(self.id, "finished", finished)
             self.attributes["finished"] = finished
 
     def checkpoints(self, number: int, epoch: int) -> list[Path]:
-        """Where the states of a trial after an epoch stand: one, or under cross-validation one a fold."""
+        """The files of a trial's states after an epoch: one, or under cross-validation one a fold."""
         count = self.attributes.get("folds", 1)
         suffixes = [f"-{fold}" for fold in range(count)] if count > 1 else [""]
         return [self.folder / "checkpoints" / f"{number}-{epoch}{suffix}.safetensors" for suffix in suffixes]
 
     def _load(self) -> None:
-        events: list[tuple[int, int, dict[str, Any]]] = []
         trials = self.storage.get_all_trials(self.id, deepcopy=False)
-        for trial in trials:
-            self._ids.append(trial._trial_id)
-            notes = trial.user_attrs | trial.system_attrs  # at first all stood with the user's
-            for key, event in notes.items():
-                if key.startswith("event:"):
-                    events.append((int(key.removeprefix("event:")), trial.number, event))
-        for _, number, event in sorted(events, key=lambda e: e[0]):
+        self._ids = [trial._trial_id for trial in trials]
+        check_attributes(self.attributes, trials)
+        for number, event in ordered_events(trials):
             if "start" in event:
-                trial, known = trials[number], number < len(self.history.trials)
-                notes = trial.user_attrs | trial.system_attrs
+                trial, begun = trials[number], number < len(self.history.trials)
                 source = tuple(event["from"]) if event["from"] else None
                 weights_only = event.get("anew", False)
                 params = {name_of_today(name): value for name, value in trial.params.items()}
                 proposal = Proposal(
-                    params, event["start"], number if known else None, source, weights_only=weights_only
+                    params, event["start"], number if begun else None, source, weights_only=weights_only
                 )
-                self._begin(proposal, notes["full"], notes["cost"], notes.get("measures"))
+                record = notes(trial)
+                self._begin(proposal, record["full"], record["cost"], record.get("measures"))
             else:
                 self._take(number, event)
-                if event["state"] in STATES and not trials[number].state.is_finished():  # killed between the two
-                    self._end(number)
+        for loaded, stored in zip(self.history.trials, trials, strict=False):
+            if epoch := missing_value(stored, loaded.epochs):
+                raise Damaged(f"the value of trial {loaded.number} after epoch {epoch} is missing")
+
+    def _end_what_has_ended(self) -> None:
+        """Give Optuna the ends of trials that a crash kept from it."""
+        for trial, stored in zip(
+            self.history.trials, self.storage.get_all_trials(self.id, deepcopy=False), strict=False
+        ):
+            if trial.state in STATES and not stored.state.is_finished():
+                self._end(trial.number)
 
     def _end(self, number: int) -> None:
-        """What Optuna has a place for at the end of a trial."""
+        """Write what Optuna has a place for at the end of a trial."""
         trial, goals = self.history.trials[number], self.history.goals
         for name, excess in goals.excess(trial.measures).items():
             self.storage.set_trial_system_attr(self._ids[number], f"{_CONSTRAINTS_KEY}:{name}", excess)
@@ -258,7 +317,7 @@ def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity,
             f"study {name} is unfinished and {', '.join(changed)} has changed since; "
             "study.accept_code=true goes on with it, study.fresh=true starts anew"
         )
-    storage = shelf.storage(name)
+    storage = shelf.writable(name)
     accepted = [*attributes.get("accepted", []), dict(identity.code)]
     storage.set_study_system_attr(storage.get_study_id_from_name(name), "accepted", accepted)
     return name

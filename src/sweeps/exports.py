@@ -1,5 +1,6 @@
-"""What a study leaves on disk for the stages behind it: plain tables, equal whenever the history is."""
+"""The files that a study leaves for the stages behind it: plain tables, equal whenever the history is."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,20 +19,24 @@ from src.study import lineage
 from src.study.history import Reported, Trial
 from src.study.study import Study
 from src.sweeps.objectives import LATENCY
+from src.sweeps.opening import Sweep
+from src.system.errors import UserError
 from src.system.files import write_bytes, write_json, write_npz, write_text
 from src.system.tables import csv_text
 
 
-def write(out: Path, study: Study, space: Space, search: str, stopped: str = "") -> None:
-    """Fill the folder of a sweep; what an earlier one left there and this one has not goes. `stopped`: why early."""
+def write(sweep: Sweep) -> None:
+    """Fill the folder of a sweep; files that only an earlier sweep had left there go."""
+    out, study, space = sweep.out, sweep.study, sweep.config.space
     _remove_leftovers(out, study)
     write_text(out / "trials.csv", trials_csv(study))
     write_text(out / "curves.csv", curves_csv(study))
     write_text(out / "progress.csv", progress_csv(study))
-    write_json(out / "summary.json", summary(study, space, search) | ({"stopped": stopped} if stopped else {}))
+    stopped = {"stopped": sweep.stopped} if sweep.stopped else {}
+    write_json(out / "summary.json", summary(study, space, sweep.config["search"]["name"]) | stopped)
     if study.history.best is None:
         return
-    line = [(until, own_config(space, trial)) for trial, until in study.history.lineage(study.history.best)]
+    line = [(until, trial_config(space, trial)) for trial, until in study.history.lineage(study.history.best)]
     *before, (_, best) = line
     earlier = {"earlier": [{"until": until, "config": config} for until, config in before]} if before else {}
     write_text(out / "best.yaml", yaml.safe_dump(best | earlier))
@@ -49,18 +54,21 @@ def write(out: Path, study: Study, space: Space, search: str, stopped: str = "")
 
 def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
     """The feasible complete trials, the best first, with their configs and the files of their weights."""
-    ranked = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
-    known = [{"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)} for t in ranked]
-    return [line | {"config": own_config(space, t)} for line, t in zip(known, ranked, strict=True)]
+    best_first = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
+    return [
+        {"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)}
+        | {"config": trial_config(space, t)}
+        for t in best_first
+    ]
 
 
-def own_config(space: Space, trial: Trial) -> dict[str, Any]:
-    """The config that a trial was trained by, with the epochs of its own."""
+def trial_config(space: Space, trial: Trial) -> dict[str, Any]:
+    """The config that a trial was trained by, with its number of epochs."""
     return {**space.config(trial.params), "epochs": trial.max_epochs}
 
 
 def trials_csv(study: Study) -> str:
-    """One row a trial: `number, state, value, epochs, diagnosis`, what else is searched or bounded, `parent`, `params.*`.
+    """The trials, a row each: `number, state, value, epochs, diagnosis`, further measures, `parent`, `params.*`.
 
     A column `measured.*` is of a stopwatch: all others are the same in every run, it is not. `parent`, as in 3@8, is there
     where any trial has one.
@@ -68,10 +76,10 @@ def trials_csv(study: Study) -> str:
     names = sorted({name for trial in study.history.trials for name in trial.params})
     columns = {name: f"measured.{name}" if name == LATENCY else name for name in study.history.goals.measures}
     parents = ["parent"] * any(trial.start_from for trial in study.history.trials)
-    known = least(study.curves)
+    reference = least(study.curves)
     rows = [
         {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs}
-        | {"diagnosis": diagnosis_of(t.reason, study.curves[t.number], known)}
+        | {"diagnosis": diagnosis_of(t.reason, study.curves[t.number], reference)}
         | {columns[n]: measure for n, measure in t.measures.items()}
         | {name: "@".join(map(str, t.start_from or ())) for name in parents}
         | {f"params.{n}": v for n, v in t.params.items()}
@@ -82,7 +90,7 @@ def trials_csv(study: Study) -> str:
 
 
 def curves_csv(study: Study) -> str:
-    """One row an epoch of a trial: `number, epoch`, then a column a curve."""
+    """The curves, a row for each epoch of a trial: `number, epoch`, then a column a curve."""
     names = sorted({name for curves in study.curves for name in curves})
     rows = [
         {"number": number, "epoch": epoch + 1} | {name: curve[epoch] for name, curve in curves.items()}
@@ -93,7 +101,7 @@ def curves_csv(study: Study) -> str:
 
 
 def progress_csv(study: Study) -> str:
-    """One row a report, in virtual time: `epochs` trained by all trials so far, `best` value of a complete one so far."""
+    """The progress, a row a report in virtual time: `epochs` of all trials and the `best` complete value so far."""
     history, rows, spent = study.history, [], 0
     before, best = [trial.inherited for trial in history.trials], None
     feasible = {trial.number for trial in history.feasible}
@@ -110,7 +118,13 @@ def progress_csv(study: Study) -> str:
 
 
 def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
-    """What the sweep came to, and the distributions that its parameters were drawn from."""
+    """The outcome of the sweep, and the distributions that its parameters were drawn from.
+
+    Args:
+        study: with all its trials.
+        space: that the parameters are of.
+        search: the name of the strategy.
+    """
     history, best = study.history, study.history.best
     count = Counter(trial.state for trial in history.trials)
     distributions = {n: d for t in history.trials for n, d in space.distributions(t.params).items()}
@@ -138,7 +152,7 @@ def _goals(study: Study) -> dict[str, Any]:
 
 
 def failure(study: Study, label: str) -> str:
-    """Why there is no best trial, the commonest reason first."""
+    """The sentence that says why there is no best trial, the commonest reason first."""
     total = len(study.history.trials)
     if complete := list(study.history.of("complete")):
         least = {n: min(t.measures[n] for t in complete) for n in study.history.goals.bounds}
@@ -153,8 +167,38 @@ def failure(study: Study, label: str) -> str:
     return f"no trial of {label} is complete: {count} of {total} failed with: {reason}{'; ' * bool(rest)}{rest}"
 
 
+def write_timing(sweep: Sweep, runs: Mapping[str, str], began: float, trained: float, trials: int) -> None:
+    """Write `timing.json`.
+
+    Args:
+        sweep: the sweep that has ended.
+        runs: the ids of its runs in MLflow, by key.
+        began: the monotonic clock at the start of the stage, in seconds.
+        trained: the same after the last trial.
+        trials: how many ended since the start.
+    """
+    now = time.monotonic()
+    times = {"wall_s": now - began, "train_s": trained - began, "tracking_s": now - trained}
+    speed = {"trials_per_minute": 60 * trials / (now - began), "workers_busy": sweep.engine.busy()}
+    write_json(sweep.out / "timing.json", {**times, **speed, **timing(sweep.study, runs)})
+
+
+def print_notes(sweep: Sweep) -> None:
+    """Print what a person should know of a sweep that has ended.
+
+    Raises:
+        UserError: it has no best trial.
+    """
+    for note in sorted(sweep.loop.notes):
+        print(f"{sweep.label}: trained one by one, since {note}")
+    if sweep.stopped:
+        print(f"{sweep.label}: stopped, since {sweep.stopped}")
+    if sweep.study.history.best is None:
+        raise UserError(failure(sweep.study, sweep.label))
+
+
 def timing(study: Study, runs: Mapping[str, str]) -> dict[str, Any]:
-    """Run ids and seconds, which differ from run to run: no stage depends on them."""
+    """The ids of runs, and seconds; they differ from run to run, so no stage depends on them."""
     trials = {
         str(t.number): {"run_id": runs.get(f"trial-{t.number}"), "seconds": study.seconds[t.number]}
         for t in study.history.trials

@@ -1,56 +1,129 @@
-"""A sweep is opened: what it begins with, what its study is known by, and where it stands."""
-
-from __future__ import annotations
+"""Opening a sweep: its space and what it begins with, its search, its study and its locks."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from src.config.command_line import ROOT
+from src.config.loading import Config
 from src.config.renamed import with_first_names
-from src.system.errors import UserError
+from src.data.dataset import load
+from src.engine.compatibility import prepared, refuse_impossible_space
+from src.engine.cross_validation import folds
+from src.engine.engine import Engine
+from src.engine.task import WorkerSetup
+from src.search.proposing.terminator import Terminated, terminated
+from src.search.protocol import Search, Spec
+from src.study import lineage
+from src.study.identity import Identity
+from src.study.lineage import Schedule
+from src.study.study import Study
+from src.study.warm_start import WarmStart, warm_start
+from src.sweeps.loop import Loop, known_measures, slots
+from src.sweeps.objectives import Objectives, objectives
+from src.sweeps.rate_prior import range_tested
+from src.sweeps.run_records import Records
+from src.system.errors import UserError, os_errors_as_user_errors
+from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
+from src.system.locks import alone
+from src.tracking.uri import check
 
-if TYPE_CHECKING:
-    from src.config.loading import Config
-    from src.search.protocol import Search
-    from src.study.identity import Identity
-    from src.study.lineage import Schedule
-    from src.study.study import Study
-    from src.study.warm_start import Earlier
-    from src.sweeps.objectives import Objectives
+GO_ON = "the study is whole, so the same command goes on from here"
 
 
-def with_what_is_known(config: Config, root: Path, meta: dict[str, Any], aims: Objectives) -> tuple[Config, Earlier]:
-    """The config with what the range test says of its space, and what an earlier study says."""
-    from dataclasses import replace
+@dataclass(frozen=True)
+class Sweep:
+    """An open sweep. `out` is the folder that it fills, `label` its name for people."""
 
-    from src.study.warm_start import Earlier, earlier
-    from src.sweeps.loop import known_measures
-    from src.sweeps.rate_prior import range_tested
+    config: Config
+    label: str
+    out: Path
+    search: Search
+    study: Study
+    loop: Loop
+    engine: Engine
+    records: Records
 
-    if config["search"]["rate_prior"] == "lr_range":
-        path = Path(config["outputs"]) / "lr_range" / config["model"]["name"] / "lr_range.json"
-        config = replace(config, space=range_tested(config.space, path, meta["sha256"]))
-    if config["warm_start"] is None:
-        return config, Earlier((), ())
+    @property
+    def stopped(self) -> str:
+        """The terminator's reason to start no more trials, or ""."""
+        return self.search.reason(self.study.history) if isinstance(self.search, Terminated) else ""
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Sweep]:
+    """Check everything that a sweep needs, then open its study under its locks.
+
+    Raises:
+        UserError: the config, the data, the space or the study does not allow it, or the sweep is running already.
+    """
+    folder, meta = prepared(config)
+    refuse_impossible_space(config, meta)
+    check(config["tracking"]["uri"])
+    aims = objectives(config["objective"]["minimize"], config["objective"]["constraints"], meta["task"])
+    root, out = Path(config["study"]["root"]), Path(config["outputs"]) / "sweep" / config["model"]["name"]
+    config = _with_tested_rates(config, meta)
+    before = _warm_start(config, meta, aims)
+    replayed = config.root.get("replay", {}).get("study")
+    schedule = lineage.read(root, config["storage"], replayed) if replayed else ()
+    search = _search(config, meta, aims, before, schedule)
+    identity = _identity(config, meta, before, schedule)
+    cut = folds(load(folder).y_train, config["objective"]["folds"], int(meta["sha256"][:8], 16), meta["class_names"])
+    engine = Engine(WorkerSetup(folder, config["device"], tuple(config["trusted"])), config["workers"])
+    with (
+        os_errors_as_user_errors(GO_ON),
+        alone(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
+        alone(root / "locks" / f"out-{digest(str(out.absolute()))[:16]}", f"a sweep into {out}"),
+    ):
+        study = _study(config, identity, search, aims)
+        loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)
+        records = Records.of(study, config, identity.label, folder, meta)
+        yield Sweep(config, identity.label, out, search, study, loop, engine, records)
+
+
+def _with_tested_rates(config: Config, meta: Mapping[str, Any]) -> Config:
+    """The config with the space around the rate that the range test suggests, where it is asked for."""
+    if config["search"]["rate_prior"] != "lr_range":
+        return config
+    path = Path(config["outputs"]) / "lr_range" / config["model"]["name"] / "lr_range.json"
+    return replace(config, space=range_tested(config.space, path, meta["sha256"]))
+
+
+def _warm_start(config: Config, meta: Mapping[str, Any], aims: Objectives) -> WarmStart:
+    """The points and results of the study that `warm_start` names.
+
+    Raises:
+        UserError: there is no such study, or its trials lack a measure of these objectives.
+    """
     name = config["warm_start"]
-    found = earlier(root, config["storage"], name, config.space, aims.metric, aims.direction)
-    for trial in found.trials:
+    if name is None:
+        return WarmStart((), ())
+    root = Path(config["study"]["root"])
+    before = warm_start(root, config["storage"], name, config.space, aims.metric, aims.direction)
+    for trial in before.trials:
         trial.measures |= known_measures(config.space.config(trial.params), meta, aims)
         if trial.state != "fail" and (lack := aims.lacks(trial.measures)):
             raise UserError(f"warm_start: a trial of {name} does not say enough for these objectives: {lack}")
-    return config, found
+    return before
 
 
-def identify(config: Config, meta: dict[str, Any], before: Earlier, schedule: Schedule) -> Identity:
-    """What the trial table is a function of."""
+def _search(config: Config, meta: Mapping[str, Any], aims: Objectives, before: WarmStart, schedule: Schedule) -> Search:
+    def measure(params: Mapping[str, Any]) -> dict[str, float]:
+        return known_measures(config.space.config(params), meta, aims)
 
-    from src.study.identity import Identity
-    from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
+    budget = config["n_trials"], config.space.most_epochs(), config["seed"]
+    spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure, schedule)
+    return terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
 
+
+def _identity(config: Config, meta: Mapping[str, Any], before: WarmStart, schedule: Schedule) -> Identity:
+    """The identity of the study: the trial table is a function of it."""
     keys = with_first_names({key: config[key] for key in ("search", "seed", "slots", "device", "objective")})
-    known = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
-    text = json.dumps([keys, known] if before.first else keys, sort_keys=True)
+    observed = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
+    text = json.dumps([keys, observed] if before.first else keys, sort_keys=True)
     replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []
     inputs = digest(meta["sha256"], config.space.describe(), text, *replayed)
     configs = [leaf.config for _, leaf in config.space.leaves()]
@@ -58,16 +131,7 @@ def identify(config: Config, meta: dict[str, Any], before: Earlier, schedule: Sc
     return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code)
 
 
-def output_lock(root: Path, out: Path) -> Path:
-    from src.system.fingerprint import digest
-
-    return root / "locks" / f"out-{digest(str(out.absolute()))[:16]}"
-
-
-def open_study(config: Config, identity: Identity, search: Search, aims: Objectives) -> Study:
-    from src.study.study import Study
-    from src.sweeps.loop import slots
-
+def _study(config: Config, identity: Identity, search: Search, aims: Objectives) -> Study:
     keys, count = config["study"], slots(config["slots"], config["n_trials"], search)
     choices = {"slots": count, "kernel": "eager", "device": config["device"], "metric": aims.metric}
     choices["folds"] = config["objective"]["folds"]

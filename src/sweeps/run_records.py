@@ -1,10 +1,11 @@
-"""A study as MLflow shall show it: a run for the sweep, and one for each trial below it."""
+"""The runs of a sweep in MLflow: one for the study, and below it one for each trial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from src.config.loading import Config
 from src.config.space import Space
 from src.diagnosis.rules import diagnosis_of, least
 from src.population.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ STATES: Mapping[str, Literal["FINISHED", "KILLED", "FAILED"]] = {
 
 @dataclass(frozen=True)
 class Records:
-    """Made from the study alone, so that MLflow can be brought level with it at any time."""
+    """Records of runs, made from the study alone, so that MLflow can be brought level with it at any time."""
 
     study: Study
     space: Space
@@ -33,8 +34,22 @@ class Records:
     data: Path  # the prepared data's folder
     meta: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, study: Study, config: Config, label: str, data: Path, meta: Mapping[str, Any]) -> "Records":
+        """Records of a study.
+
+        Args:
+            study: the open study.
+            config: of the sweep.
+            label: of the sweep, for people.
+            data: the folder of the prepared data.
+            meta: its `meta.json`.
+        """
+        params = {"search": config["search"]["name"], "seed": config["seed"], "epochs": config["epochs"]}
+        return cls(study, config.space, label, config["model"]["name"], params, data, meta)
+
     def all(self, state: Literal["RUNNING", "FINISHED", "FAILED"]) -> list[RunRecord]:
-        """The sweep's run in `state`, and those of all trials."""
+        """The run of the sweep, in `state`, then those of all trials."""
         best, metric = self.study.history.best, self.study.attributes["metric"]
         figures = {metric: best.values[-1], **best.measures} if best and state == "FINISHED" else {}
         sweep = RunRecord(
@@ -48,11 +63,11 @@ class Records:
             tags={"lockstep.stage": "sweep", "lockstep.study": self.study.name, "model": self.model},
             dataset=self.meta,
         )
-        known = least(self.study.curves)
-        return [sweep, *(self.trial(trial, known) for trial in self.study.history.trials)]
+        reference = least(self.study.curves)
+        return [sweep, *(self.trial(trial, reference) for trial in self.study.history.trials)]
 
-    def trial(self, trial: Trial, known: float | None = None) -> RunRecord:
-        """The run of one trial; `known` is the lowest validation loss of the study, for its diagnosis.
+    def trial(self, trial: Trial, reference: float | None = None) -> RunRecord:
+        """The run of one trial; `reference` is the lowest validation loss of the study, for its diagnosis.
 
         Statistics of the training are figures of the last epoch: as curves they would double what is written.
         """
@@ -74,7 +89,7 @@ class Records:
                 "lockstep.stage": "sweep",
                 "lockstep.trial": str(trial.number),
                 "lockstep.state": trial.state,
-                "lockstep.diagnosis": diagnosis_of(trial.reason, self.study.curves[trial.number], known)
+                "lockstep.diagnosis": diagnosis_of(trial.reason, self.study.curves[trial.number], reference)
                 if over
                 else "",
             }

@@ -15,7 +15,7 @@ from src.search.strategies.tpe import tpe
 from src.study.history import History, Proposal, Trial
 from src.study.identity import Identity
 from src.study.study import Study
-from src.study.warm_start import Earlier, earlier
+from src.study.warm_start import WarmStart, warm_start
 from src.system.errors import UserError
 from tests.support.stored import SPEC, Stored, opened
 from tests.support.virtual import EPOCHS, Sweep, conditional, flat
@@ -28,9 +28,9 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     return stored
 
 
-def brought(before: Stored, space: Space, metric: str = "loss") -> Earlier:
+def brought(before: Stored, space: Space, metric: str = "loss") -> WarmStart:
     root = before.study.folder.parent.parent
-    return earlier(root, None, before.study.name, space, metric, "minimize")
+    return warm_start(root, None, before.study.name, space, metric, "minimize")
 
 
 def test_the_best_points_come_first_and_the_rest_informs(before: Stored) -> None:
@@ -57,7 +57,7 @@ def test_who_has_stopped_early_came_to_the_end_too(tmp_path: Path) -> None:
         study.start(proposal, space.distributions(proposal.params), 9, 1.0)
         study.report(number, [value] * epochs, {}, "complete" if number else "pruned")
     study.finish(True)
-    first = earlier(tmp_path, None, study.name, space, "accuracy", "maximize").first
+    first = warm_start(tmp_path, None, study.name, space, "accuracy", "maximize").first
     assert [point["x"] for point in first] == [1.0, 3.0, 2.0, 0.0]
 
 
@@ -104,11 +104,11 @@ def test_what_cannot_be_brought_is_refused(before: Stored) -> None:
     with pytest.raises(UserError, match=r"^warm_start: .* searched loss, this sweep searches val/accuracy"):
         brought(before, conditional(), "val/accuracy")
     with pytest.raises(UserError, match=r"^warm_start: 'digits' is none of digits-mlp-"):
-        earlier(before.study.folder.parent.parent, None, "digits", conditional(), "loss", "minimize")
+        warm_start(before.study.folder.parent.parent, None, "digits", conditional(), "loss", "minimize")
 
 
 def test_a_study_that_no_sweep_has_made_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     optuna.create_study(storage=url, study_name="theirs")
     with pytest.raises(UserError, match=r"^warm_start: theirs is no study of Lockstep's"):
-        earlier(tmp_path, url, "theirs", flat(), "loss", "minimize")
+        warm_start(tmp_path, url, "theirs", flat(), "loss", "minimize")

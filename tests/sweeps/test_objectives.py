@@ -86,6 +86,7 @@ def test_a_kill_between_the_event_and_optunas_own_end_of_a_trial_loses_nothing(t
     study = opened()
     study.start(Proposal({}, 1), {}, 1, 1.0, {"a": 3.0})
     event = {"report": [0.25], "curves": {}, "state": "complete", "reason": "", "seconds": 1.0, "measures": {"c": 1.0}}
+    study.storage.set_trial_intermediate_value(study._ids[0], 1, 0.25)
     study.storage.set_trial_user_attr(study._ids[0], "event:1", event)
     again = opened()
     (trial,) = optuna.load_study(study_name=study.name, storage=again.storage).trials

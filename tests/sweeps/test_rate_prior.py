@@ -143,3 +143,20 @@ def test_what_is_not_of_this_sweep_is_refused(tmp_path: Path) -> None:
         around(space, tmp_path, optimizer="sgd")
     with pytest.raises(UserError, match=r"^search\.rate_prior: .* is of other data"):
         around(space, tmp_path, sha256="def")
+
+
+@pytest.mark.parametrize("choices", [[0.0, 0.01, 0.1], [0.1, 0.02, None], [0.0], ["low", 0.3], [-1.0, 0.02]])
+def test_choices_of_a_bound_need_not_all_be_positive(choices: list[Any], tmp_path: Path) -> None:
+    """The prior stands at the positive one nearest in the logarithm; without any there is none."""
+    schedule = {"name": "triangular", "low": 0.1}
+    bound = Dimension("schedule.low", CategoricalDistribution(choices), choices)
+    space = Space(Leaf({"optimizer": {"name": "adamw", "lr": 0.1}, "schedule": schedule}, {"low": bound}))
+    ((_, tested),) = around(space, tmp_path, base_lr=0.001, max_lr=0.1).leaves()
+    positive = [c for c in choices if isinstance(c, float) and c > 0]
+    prior = tested.dimensions["low"].prior
+    assert (prior.center if prior else None) == min(positive, default=None)
+
+
+def test_a_range_around_zero_stays_where_it_is(tmp_path: Path) -> None:
+    space = Space(leaf(Dimension("optimizer.lr", FloatDistribution(-1.0, 1.0))))
+    assert rate(around(space, tmp_path)).ends == [-1.0, 1.0]

@@ -1,0 +1,96 @@
+"""The records of a study, checked as they are read: what a file says is data, and may be damaged or made by a stranger."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from optuna.trial import FrozenTrial
+
+from src.study.history import TrialState
+from src.system.errors import UserError
+
+Event = Mapping[str, Any]
+MAX_FOLDS = 10_000
+ALWAYS = ("slots", "metric", "fingerprint", "code")  # attributes that are there before the first trial
+
+
+class Damaged(Exception):
+    """A record that is missing or cannot be one."""
+
+
+def notes(trial: FrozenTrial) -> dict[str, Any]:
+    """What a study records of a trial; at first all stood among the user's attributes."""
+    return {**trial.user_attrs, **trial.system_attrs}
+
+
+def ordered_events(trials: Sequence[FrozenTrial]) -> list[tuple[int, Event]]:
+    """The starts and reports of all trials in their order, each with the number of its trial.
+
+    Raises:
+        Damaged: a record is missing between others, or cannot be one.
+    """
+    events: dict[int, tuple[int, Event]] = {}
+    for trial in trials:
+        for key, event in notes(trial).items():
+            if key.startswith("event:"):
+                events[int(key.removeprefix("event:"))] = trial.number, event
+    for place, order in enumerate(sorted(events)):
+        if place != order:
+            raise Damaged(f"the record of event {place} is missing")
+        number, event = events[order]
+        _check(trials[number], event)
+    return [events[order] for order in sorted(events)]
+
+
+def check_attributes(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> None:
+    """Refuse attributes of a study that no sweep can have written.
+
+    Raises:
+        Damaged: one is missing, or of another type.
+    """
+    for key in ALWAYS:
+        if trials and key not in attributes:
+            raise Damaged(f"its attribute {key} is missing")
+    for key in ("folds", "slots"):
+        if not _is_whole(attributes.get(key, 1), 1, MAX_FOLDS):
+            raise Damaged(f"its attribute {key} cannot be {attributes[key]!r}")
+
+
+def folder_below(root: Path, name: str) -> Path:
+    """The folder of a name that a record gives, which must be one right below `root`.
+
+    Raises:
+        UserError: the name leads elsewhere.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise UserError(
+            f"study.root: a record names the folder {name!r}, which is not one below {root}; restore the study"
+        )
+    return root / name
+
+
+def _check(trial: FrozenTrial, event: Event) -> None:
+    """Refuse an event with a value of the wrong type: numbers in it become the names of files."""
+    if "start" in event:
+        source = event.get("from")
+        checks = [_is_whole(event["start"]), source is None or (len(source) == 2 and all(map(_is_whole, source)))]
+        checks += [source is None or source[0] < trial.number, _is_whole(notes(trial).get("full"), 1)]
+        checks += [_is_number(notes(trial).get("cost"))]
+    else:
+        numbers = [*event["report"], event["seconds"], *(x for curve in event["curves"].values() for x in curve)]
+        checks = [event["state"] in get_args(TrialState), all(map(_is_number, numbers)), type(event["reason"]) is str]
+    if not all(checks):
+        raise Damaged(f"a record of trial {trial.number} is none of a sweep's")
+
+
+def _is_whole(value: Any, low: int = 0, high: int = 2**53) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def missing_value(trial: FrozenTrial, epochs: int) -> int | None:
+    """The first epoch, up to `epochs`, of which a trial has no value on record."""
+    return next((epoch for epoch in range(1, epochs + 1) if epoch not in trial.intermediate_values), None)

@@ -1,0 +1,150 @@
+"""Records of a study are data: reading never writes, damage is one sentence, and no record leads out of its folder."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.config.space import Leaf, Space
+from src.study import lineage
+from src.study.records import folder_below
+from src.study.storage import Shelf
+from src.study.study import Study
+from src.study.warm_start import warm_start
+from src.system.errors import UserError
+from src.system.locks import alone
+from tests.support.stored import Stored, opened, table
+from tests.support.virtual import BASE, conditional
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A study that has ended."""
+    folder = tmp_path_factory.mktemp("study")
+    live = Stored(opened(folder))
+    live.fill()
+    while live.step():
+        pass
+    live.study.finish(True)
+    return (live.study.folder / "journal.log").read_bytes()
+
+
+def put(folder: Path, data: bytes) -> Path:
+    path = folder / "studies" / opened(folder).name / "journal.log"
+    path.write_bytes(data)
+    return path
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------
+
+
+def test_reading_a_study_in_the_middle_of_an_append_changes_no_file(tmp_path: Path, journal: bytes) -> None:
+    """All that open another's study: its attributes, its schedule, a warm start."""
+    whole = Study.read(Shelf(put(tmp_path, journal).parents[2], None), opened(tmp_path).name)
+    path = put(tmp_path, journal + journal[:200])  # another process appends its next record
+    shelf, name = Shelf(tmp_path, None), path.parent.name
+    before = snapshot(tmp_path)
+    assert shelf.attributes(name)["finished"] is True
+    assert lineage.read(tmp_path, None, name) == lineage.schedule(whole.history)
+    assert warm_start(tmp_path, None, name, conditional(), "loss", "minimize").first
+    assert table(Study.read(shelf, name).history) == table(whole.history)
+    assert snapshot(tmp_path) == before
+
+
+def test_an_end_that_optuna_lacks_is_given_by_the_owner_alone(tmp_path: Path, journal: bytes) -> None:
+    lines = journal.splitlines(keepends=True)
+    ends = [k for k, line in enumerate(lines) if json.loads(line)["op_code"] == 6]  # sets the state of a trial
+    path = put(tmp_path, b"".join(line for k, line in enumerate(lines) if k != ends[-1]))
+    reader = Study.read(Shelf(tmp_path, None), path.parent.name)
+    unfinished = [t for t in reader.storage.get_all_trials(reader.id) if not t.state.is_finished()]
+    assert len(unfinished) == 1
+    size = path.stat().st_size
+    study = opened(tmp_path)
+    assert all(trial.state.is_finished() for trial in study.storage.get_all_trials(study.id))
+    assert path.stat().st_size > size
+
+
+def test_a_study_whose_sweep_runs_brings_nothing(tmp_path: Path, journal: bytes) -> None:
+    name = put(tmp_path, journal).parent.name
+    with alone(tmp_path / "locks" / "digits-mlp-abababab-", "a sweep"), pytest.raises(UserError, match="is running"):
+        warm_start(tmp_path, None, name, conditional(), "loss", "minimize")
+
+
+# --- damage ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_that_lacks_any_line_is_refused_or_tells_the_same(tmp_path: Path, journal: bytes) -> None:
+    """What only Optuna's dashboard shows may go; what the study is made of may not."""
+    path = put(tmp_path, journal)
+    expected, lines = table(opened(tmp_path).history), journal.splitlines(keepends=True)
+    outcomes = []
+    for lost in [*range(12), *random.Random(0).sample(range(12, len(lines) - 1), 40)]:
+        path.write_bytes(b"".join(line for k, line in enumerate(lines) if k != lost))
+        outcomes.append(outcome(tmp_path))
+    refusals = [text for text in outcomes if isinstance(text, str)]
+    assert len(refusals) > 30
+    assert all(text.startswith(f"study.root: {path} is damaged") and "\n" not in text for text in refusals)
+    assert all(rows == expected for rows in outcomes if not isinstance(rows, str))
+
+
+def outcome(folder: Path) -> list[Any] | str:
+    """The trial table of the study, or the sentence that refuses it."""
+    try:
+        return table(opened(folder).history)
+    except UserError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"from":null', '"from":["../../../elsewhere/checkpoints/0",3]'),
+        ('"from":null', '"from":[0]'),
+        ('"full":18', '"full":"18"'),
+        ('"start":', '"start":-'),
+        ('"state":"complete"', '"state":"done"'),
+        ('"cost":', '"cost":"x","c":'),
+        ('"slots":5', '"slots":"5"'),
+    ],
+)
+def test_a_record_of_another_type_is_refused(tmp_path: Path, journal: bytes, old: str, new: str) -> None:
+    assert old.encode() in journal
+    path = put(tmp_path, journal.replace(old.encode(), new.encode(), 1))
+    with pytest.raises(UserError, match=f"^study.root: {path} is damaged.*; restore it, or study.fresh=true"):
+        opened(tmp_path)
+
+
+# --- names -------------------------------------------------------------------------------------------------------------
+
+STRANGE: list[Any] = ["", ".", "..", "../other", "a/b", "/tmp", "a\\b", "a\0b"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="which is not one below"):
+        folder_below(tmp_path, name)
+
+
+def test_a_tampered_folder_of_a_study_leads_nowhere(tmp_path: Path) -> None:
+    """The folder whose checkpoints a sweep deletes."""
+    other = tmp_path / "other" / "checkpoints" / "0-1.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"weights")
+    study = opened(tmp_path / "root")
+    study.storage.set_study_user_attr(study.id, "folder", "../../other")
+    with pytest.raises(UserError, match=r"names the folder '\.\./\.\./other'"):
+        opened(tmp_path / "root")
+    assert other.read_bytes() == b"weights"
+
+
+def test_a_space_without_dimensions_reads_too(tmp_path: Path, journal: bytes) -> None:
+    name = put(tmp_path, journal).parent.name
+    assert warm_start(tmp_path, None, name, Space(Leaf(BASE, {})), "loss", "minimize").trials == []
