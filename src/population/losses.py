@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from src.metrics.predictions import ClassPredictions, ValuePredictions
+from src.metrics.scoring import epoch_curves
+
 
 def losses(output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None = None) -> Tensor:
     """Return the loss of every row [K, B]: cross-entropy for classes, else the square of the standardised error.
@@ -50,15 +53,22 @@ def score(output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any]) -> tuple[li
     """
     if y_KN.is_floating_point():
         scale, mean = meta["target_std"], meta["target_mean"]
-        means = losses(output_KNC, y_KN).mean(1).tolist()
-        return [{"val/loss": loss, "val/rmse": scale * loss**0.5} for loss in means], output_KNC.squeeze(
-            2
-        ) * scale + mean
+        output_KN = output_KNC.squeeze(2)
+        values = ValuePredictions(*((scale * part_KN).cpu().numpy() for part_KN in (output_KN, y_KN)))
+        loss_K = losses(output_KNC, y_KN).mean(1).tolist()
+        curves = {"val/loss": loss_K, "val/rmse": [scale * loss**0.5 for loss in loss_K]} | epoch_curves(values)
+        return _points(curves), output_KN * scale + mean
     log_KCN = log_probabilities(output_KNC)
     loss_K = -log_KCN.gather(1, y_KN[:, None]).squeeze(1).mean(1)
-    hits_K = (log_KCN.max(1).indices == y_KN).double().mean(1)  # `argmax` takes ten times as long
-    pairs = zip(loss_K.tolist(), hits_K.tolist(), strict=True)
-    return [{"val/loss": v, "val/accuracy": h} for v, h in pairs], log_KCN.exp().transpose(1, 2)
+    p_KNC = log_KCN.exp().transpose(1, 2)
+    classes_KN = log_KCN.max(1).indices  # `argmax` takes ten times as long
+    classes = ClassPredictions(*(part.cpu().numpy() for part in (p_KNC, y_KN, classes_KN)))
+    return _points({"val/loss": loss_K.tolist()} | epoch_curves(classes)), p_KNC
+
+
+def _points(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+    """A point of each member's curves, from values [K] by the name of the curve."""
+    return [dict(zip(curves, values, strict=True)) for values in zip(*curves.values(), strict=True)]
 
 
 def log_probabilities(logits_KBC: Tensor) -> Tensor:

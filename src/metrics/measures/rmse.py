@@ -1,0 +1,16 @@
+"""Root mean squared error, in the unit of the target. A training's curve of it is taken from its loss."""
+
+import numpy as np
+
+from src.metrics.metric import Array, Metric
+from src.metrics.predictions import ValuePredictions
+
+
+def squared_errors(given: ValuePredictions) -> Array:
+    """Squared errors, [K, N]."""
+    return np.asarray((given.y_KN - given.values_KN) ** 2)
+
+
+METRIC = Metric(
+    task="regression", higher_is_better=False, rows=squared_errors, from_mean=np.sqrt, per_epoch=False, order=1
+)
