@@ -40,8 +40,8 @@ from src.ensembles.member_training import MemberTraining  # noqa: E402
 from src.ensembles.members.bagging import bagging  # noqa: E402
 from src.ensembles.members.seeds import seeds  # noqa: E402
 from src.ensembles.members.snapshot import snapshot  # noqa: E402
-from src.ensembles.metrics import score  # noqa: E402
 from src.ensembles.protocol import TrainingContext  # noqa: E402
+from src.metrics.scoring import score  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "ensembles.json"

@@ -26,6 +26,7 @@ def main(config: Config) -> None:
     from src.ensembles.comparison import compare, final_scores
     from src.ensembles.pool import read_pool
     from src.ensembles.selection import combiners, compare_combiners
+    from src.metrics.listing import selection
     from src.serving import registration
     from src.serving.bundle import read_bundle
     from src.serving.export import check, export
@@ -37,7 +38,7 @@ def main(config: Config) -> None:
     outputs, out = Path(config["outputs"]), Path(config["outputs"]) / "ensemble"
     pool, y_val = read_pool(outputs, config["models"], meta), val_targets(folder)
     candidates = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
-    comparison = compare(meta["task"], pool, candidates, y_val)
+    comparison = compare(selection(meta["task"], config["ensemble"]["select_by"]), pool, candidates, y_val)
     x_test, y_test = load_test(folder)  # the only place where they are read
     scores = final_scores(comparison, x_test, y_test)
     results.write(out, comparison, scores, x_test, y_test, y_val)

@@ -16,6 +16,7 @@ SRC = ROOT / "src"
 VERBS = {"prepare", "lr_range", "sweep", "train", "ensemble", "report", "diagnose", "show"}
 ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "system": set(),
+    "metrics": {"system"},
     "optim": set(),
     "config": {"system"},
     "data": {"config", "system"},
@@ -23,13 +24,24 @@ ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "tracking": {"system"},
     "models": {"config", "system"},
     "study": {"config", "system"},
-    "reporting": {"diagnosis", "system"},
-    "population": {"models", "optim", "system"},
+    "reporting": {"diagnosis", "metrics", "system"},
+    "population": {"metrics", "models", "optim", "system"},
     "search": {"config", "diagnosis", "study", "system"},
-    "engine": {"config", "data", "models", "optim", "population", "system"},
-    "ensembles": {"config", "data", "engine", "models", "optim", "population", "system", "tracking"},
-    "serving": {"data", "ensembles", "models", "population", "system", "tracking"},
-    "sweeps": {"config", "diagnosis", "engine", "population", "search", "serving", "study", "system", "tracking"},
+    "engine": {"config", "data", "metrics", "models", "optim", "population", "system"},
+    "ensembles": {"config", "data", "engine", "metrics", "models", "optim", "population", "system", "tracking"},
+    "serving": {"data", "ensembles", "metrics", "models", "population", "system", "tracking"},
+    "sweeps": {
+        "config",
+        "diagnosis",
+        "engine",
+        "metrics",
+        "population",
+        "search",
+        "serving",
+        "study",
+        "system",
+        "tracking",
+    },
 }
 OPTIONS = {  # a config group and the folder that holds its options, one a file
     "model": "models/architectures",

@@ -40,7 +40,7 @@ IDLE = (
     *("system", "data", "config/compose.py", "config/command_line.py", "study/study.py", "study/storage.py"),
     *("study/journal.py", "study/database.py", "study/identity.py"),
 )
-JUDGES = ("ensembles/final_members.py", "ensembles/metrics.py")  # after a member is trained
+JUDGES = ("ensembles/final_members.py",)  # after a member is trained
 
 
 @cache

@@ -153,6 +153,12 @@ class Export(Section):
     onnx: bool
 
 
+class Ensemble(Section):
+    """How one ensemble is chosen: by this metric of the validation rows; null: the NLL, or the RMSE."""
+
+    select_by: str | None
+
+
 class OfEverySearch(Section):
     """The keys of `search` that every strategy has."""
 
@@ -209,6 +215,7 @@ class Root(Section):
     storage: str | None
     study: StudyKeys
     outputs: str
+    ensemble: Ensemble
     export: Export
     lr_range: LrRange
     replay: Replay | None = None

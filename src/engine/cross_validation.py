@@ -76,6 +76,7 @@ def mean_outcome(outcomes: Sequence[Outcome]) -> Outcome:
         error=failed.error,
         detail=failed.detail,
         note=next((outcome.note for outcome in outcomes if outcome.note), ""),
+        metrics={},
         stopped=f"stopped early: its folds after {ends} epochs" if stopped else "",
     )
 

@@ -53,7 +53,8 @@ def rows(setup: WorkerSetup) -> Rows:
     if setup.with_validation:
         x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
     arrays = [*_subset(setup.max_rows, x_train, y_train), *_subset(setup.max_rows, *val)]
-    return Rows(data.meta, *(torch.from_numpy(a).to(setup.device) for a in arrays))
+    train_x, train_y, val_x, val_y = (torch.from_numpy(a).to(setup.device) for a in arrays)
+    return Rows(data.meta, train_x, train_y, val_x, val_y, setup.metrics)
 
 
 def _subset(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:
@@ -116,6 +117,5 @@ def _few(data: Rows, member: Member) -> Rows:
     n = len(data.x_train) if member.rows is None else len(member.rows)
     batch = member.config["batch_size"]
     few = min(n, 2 * batch + n % batch)
-    return replace(
-        data, x_train=data.x_train[:few], y_train=data.y_train[:few], x_val=data.x_val[:few], y_val=data.y_val[:few]
-    )
+    train, val = (data.x_train[:few], data.y_train[:few]), (data.x_val[:few], data.y_val[:few])
+    return Rows(data.meta, *train, *val)  # without further metrics, which so few rows may leave undefined

@@ -39,6 +39,7 @@ class Outcome:
     """The outcome of a task: its curves from the first epoch on, or an error of one line and its traceback in `detail`.
 
     `best_epoch_curves`: where early stopping keeps the best epoch's weights, their points after every epoch; else empty.
+    `metrics`: every metric of the validation rows by `val/<name>`, of the weights that the member now predicts with.
     `began` and `ended` are times of the worker's monotonic clock, in seconds.
     """
 
@@ -54,6 +55,7 @@ class Outcome:
     latency_ms: float | None = None
     best_epoch_curves: dict[str, list[float]] = field(default_factory=dict)
     stopped: str = ""  # why it ended early
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def prediction_curves(self) -> dict[str, list[float]]:
@@ -66,7 +68,7 @@ class WorkerSetup:
     """The prepared data that a worker trains on, its device, and the packages whose classes a config may name.
 
     `with_validation`: whether the validation rows are among the training rows. `max_rows`: at most so many of either, at
-    random.
+    random. `metrics`: names of those whose curves are wanted beside those of every training.
     """
 
     data: Path
@@ -74,6 +76,7 @@ class WorkerSetup:
     trusted: tuple[str, ...] = ()
     with_validation: bool = False
     max_rows: int | None = None
+    metrics: tuple[str, ...] = ()
 
 
 def read_checkpoint(checkpoint: Path | None) -> Checkpoint | None:

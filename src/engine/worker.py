@@ -16,6 +16,7 @@ from src.engine.fusing import fusing_obstacle, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
 from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
+from src.metrics.scoring import score
 from src.models.building import build
 from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
@@ -48,7 +49,7 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     waiting = []
     outcomes = []
     for task in tasks:
-        if done := _finished(task):
+        if done := _finished(task, setup):
             outcomes.append(done)
         else:
             waiting.append(task)
@@ -68,10 +69,10 @@ def _latency_ms(model: Mapping[str, Any], data: Rows) -> float:
     return latency_ms(build(model, data.meta).to(data.x_val.device), data.x_val[:1])
 
 
-def _finished(task: Task) -> Outcome | None:
+def _finished(task: Task, setup: WorkerSetup) -> Outcome | None:
     """Return the outcome of a task whose checkpoint stands already, since a crash came between it and the study."""
     state = read_checkpoint(task.checkpoint)
-    return _outcome(task, state.curves, 0.0) if state else None
+    return replace(_outcome(task, state.curves, 0.0), metrics=_metrics(task, state, setup)) if state else None
 
 
 def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: str = "") -> Outcome:
@@ -82,6 +83,16 @@ def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: 
     return Outcome(
         task.key, len(epochs), curves, seconds, error, best_epoch_curves=best, stopped=reason(config, curves)
     )
+
+
+def _metrics(task: Task, state: Checkpoint, setup: WorkerSetup) -> dict[str, float]:
+    """Every metric of a member's predictions for the validation rows, unless it is judged on rows of its own."""
+    if task.member.holdout_rows is not None:
+        return {}
+    data, meta = rows(setup), rows(setup).meta
+    y_N = data.y_val if data.classification else data.y_val * meta["target_std"] + meta["target_mean"]
+    figures = score(meta["task"], state.predictions.cpu().numpy(), y_N.cpu().numpy())
+    return {f"val/{name}": figure for name, figure in figures.items()}
 
 
 def _attempt(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
@@ -106,7 +117,7 @@ def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
             task.member.config, state.curves
         ):  # in an earlier segment, which its folds did not all end
             state.save(task.checkpoint)
-            outcomes.append(_outcome(task, state.curves, 0.0))
+            outcomes.append(replace(_outcome(task, state.curves, 0.0), metrics=_metrics(task, state, setup)))
         else:
             states.append(state)
             tasks.append(task)
@@ -128,11 +139,15 @@ def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
                 if task.checkpoint_each_epoch:
                     population.save(k).save(task.part)
                 continue
+            metrics: dict[str, float] = {}
             if not diverged:
-                population.save(k).save(task.checkpoint)
+                state = population.save(k)
+                state.save(task.checkpoint)
+                metrics = _metrics(task, state, setup)
             task.part.unlink(missing_ok=True)
             seconds = (time.monotonic() - began) / len(group)
-            outcomes.append(_outcome(task, population.curves[k], seconds, "diverged" if diverged else ""))
+            outcome = _outcome(task, population.curves[k], seconds, "diverged" if diverged else "")
+            outcomes.append(replace(outcome, metrics=metrics))
         if len(going) < len(tasks):
             tasks = [tasks[k] for k in going]
             if tasks:

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from src.ensembles import report_data
-from src.ensembles.evaluation import intervals, judge
+from src.ensembles.evaluation import intervals
 from src.ensembles.final_member import FinalMember
-from src.ensembles.metrics import selection
 from src.ensembles.selection import Candidate
+from src.metrics.listing import default_selection
+from src.metrics.metric import Metric
+from src.metrics.scoring import score
 
 ALONE = np.ones(1)  # the share of a single member
 
@@ -23,7 +25,8 @@ ALONE = np.ones(1)  # the share of a single member
 class Comparison:
     """Candidates by name with their scores on the validation rows, and the name of the best, which is `chosen`.
 
-    `singles` are the scores of every member of the `pool`, `single` the position of the best.
+    `singles` are the scores of every member of the `pool`, `single` the position of the best; the metric `chosen_by` says
+    which is better.
     """
 
     task: str
@@ -33,6 +36,7 @@ class Comparison:
     chosen: str
     singles: Sequence[dict[str, float]]
     single: int
+    chosen_by: str
 
     @property
     def ensemble(self) -> Candidate:
@@ -41,21 +45,22 @@ class Comparison:
 
 
 def compare(
-    task: str, pool: Sequence[FinalMember], candidates: Mapping[str, Candidate], y_val: NDArray[Any]
+    metric: Metric, pool: Sequence[FinalMember], candidates: Mapping[str, Candidate], y_val: NDArray[Any]
 ) -> Comparison:
-    """Score candidates and single members on the validation rows and choose the best by NLL, or RMSE of values.
+    """Score candidates and single members on the validation rows and choose the best.
 
     Args:
-        task: `classification` or `regression`.
+        metric: the one that chooses.
         pool: all members.
         candidates: by name.
         y_val: targets of the validation rows [N].
     """
-    by, val_MNC = selection(task), np.stack([member.val_predictions for member in pool])
-    val = {name: judge(task, c.val, y_val, val_MNC[c.positions], c.shares) for name, c in candidates.items()}
-    singles = [judge(task, p_NC, y_val, p_NC[None], ALONE) for p_NC in val_MNC]
-    chosen = min(val, key=lambda name: val[name][by])
-    return Comparison(task, pool, candidates, val, chosen, singles, min(range(len(pool)), key=lambda k: singles[k][by]))
+    task, val_MNC = metric.task, np.stack([member.val_predictions for member in pool])
+    val = {name: score(task, c.val, y_val, val_MNC[c.positions], c.shares) for name, c in candidates.items()}
+    singles = [score(task, p_NC, y_val, p_NC[None], ALONE) for p_NC in val_MNC]
+    chosen = min(val, key=lambda name: metric.loss(val[name][metric.name]))
+    single = min(range(len(pool)), key=lambda k: metric.loss(singles[k][metric.name]))
+    return Comparison(task, pool, candidates, val, chosen, singles, single, metric.name)
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,16 @@ def final_scores(comparison: Comparison, x_test: NDArray[np.float32], y_test: ND
     refit_MNC = np.stack([m.refit.predict(x) if m.refit else p_NC for m, p_NC in zip(pool, judged_MNC, strict=True)])
     served = {name: each.predict_served(judged_MNC, refit_MNC) for name, each in candidates.items()}
     test = {
-        name: judge(task, served[name], y_test, _members(each, judged_MNC, refit_MNC), each.shares)
+        name: score(task, served[name], y_test, _members(each, judged_MNC, refit_MNC), each.shares)
         for name, each in candidates.items()
     }
     chosen, ours, single = comparison.ensemble, served[comparison.chosen], refit_MNC[comparison.single]
     members_MNC = _members(chosen, judged_MNC, refit_MNC)
-    as_judged = judge(task, chosen.predict(judged_MNC), y_test, judged_MNC[chosen.positions], chosen.shares)
+    as_judged = score(task, chosen.predict(judged_MNC), y_test, judged_MNC[chosen.positions], chosen.shares)
     ensembles = {name: {"val": comparison.val[name], "test": test[name]} for name in candidates}
     metrics = {
         "chosen": comparison.chosen,
+        **({} if comparison.chosen_by == default_selection(task) else {"chosen_by": comparison.chosen_by}),
         "refit": chosen.refit_mixture is not None,
         **ensembles[comparison.chosen],
         "test_as_judged": as_judged,
@@ -93,7 +99,7 @@ def final_scores(comparison: Comparison, x_test: NDArray[np.float32], y_test: ND
         "best_single": {
             "name": pool[comparison.single].title,
             "val": comparison.singles[comparison.single],
-            "test": judge(task, single, y_test, single[None], ALONE),
+            "test": score(task, single, y_test, single[None], ALONE),
             "interval": intervals(task, single, y_test),
         },
         "ensembles": ensembles,

@@ -11,48 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.metrics import negative_log_likelihood, score
+from src.metrics.listing import metrics
+from src.metrics.scoring import row_losses
 
 Array = NDArray[np.float64]
 DRAWS = 1000  # of the bootstrap
-
-
-# --- one prediction ----------------------------------------------------------------------------------------------------
-
-
-def rows(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, Array]:
-    """What each row counts for: hit, −log p and Brier score, or squared and absolute error, by the metric's name."""
-    predictions = np.asarray(predictions, np.float64)
-    if task == "regression":
-        return {"rmse": (predictions - y_N) ** 2, "mae": abs(predictions - y_N)}
-    p_NC = predictions / predictions.sum(1, keepdims=True)
-    truth_NC = np.eye(p_NC.shape[1])[y_N]
-    return {
-        "accuracy": (p_NC.argmax(1) == y_N).astype(float),
-        "nll": negative_log_likelihood((p_NC * truth_NC).sum(1)),
-        "brier": ((p_NC - truth_NC) ** 2).sum(1),
-    }
-
-
-def judge(
-    task: str, predictions: NDArray[Any], y_N: NDArray[Any], members: NDArray[Any], shares: Array
-) -> dict[str, float]:
-    """The usual scores, and the Brier score (Brier 1950: summed over classes) or the CRPS of the members' spread."""
-    if task == "regression":
-        return score(task, predictions, y_N) | {"crps": crps(members, y_N, shares)}
-    return score(task, predictions, y_N) | {"brier": float(rows(task, predictions, y_N)["brier"].mean())}
-
-
-def crps(values_MN: NDArray[Any], y_N: NDArray[Any], shares: Array) -> float:
-    """Continuous ranked probability score of the members as a distribution, Σ w|x − y| − ½ ΣΣ w w'|x − x'|.
-
-    Gneiting & Raftery 2007, equation 21. Of one member it is the mean absolute error.
-    """
-    order_MN = np.argsort(values_MN, 0)
-    x_MN, w_MN = np.take_along_axis(np.asarray(values_MN, np.float64), order_MN, 0), shares[order_MN]
-    below_MN = w_MN.cumsum(0)  # ½ ΣΣ w w'|x − x'| = Σ gaps · below · above
-    spread = (np.diff(x_MN, axis=0) * below_MN[:-1] * (1 - below_MN[:-1])).sum(0)
-    return float((shares @ abs(np.asarray(values_MN, np.float64) - y_N) - spread).mean())
 
 
 # --- chance ------------------------------------------------------------------------------------------------------------
@@ -67,14 +30,16 @@ def _resampled(losses_NK: Array, seed: int) -> Array:
 def intervals(
     task: str, predictions: NDArray[Any], y_N: NDArray[Any], other: NDArray[Any] | None = None, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Each metric, less `other`'s on the same rows, with its 95 % interval by the bootstrap over rows (Efron 1979)."""
-    ours = rows(task, predictions, y_N)
-    names, theirs = list(ours), rows(task, other, y_N) if other is not None else {}
+    """Each metric that is a mean over rows, less `other`'s on the same rows, with its 95 % interval by the bootstrap.
+
+    The rows are drawn again (Efron 1979).
+    """
+    ours = row_losses(task, predictions, y_N)
+    names, theirs = list(ours), row_losses(task, other, y_N) if other is not None else {}
     columns = np.stack([*ours.values(), *theirs.values()], 1)
     drawn = np.concatenate([columns.mean(0)[None], _resampled(columns, seed)])
     for k, name in enumerate([*ours, *theirs]):
-        if name == "rmse":
-            drawn[:, k] = np.sqrt(drawn[:, k])
+        drawn[:, k] = metrics()[name].from_mean(drawn[:, k])
     values = drawn[:, : len(names)] - (drawn[:, len(names) :] if theirs else 0)
     low, high = np.quantile(values[1:], (0.025, 0.975), axis=0)
     return {
@@ -185,8 +150,7 @@ def _sizes(m: int) -> Iterator[int]:
 
 
 def _metric(task: str, predictions: NDArray[Any], y_N: NDArray[Any], by: str) -> float:
-    value = float(rows(task, predictions, y_N)[by].mean())
-    return float(np.sqrt(value)) if by == "rmse" else value
+    return float(metrics()[by].from_mean(row_losses(task, predictions, y_N)[by].mean()))
 
 
 def frontier(costs: Sequence[float], values: Sequence[float]) -> list[int]:

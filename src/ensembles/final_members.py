@@ -128,7 +128,7 @@ def write(
     """
     import yaml
 
-    from src.ensembles.metrics import score
+    from src.metrics.scoring import score
     from src.system.files import atomic_folder, write_json, write_text
 
     meta, methods = members[0].meta, list(dict.fromkeys(member.method for member in members))
@@ -146,7 +146,7 @@ def out_of_fold_scores(context: TrainingContext, members: Sequence[FinalMember])
     import numpy as np
 
     from src.ensembles.final_member import out_of_fold_mean
-    from src.ensembles.metrics import score
+    from src.metrics.scoring import score
 
     predictions = [one.out_of_fold_predictions for one in members if one.out_of_fold_predictions is not None]
     if not predictions:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.metrics import negative_log_likelihood
+from src.metrics.measures.nll import negative_log_likelihood
 
 
 def true_class_probability(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:

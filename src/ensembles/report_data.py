@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from src.ensembles import evaluation, forward_selection
 from src.ensembles.final_member import FinalMember, member_weights
-from src.ensembles.metrics import reliability
 from src.ensembles.selection import Candidate
+from src.metrics.listing import metrics
+from src.metrics.measures.ece import reliability
+from src.metrics.scoring import row_losses
 
 DISPUTED = 12  # rows shown
 LONGEST = 30  # members of the path of the best few
@@ -87,15 +89,15 @@ def _frontier(
     names = [m.title for m in pool] + list(candidates) + [f"the best {n} together" for n in range(2, len(path) + 1)]
     costs = [*sizes, *(sum(sizes[k] for k in each.used) for each in candidates.values())]
     costs += [sum(sizes[k] for k in order[:n]) for n in range(2, len(path) + 1)]
-    single = [evaluation.rows(task, member.val_predictions, y)[by] for member in pool]
-    losses = np.stack([*single, *(evaluation.rows(task, each.val, y)[by] for each in candidates.values()), *path[1:]])
+    single = [row_losses(task, member.val_predictions, y)[by] for member in pool]
+    losses = np.stack([*single, *(row_losses(task, each.val, y)[by] for each in candidates.values()), *path[1:]])
     place, limit = evaluation.smallest(costs, losses)
-    root = np.sqrt if by == "rmse" else np.asarray
-    values = root(losses.mean(1)).tolist()
+    figure = metrics()[by].from_mean
+    values = figure(losses.mean(1)).tolist()
     kinds = ["member"] * len(pool) + ["ensemble"] * len(candidates) + ["best few"] * (len(path) - 1)
     front = evaluation.frontier(costs, values)
     return {
-        "limit": float(root(limit)),
+        "limit": float(figure(np.asarray(limit))),
         "smallest": names[place],
         "points": [
             {"name": name, "kind": kind, "parameters": cost, "value": value, "on_front": k in front}

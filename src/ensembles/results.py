@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from src.ensembles import report_data
 from src.ensembles.comparison import Comparison, FinalScores
-from src.ensembles.metrics import selection
 from src.ensembles.pool import latency
+from src.metrics.listing import default_selection
 from src.models.building import n_parameters
 from src.system.files import write_json, write_npz
 
@@ -38,7 +38,7 @@ def write(
     task, pool = comparison.task, comparison.pool
     sizes = [n_parameters(member.net()) for member in pool]
     on_validation = report_data.on_validation(
-        task, selection(task), pool, comparison.candidates, comparison.chosen, y_val, sizes
+        task, default_selection(task), pool, comparison.candidates, comparison.chosen, y_val, sizes
     )
     write_json(out / "judged.json", on_validation | scores.drawn)
     ms = [latency(member, x_test) for member in pool]  # measured: apart from what is the same every time

@@ -8,16 +8,17 @@ from pkgutil import iter_modules
 
 from src.metrics import measures
 from src.metrics.metric import Metric
+from src.system.errors import known
 
 
 @cache
 def metrics() -> dict[str, Metric]:
     """Every metric by its name, in the order of columns."""
-    found = []
+    listed = []
     for module in iter_modules(measures.__path__):
         metric: Metric = import_module(f"{measures.__name__}.{module.name}").METRIC
-        found.append(replace(metric, name=module.name))
-    return {metric.name: metric for metric in sorted(found, key=lambda metric: (metric.order, metric.name))}
+        listed.append(replace(metric, name=module.name))
+    return {metric.name: metric for metric in sorted(listed, key=lambda metric: (metric.order, metric.name))}
 
 
 def metrics_of(task: str) -> dict[str, Metric]:
@@ -30,20 +31,36 @@ def default_selection(task: str) -> str:
     return "rmse" if task == "regression" else "nll"
 
 
+def selection(task: str, wanted: str | None) -> Metric:
+    """The metric by which ensembles are chosen: `wanted`, the value of `ensemble.select_by`, or the default of `task`.
+
+    Raises:
+        UserError: the task has no such metric.
+    """
+    if wanted is not None:
+        known("ensemble.select_by", wanted, metrics_of(task))
+    return metrics()[wanted or default_selection(task)]
+
+
 def place(name: str) -> tuple[int, str]:
     """The place of a metric among columns; names that are no metric's come last."""
     order = list(metrics())
     return (order.index(name) if name in order else len(order)), name
 
 
+def percent(name: str) -> bool:
+    """Tell whether people write a metric in percent, by its name or that of its curve (`val/accuracy, epoch 5`)."""
+    metric = metrics().get(name.rpartition("/")[2].partition(",")[0])
+    return metric is not None and metric.percent
+
+
 def formatted(value: float | None, name: str) -> str:
-    """A figure as people write it, by the name of its metric or curve (`accuracy`, `val/accuracy, epoch 5`).
+    """A figure as people write it, by the name of its metric or curve.
 
     Accuracies stand in percent, others have four digits; a dash stands for what is undefined.
     """
     if value is None or not math.isfinite(value):
         return "–"
-    metric = metrics().get(name.rpartition("/")[2].partition(",")[0])
-    if metric and metric.percent:
+    if percent(name):
         return f"{value:.2%}"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

@@ -1,5 +1,6 @@
 """A figure of merit: what it is of, which way is better, and how it is written."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,6 +47,10 @@ class Metric:
 
     def __post_init__(self) -> None:
         assert (self.rows is None) != (self.whole is None), "a metric is either of rows or of the whole"
+
+    def loss(self, figure: float) -> float:
+        """The figure as a number that is better when lower; what is undefined is infinitely bad."""
+        return math.inf if math.isnan(figure) else -figure if self.higher_is_better else figure
 
     def __call__(self, predictions: Any) -> Array:
         """The figure of each of the K models whose predictions these are."""

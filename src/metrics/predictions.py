@@ -1,4 +1,4 @@
-"""What metrics are of: the predictions of K models for N rows, and the truth."""
+"""Predictions of K models for N rows and the truth: all that a metric is computed from."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,14 +26,14 @@ class ClassPredictions:
 
     @classmethod
     def of(cls, p_NC: Array, y_N: Array) -> "ClassPredictions":
-        """Those of one model, in 64 bits, with probabilities that sum to 1."""
+        """Take the predictions of one model, in 64 bits; its probabilities are made to sum to 1."""
         p_NC = np.asarray(p_NC, np.float64)
         p_NC = p_NC / p_NC.sum(1, keepdims=True)
         return cls(p_NC[None], np.asarray(y_N)[None], p_NC.argmax(1)[None])
 
     @cached_property
     def confusion_KCC(self) -> NDArray[np.int64]:
-        """How many rows of a class (second axis) each model answers with a class (last axis)."""
+        """Rows of each class (second axis) that each model answers with each class (last axis), counted."""
         k, _, c = self.p_KNC.shape
         cell_KN = (np.arange(k)[:, None] * c + self.y_KN) * c + self.classes_KN
         return np.bincount(cell_KN.ravel(), minlength=k * c * c).reshape(k, c, c)

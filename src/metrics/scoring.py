@@ -1,5 +1,6 @@
 """Predictions become figures: all of one model, or those of an epoch of K models."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ def score(
         members: what the members of an ensemble predict, [M, N, C] or [M, N]; of a single model None.
         shares_M: the weights of the members, which sum to 1.
     """
-    given = predictions_of(task, predictions, y_N, members, shares_M)
-    return {name: float(metric(given)[0]) for name, metric in metrics_of(task).items()}
+    of_one = predictions_of(task, predictions, y_N, members, shares_M)
+    return {name: float(metric(of_one)[0]) for name, metric in metrics_of(task).items()}
 
 
 def predictions_of(
@@ -38,27 +39,33 @@ def predictions_of(
     members: NDArray[Any] | None = None,
     shares_M: NDArray[Any] | None = None,
 ) -> Predictions:
-    """The predictions of one model as metrics take them; the arguments are those of `score`."""
+    """Wrap the predictions of one model as metrics take them.
+
+    The arguments `task`, `predictions`, `y_N`, `members` and `shares_M` are those of `score`.
+    """
     if task == "regression":
         return ValuePredictions(np.asarray(predictions)[None], np.asarray(y_N)[None], members, shares_M)
     return ClassPredictions.of(predictions, y_N)
 
 
 def row_losses(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """What each row counts for [N], in 64 bits, for every metric that is a mean over rows; arguments as in `score`."""
-    given = predictions_of(task, np.asarray(predictions, np.float64), y_N)
+    """Contribution of each row [N], in 64 bits, to every metric that is a mean over rows.
+
+    The arguments `task`, `predictions` and `y_N` are those of `score`.
+    """
+    of_one = predictions_of(task, np.asarray(predictions, np.float64), y_N)
     return {
-        name: np.asarray(metric.rows(given)[0], np.float64)
+        name: np.asarray(metric.rows(of_one)[0], np.float64)
         for name, metric in metrics_of(task).items()
         if metric.rows is not None
     }
 
 
-def epoch_curves(predictions: Predictions) -> dict[str, list[float]]:
-    """The curves' points after an epoch of K models, `val/<metric>`: those that are computed after every epoch."""
+def epoch_curves(predictions: Predictions, further: Sequence[str] = ()) -> dict[str, list[float]]:
+    """The curves' points after an epoch of K models, `val/<metric>`: those of every epoch, and the `further` ones."""
     task = "classification" if isinstance(predictions, ClassPredictions) else "regression"
     return {
         f"val/{name}": np.asarray(metric(predictions), np.float64).tolist()
         for name, metric in metrics_of(task).items()
-        if metric.per_epoch
+        if metric.per_epoch or name in further
     }

@@ -43,27 +43,30 @@ def loss_of_targets(output_KBC: Tensor, targets: Sequence[Tensor], smoothing_K1:
     return reduce(add, (losses(output_KBC, y_KB, smoothing_K1) * weight_KB for y_KB, weight_KB in pairs))
 
 
-def score(output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any]) -> tuple[list[dict[str, float]], Tensor]:
+def score(
+    output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any], metrics: Sequence[str] = ()
+) -> tuple[list[dict[str, float]], Tensor]:
     """Return points of the curves, and predictions: probabilities [K, N, C], or values in the target's unit [K, N].
 
     Args:
         output_KNC: logits or standardised values.
         y_KN: classes or standardised targets.
         meta: describes the data; has the target's unit.
+        metrics: names of those that are wanted beside those of every epoch.
     """
     if y_KN.is_floating_point():
         scale, mean = meta["target_std"], meta["target_mean"]
         output_KN = output_KNC.squeeze(2)
         values = ValuePredictions(*((scale * part_KN).cpu().numpy() for part_KN in (output_KN, y_KN)))
-        loss_K = losses(output_KNC, y_KN).mean(1).tolist()
-        curves = {"val/loss": loss_K, "val/rmse": [scale * loss**0.5 for loss in loss_K]} | epoch_curves(values)
+        means = losses(output_KNC, y_KN).mean(1).tolist()
+        curves = {"val/loss": means, "val/rmse": [scale * loss**0.5 for loss in means]} | epoch_curves(values, metrics)
         return _points(curves), output_KN * scale + mean
     log_KCN = log_probabilities(output_KNC)
     loss_K = -log_KCN.gather(1, y_KN[:, None]).squeeze(1).mean(1)
     p_KNC = log_KCN.exp().transpose(1, 2)
     classes_KN = log_KCN.max(1).indices  # `argmax` takes ten times as long
     classes = ClassPredictions(*(part.cpu().numpy() for part in (p_KNC, y_KN, classes_KN)))
-    return _points({"val/loss": loss_K.tolist()} | epoch_curves(classes)), p_KNC
+    return _points({"val/loss": loss_K.tolist()} | epoch_curves(classes, metrics)), p_KNC
 
 
 def _points(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

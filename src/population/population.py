@@ -1,5 +1,6 @@
 """K members of one signature, trained in lock-step as one computation."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -151,9 +152,9 @@ class Population:
         points = self._evaluate(batches)
         for k, (point, total) in enumerate(zip(points, total_K.tolist(), strict=True)):
             point |= {"train/loss": total / rows, "lr": float(steps[-1]["lr"][k])} | statistics[k]
+            for name, value in point.items():  # one that an earlier version had not begins with what is undefined
+                self.curves[k].setdefault(name, [math.nan] * self.epochs[k]).append(value)
             self.epochs[k] += 1
-            for name, value in point.items():
-                self.curves[k].setdefault(name, []).append(value)
         return points
 
     def _evaluate(self, batches: Sequence[Tensor]) -> list[dict[str, float]]:

@@ -9,13 +9,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rows:
-    """Training and validation rows as tensors on one device; `meta` describes them. For regression `y` is standardised."""
+    """Training and validation rows as tensors on one device; `meta` describes them. For regression `y` is standardised.
+
+    `metrics` are computed after every epoch although they take time, since someone asks for their curves.
+    """
 
     meta: Mapping[str, Any]
     x_train: Tensor
     y_train: Tensor
     x_val: Tensor
     y_val: Tensor
+    metrics: tuple[str, ...] = ()
 
     @property
     def classification(self) -> bool:

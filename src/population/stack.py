@@ -163,13 +163,14 @@ class Stack:
             points, self.predictions = self.score_on_val()
         else:
             outputs_KNC = self._predict_holdout(self._holdout_KN)
-            points, _ = score(outputs_KNC, self.data.y_train[self._holdout_KN], self.data.meta)
+            points, _ = score(outputs_KNC, self.data.y_train[self._holdout_KN], self.data.meta, self.data.metrics)
             self.predictions = torch.empty(0)
         return points
 
     def score_on_val(self) -> tuple[list[dict[str, float]], Tensor]:
         """Return each member's points and predictions on the validation rows."""
-        return score(self.predict(self.data.x_val), self.data.y_val.expand(self.size, -1), self.data.meta)
+        y_KN = self.data.y_val.expand(self.size, -1)
+        return score(self.predict(self.data.x_val), y_KN, self.data.meta, self.data.metrics)
 
     def _predict_holdout(self, holdout_KN: Tensor) -> Tensor:
         self.eval_mode()

@@ -15,21 +15,12 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
+from src.metrics.listing import formatted, place
 from src.reporting import advice, choices, comparison, ensemble_plots, labels, palette, pareto, plots, range_plots
 from src.reporting.results import Ensemble, Report, Sweep
 from src.system.tables import csv_text
 
 TOP = 20
-METRICS = (
-    "accuracy",
-    "nll",
-    "ece",
-    "brier",
-    "rmse",
-    "mae",
-    "r2",
-    "crps",
-)  # the order of columns; others follow by name
 COUNTS = ("parameters", "operations")
 FINE = ("healthy", "plateaued", "still improving")
 
@@ -182,16 +173,13 @@ def columns(ensemble: Ensemble | None) -> list[tuple[str, str]]:
         for name, score in scores.items()
         if isinstance(score, float | int)
     }
-    return sorted(pairs, key=lambda c: (c[0], METRICS.index(c[1]) if c[1] in METRICS else len(METRICS), c[1]))
+    return sorted(pairs, key=lambda column: (column[0], *place(column[1])))
 
 
 def metric(value: float | None, name: str) -> str:
-    """Write a figure as people do: accuracy in percent, others in four digits, a dash for none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if name.endswith("accuracy"):
-        return f"{value:.2%}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 or name in COUNTS else f"{value:.4g}"
+    """Write a figure as people do, by the name of its metric, curve or measure."""
+    counted = name in COUNTS and value is not None and math.isfinite(value)
+    return f"{value:,.0f}" if counted else formatted(value, name)
 
 
 def duration(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
+from src.metrics.listing import percent
 from src.reporting import labels, palette, plots
 
 if TYPE_CHECKING:
@@ -83,11 +84,11 @@ def figure(study: Study, name: str) -> go.Figure:
             plots.line([bound] * 2, shown, palette.FAILED, 1.5, line_dash="dot", name=words, hoverinfo="name")
         )
     title, log = AXES.get(name, (labels.text(name), False))
-    percent = {"tickformat": ".3~%"} if plots.metric(study).endswith("accuracy") else {}
+    ticks_of_value = {"tickformat": ".3~%"} if percent(plots.metric(study)) else {}
     ticks = _counts(place(complete)) if log else {}
     return plots.figure(
         380, *traces, showlegend=True, xaxis={"title": title, **ticks},
-        yaxis={"title": labels.text(plots.metric(study)), "range": shown, **percent},
+        yaxis={"title": labels.text(plots.metric(study)), "range": shown, **ticks_of_value},
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def register(
         metrics: its scores, as metrics.json has them.
     """
     from src.data.dataset import raw_example
-    from src.ensembles.metrics import selection
+    from src.metrics.listing import default_selection
     from src.serving.pyfunc import Ensemble
     from src.tracking import registry
 
@@ -50,7 +50,7 @@ def register(
             example,
             Ensemble(bundle).predict(example),
             name,
-            metrics["val"][selection(meta["task"])],
+            metrics["val"][default_selection(meta["task"])],
             higher_is_better=False,
             sha256=meta["sha256"],
         )
@@ -59,6 +59,7 @@ def register(
 def _record(comparison: Comparison, metrics: dict[str, Any]) -> RunRecord:
     """The run of the ensemble, under a fingerprint of its scores."""
     import json
+    import math
 
     from src.system.fingerprint import digest
     from src.tracking.record import RunRecord
@@ -70,6 +71,7 @@ def _record(comparison: Comparison, metrics: dict[str, Any]) -> RunRecord:
         "members": len(members),
     }
     figures = {f"{part}/{name}": value for part in ("val", "test") for name, value in metrics[part].items()}
+    figures = {name: value for name, value in figures.items() if not math.isnan(value)}
     return RunRecord(
         "ensemble",
         digest(meta["sha256"], json.dumps(metrics, sort_keys=True))[:16],

@@ -65,6 +65,7 @@ class Trial:
     measures: dict[str, float] = field(default_factory=dict)  # figures beside the objective, the latest of each
     weights_only: bool = False  # whether it has only its weights from its parent, and no epochs
     curves: dict[str, list[float]] = field(default_factory=dict)  # all that it has recorded, a point an epoch
+    metrics: dict[str, float] = field(default_factory=dict)  # of the validation rows, of the weights it predicts with
 
     @property
     def epochs(self) -> int:

@@ -5,6 +5,7 @@ dashboard and samplers; each start and each report is one system attribute `even
 dashboard shows. The event is the record that counts: values without one were never acknowledged.
 """
 
+import math
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -181,6 +182,7 @@ class Study:
         reason: Reason = NO_REASON,
         seconds: float = 0.0,
         measures: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float] | None = None,
     ) -> None:
         """Acknowledge the next epochs of a trial. When this returns they survive any crash.
 
@@ -202,6 +204,7 @@ class Study:
             **({"kind": reason.kind} if reason else {}),
             "seconds": seconds,
             "measures": dict(measures or {}),
+            "metrics": dict(metrics or {}),
         }
         for epoch, value in enumerate(values, start=first + 1):
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
@@ -284,12 +287,14 @@ class Study:
         return trial
 
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
-        reason = Reason.read(event["reason"], event.get("kind"))
+        trial, reason = self.history.trials[number], Reason.read(event["reason"], event.get("kind"))
+        before = trial.epochs
         self.history.report(number, event["report"], event["state"], reason, event.get("measures"))
         self.seconds[number] += event["seconds"]
         self.segments.append(event["seconds"])
         for name, curve in event["curves"].items():
-            self.curves[number].setdefault(name, []).extend(curve)
+            self.curves[number].setdefault(name, [math.nan] * before).extend(curve)
+        trial.metrics |= event.get("metrics", {})
 
 
 def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:

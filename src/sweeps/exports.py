@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from src.config.space import Space
 from src.diagnosis.rules import diagnosis_of, least
+from src.metrics.listing import metrics
 from src.population.checkpoint import Checkpoint
 from src.study import lineage
 from src.study.history import Reported, Trial
@@ -68,25 +69,34 @@ def trial_config(space: Space, trial: Trial) -> dict[str, Any]:
 
 
 def trials_csv(study: Study) -> str:
-    """The trials, a row each: `number, state, value, epochs, diagnosis`, further measures, `parent`, `params.*`.
+    """The trials, a row each: `number, state, value, epochs, diagnosis`, further measures, `parent`, `params.*`, `val/*`.
 
     A column `measured.*` is of a stopwatch: all others are the same in every run, it is not. `parent`, as in 3@8, is there
-    where any trial has one.
+    where any trial has one. `val/*` is each metric of the validation rows at the epoch that counts.
     """
     names = sorted({name for trial in study.history.trials for name in trial.params})
     columns = {name: f"measured.{name}" if name == LATENCY else name for name in study.history.goals.measures}
     parents = ["parent"] * any(trial.start_from for trial in study.history.trials)
-    reference = least(study.curves)
+    reference, validation = least(study.curves), validation_metrics(study.history.trials)
     rows = [
         {"number": t.number, "state": t.state, "value": t.value, "epochs": t.epochs}
         | {"diagnosis": diagnosis_of(t.reason, study.curves[t.number], reference)}
         | {columns[n]: measure for n, measure in t.measures.items()}
         | {name: "@".join(map(str, t.start_from or ())) for name in parents}
         | {f"params.{n}": v for n, v in t.params.items()}
+        | {n: t.metrics[n] for n in validation if n in t.metrics and n not in t.measures}
         for t in study.history.trials
     ]
     head = ["number", "state", "value", "epochs", "diagnosis", *columns.values(), *parents]
-    return csv_text([*head, *(f"params.{n}" for n in names)], rows)
+    head += [f"params.{n}" for n in names]
+    head += [name for name in validation_metrics(study.history.trials) if name not in head]
+    return csv_text(head, rows)
+
+
+def validation_metrics(trials: Sequence[Trial]) -> list[str]:
+    """List the metrics that any trial has of the validation rows, `val/<name>`, in the order of columns, loss first."""
+    recorded = {name for trial in trials for name in trial.metrics}
+    return [name for name in ("val/loss", *(f"val/{metric}" for metric in metrics())) if name in recorded]
 
 
 def curves_csv(study: Study) -> str:

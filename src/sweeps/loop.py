@@ -154,7 +154,8 @@ class Loop:
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
         values = outcome.prediction_curves.get(self.objectives.metric, [])[segment.start :]
         found = {} if outcome.error else self.objectives.reached(outcome.prediction_curves, outcome.latency_ms)
-        error = outcome.error or self.objectives.lacks({**trial.measures, **found})
+        error = outcome.error or self.objectives.undefined(values) or self.objectives.lacks({**trial.measures, **found})
+        metrics = {} if outcome.error else outcome.metrics | _last_of_validation(outcome.prediction_curves)
         state: TrialState = "paused" if segment.stop == trial.target else "running"
         if error:
             state = "fail"
@@ -163,7 +164,7 @@ class Loop:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
         text = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
-        self.study.report(trial.number, values, new, state, Reason.read(text), outcome.seconds, found)
+        self.study.report(trial.number, values, new, state, Reason.read(text), outcome.seconds, found, metrics)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 
@@ -256,6 +257,11 @@ def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objective
     except Exception:  # a model that cannot be made: its worker says why, and the trial fails
         return {}
     return {name: found[name] for name in objectives.known}
+
+
+def _last_of_validation(curves: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The last points of the curves of validation rows."""
+    return {name: curve[-1] for name, curve in curves.items() if name.startswith("val/") and curve}
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -72,7 +72,9 @@ def opened(config: Config) -> Iterator[Sweep]:
     search = _search(config, meta, aims, before, schedule)
     identity = _identity(config, meta, before, schedule)
     cut = folds(load(folder).y_train, config["objective"]["folds"], int(meta["sha256"][:8], 16), meta["class_names"])
-    engine = Engine(WorkerSetup(folder, config["device"], tuple(config["trusted"])), config["workers"])
+    engine = Engine(
+        WorkerSetup(folder, config["device"], tuple(config["trusted"]), metrics=aims.metrics), config["workers"]
+    )
     with (
         os_errors_as_user_errors(GO_ON),
         alone(root / "locks" / identity.stem, f"the sweep of {identity.label}"),

@@ -1,5 +1,6 @@
 """The runs of a sweep in MLflow: one for the study, and below it one for each trial."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from src.config.loading import Config
 from src.config.space import Space
 from src.diagnosis.rules import diagnosis_of, least
+from src.metrics.listing import metrics
 from src.population.checkpoint import Checkpoint
 from src.population.training_statistics import NAMES
 from src.serving.bundle import write_bundle
@@ -69,13 +71,14 @@ class Records:
     def trial(self, trial: Trial, reference: float | None = None) -> RunRecord:
         """The run of one trial; `reference` is the lowest validation loss of the study, for its diagnosis.
 
-        Statistics of the training are figures of the last epoch: as curves they would double what is written.
+        Statistics of the training and further metrics are figures of the end: as curves they would double what is written.
         """
         curves = self.study.curves[trial.number]
         over = trial.state not in ("running", "paused")
-        last = {name: curve[-1] for name, curve in curves.items() if name in NAMES}
-        curves = {name: curve for name, curve in curves.items() if name not in NAMES}
-        figures = {**last, **{n: figure for n, figure in trial.measures.items() if n not in curves}} if over else {}
+        last = {name: curve[-1] for name, curve in curves.items() if name in NAMES} | trial.metrics
+        curves = {name: curve for name, curve in curves.items() if self._as_curve(name)}
+        figures = {n: figure for n, figure in (last | trial.measures).items() if over and n not in curves}
+        figures = {n: figure for n, figure in figures.items() if not math.isnan(figure)}
         return RunRecord(
             key=f"trial-{trial.number}",
             fingerprint=self.study.attributes["fingerprint"],
@@ -97,6 +100,13 @@ class Records:
             dataset=self.meta,
             model=self._bundle(trial),
         )
+
+    def _as_curve(self, name: str) -> bool:
+        """Whether it is written epoch by epoch: losses, rate and the metric of the sweep, `val/accuracy` or `val/rmse`."""
+        curve = name.removesuffix("_std")
+        further = curve.startswith("val/") and curve.removeprefix("val/") in metrics()
+        plain = curve in ("val/accuracy", "val/rmse", self.study.attributes["metric"])
+        return name not in NAMES and (plain or not further)
 
     def _bundle(self, trial: Trial) -> Path | None:
         """The trial's model as MLflow loads it, once it is complete: under cross-validation the mean of its members."""

@@ -13,7 +13,9 @@ from sklearn.metrics import brier_score_loss
 
 from src.ensembles import evaluation as evaluation
 from src.ensembles.forward_selection import losses_by_size, order
-from src.ensembles.metrics import calibration_error, reliability
+from src.metrics.measures.crps import crps
+from src.metrics.measures.ece import calibration_error, reliability
+from src.metrics.scoring import row_losses, score
 from tests.ensembles.test_combiners import classified, equal, valued
 
 
@@ -78,17 +80,16 @@ def test_crps_of_members_is_the_integral_of_its_definition() -> None:
         np.trapezoid(((shares[:, None] * (values[:, None] <= x)).sum(0) - (x >= y)) ** 2, x)
         for values, y in zip(values_MN.T, y_N, strict=True)
     ]
-    assert evaluation.crps(values_MN, y_N, shares) == pytest.approx(np.mean(by_hand), abs=2e-4)
-    assert evaluation.crps(values_MN[:1], y_N, np.ones(1)) == pytest.approx(abs(values_MN[0] - y_N).mean())
+    assert crps(values_MN, y_N, shares) == pytest.approx(np.mean(by_hand), abs=2e-4)
+    assert crps(values_MN[:1], y_N, np.ones(1)) == pytest.approx(abs(values_MN[0] - y_N).mean())
 
 
 def test_brier_is_scikit_learns() -> None:
     p_MNC, y_N = classified()
-    found = evaluation.judge("classification", p_MNC[0], y_N, p_MNC[:1], np.ones(1))
+    found = score("classification", p_MNC[0], y_N, p_MNC[:1], np.ones(1))
     assert found["brier"] == pytest.approx(brier_score_loss(y_N, p_MNC[0], scale_by_half=False))
-    assert found.keys() == {"accuracy", "nll", "ece", "brier"}
     values_MN, z_N = valued()
-    assert "crps" in evaluation.judge("regression", values_MN.mean(0), z_N, values_MN, equal(values_MN))
+    assert "crps" in score("regression", values_MN.mean(0), z_N, values_MN, equal(values_MN))
 
 
 def test_reliability_adds_up_to_the_calibration_error() -> None:
@@ -184,8 +185,8 @@ def test_the_best_few_are_taken_one_by_one(draw: Any) -> None:
     taken: list[int] = []
     while len(taken) < 5:
         rest = [k for k in range(5) if k not in taken]
-        loss = [evaluation.rows(task, p_MNC[[*taken, k]].mean(0), y_N)[by].mean() for k in rest]
+        loss = [row_losses(task, p_MNC[[*taken, k]].mean(0), y_N)[by].mean() for k in rest]
         taken.append(rest[int(np.argmin(loss))])
     assert order(p_MNC, y_N, 5) == taken
     everyone = losses_by_size(p_MNC, y_N, 5)[-1]
-    np.testing.assert_allclose(everyone, evaluation.rows(task, p_MNC.mean(0), y_N)[by], rtol=1e-9)
+    np.testing.assert_allclose(everyone, row_losses(task, p_MNC.mean(0), y_N)[by], rtol=1e-9)

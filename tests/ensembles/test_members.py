@@ -23,8 +23,8 @@ from src.ensembles.member_training import MemberTraining
 from src.ensembles.members.bagging import bagging
 from src.ensembles.members.folds import folds
 from src.ensembles.members.seeds import seeds
-from src.ensembles.metrics import score
 from src.ensembles.protocol import Generations, TrainingContext
+from src.metrics.scoring import score
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError

@@ -116,7 +116,14 @@ def test_what_the_names_mean() -> None:
     ("names", "bounds", "sentence"),
     [
         ([], {}, "objective.minimize: name at least one"),
-        (["val/accuracy"], {}, "objective.minimize: all are to be minimized, so say val/error"),
+        (["val/loss", "val/accuracy"], {}, "objective.minimize: all are to be minimized, so say val/error"),
+        (None, {"val/accuracy": 0.9}, "objective.constraints: all are to be minimized, so say val/error"),
+        (
+            ["val/loss", "val/macro_f1"],
+            {},
+            "objective.minimize: val/macro_f1 is better when higher, so it can only be the first",
+        ),
+        (["val/macro_f2"], {}, "objective.minimize: 'val/macro_f2' is none of .*did you mean val/macro_f1"),
         (["val/eror"], {}, "objective.minimize: 'val/eror' is none of .*did you mean val/error"),
         (["val/rmse"], {}, "objective.minimize: 'val/rmse' is none of"),
         (["parameters", "val/error"], {}, "objective.minimize: the first must be a curve .* not parameters"),
@@ -128,6 +135,18 @@ def test_names_that_mean_nothing_are_refused(names: list[str] | None, bounds: di
     with pytest.raises(UserError, match=sentence) as refused:
         objectives(names, bounds, "classification")
     assert "\n" not in str(refused.value)
+
+
+def test_a_metric_is_optimized_in_its_own_direction() -> None:
+    higher = objectives(["val/roc_auc", "parameters"], {"val/brier": 0.5}, "classification")
+    assert (higher.metric, higher.direction) == ("val/roc_auc", "maximize")
+    assert higher.metrics == ("roc_auc", "brier"), "whose curves nobody else computes"
+    assert objectives(["val/accuracy"], {}, "classification") == objectives(None, {}, "classification")
+    lower = objectives(["val/mae"], {}, "regression")
+    assert (lower.metric, lower.direction, lower.metrics) == ("val/mae", "minimize", ())
+    assert objectives(["val/r2"], {}, "regression").direction == "maximize"
+    assert "undefined" in higher.undefined([0.5, float("nan")])
+    assert higher.undefined([0.5, 0.6]) == ""
 
 
 def test_parameters_and_operations_of_a_linear_layer() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.metrics import LEAST
 from src.ensembles.mixture import Weighted
 from src.ensembles.mixture_loss import losses, true_class_probability
+from src.metrics.measures.nll import LEAST
 
 
 def weighted(p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArray[Any]) -> Weighted:

@@ -6,9 +6,9 @@ from src.metrics.metric import Array, Metric
 from src.metrics.predictions import ClassPredictions, Ranking
 
 
-def average_precision(given: ClassPredictions) -> Array:
-    """Of two classes that of the second [K], of more the plain mean over those with rows; NaN where none has any."""
-    return np.array([_mean_precision(ranking) for ranking in given.ranking_K])
+def average_precision(predictions: ClassPredictions) -> Array:
+    """Precision [K] of the second of two classes, or the plain mean over those with rows of more; NaN where none has any."""
+    return np.array([_mean_precision(ranking) for ranking in predictions.ranking_K])
 
 
 def _mean_precision(ranking: Ranking) -> float:
@@ -21,4 +21,4 @@ def _mean_precision(ranking: Ranking) -> float:
     return float((sum_C[positives_C > 0] / positives_C[positives_C > 0]).mean())
 
 
-METRIC = Metric(task="classification", higher_is_better=True, whole=average_precision)
+METRIC = Metric(task="classification", higher_is_better=True, whole=average_precision, per_epoch=False)

@@ -6,10 +6,10 @@ from src.metrics.metric import Array, Metric
 from src.metrics.predictions import ClassPredictions
 
 
-def balanced_accuracy(given: ClassPredictions) -> Array:
+def balanced_accuracy(predictions: ClassPredictions) -> Array:
     """Mean recall [K] of the classes that have rows."""
-    hits_KC = np.diagonal(given.confusion_KCC, axis1=1, axis2=2)
-    rows_KC = given.confusion_KCC.sum(2)
+    hits_KC = np.diagonal(predictions.confusion_KCC, axis1=1, axis2=2)
+    rows_KC = predictions.confusion_KCC.sum(2)
     return np.asarray((hits_KC / np.maximum(rows_KC, 1)).sum(1) / (rows_KC > 0).sum(1))
 
 

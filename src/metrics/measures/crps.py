@@ -22,12 +22,14 @@ def crps(values_MN: Array, y_N: Array, shares_M: Array) -> float:
     return float((shares_M @ abs(np.asarray(values_MN, np.float64) - y_N) - spread).mean())
 
 
-def of_members(given: ValuePredictions) -> NDArray[np.float64]:
+def of_members(predictions: ValuePredictions) -> NDArray[np.float64]:
     """CRPS of the members, or of each of K single models that has none, [K]."""
-    if given.members_MN is not None and given.shares_M is not None:
-        return np.array([crps(given.members_MN, given.y_KN[0], given.shares_M)])
+    if predictions.members_MN is not None and predictions.shares_M is not None:
+        return np.array([crps(predictions.members_MN, predictions.y_KN[0], predictions.shares_M)])
     one = np.ones(1)
-    return np.array([crps(v_N[None], y_N, one) for v_N, y_N in zip(given.values_KN, given.y_KN, strict=True)])
+    return np.array(
+        [crps(v_N[None], y_N, one) for v_N, y_N in zip(predictions.values_KN, predictions.y_KN, strict=True)]
+    )
 
 
 METRIC = Metric(task="regression", higher_is_better=False, whole=of_members, per_epoch=False, order=4)

@@ -21,14 +21,18 @@ def reliability(p_NC: Array, y_N: Array) -> list[dict[str, float]]:
 
 
 def calibration_error(p_NC: Array, y_N: Array) -> float:
-    """The mean gap of confidence and accuracy, of one model."""
+    """The mean gap of confidence and accuracy, of one model; NaN where a probability is no number."""
+    if not np.isfinite(p_NC).all():
+        return float("nan")
     bins = reliability(p_NC, y_N)
     return float(sum(abs(b["accuracy"] - b["confidence"]) * b["rows"] for b in bins) / len(y_N))
 
 
-def ece(given: ClassPredictions) -> Array:
+def ece(predictions: ClassPredictions) -> Array:
     """Expected calibration error, [K]."""
-    return np.array([calibration_error(p_NC, y_N) for p_NC, y_N in zip(given.p_KNC, given.y_KN, strict=True)])
+    return np.array(
+        [calibration_error(p_NC, y_N) for p_NC, y_N in zip(predictions.p_KNC, predictions.y_KN, strict=True)]
+    )
 
 
 METRIC = Metric(task="classification", higher_is_better=False, whole=ece, per_epoch=False, order=3)

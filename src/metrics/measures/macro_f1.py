@@ -6,10 +6,12 @@ from src.metrics.metric import Array, Metric
 from src.metrics.predictions import ClassPredictions
 
 
-def macro_f1(given: ClassPredictions) -> Array:
+def macro_f1(predictions: ClassPredictions) -> Array:
     """Mean F1 [K] of the classes that are true or answered for any row; one that is only either has 0."""
-    hits_KC = np.diagonal(given.confusion_KCC, axis1=1, axis2=2)
-    seen_KC = given.confusion_KCC.sum(1) + given.confusion_KCC.sum(2)  # rows of the class and answers with it
+    hits_KC = np.diagonal(predictions.confusion_KCC, axis1=1, axis2=2)
+    seen_KC = predictions.confusion_KCC.sum(1) + predictions.confusion_KCC.sum(
+        2
+    )  # rows of the class and answers with it
     f1_KC = 2 * hits_KC / np.maximum(seen_KC, 1)
     return np.asarray(f1_KC.sum(1) / (seen_KC > 0).sum(1))
 

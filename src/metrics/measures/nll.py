@@ -14,9 +14,9 @@ def negative_log_likelihood(true_class_probability: NDArray[np.float64]) -> NDAr
     return np.asarray(-np.log(np.maximum(true_class_probability, LEAST)))
 
 
-def row_nll(given: ClassPredictions) -> Array:
+def row_nll(predictions: ClassPredictions) -> Array:
     """−log p of the true class, [K, N]."""
-    return negative_log_likelihood(np.take_along_axis(given.p_KNC, given.y_KN[:, :, None], 2)[:, :, 0])
+    return negative_log_likelihood(np.take_along_axis(predictions.p_KNC, predictions.y_KN[:, :, None], 2)[:, :, 0])
 
 
 METRIC = Metric(task="classification", higher_is_better=False, rows=row_nll, per_epoch=False, order=2)

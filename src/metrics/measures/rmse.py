@@ -6,9 +6,9 @@ from src.metrics.metric import Array, Metric
 from src.metrics.predictions import ValuePredictions
 
 
-def squared_errors(given: ValuePredictions) -> Array:
+def squared_errors(predictions: ValuePredictions) -> Array:
     """Squared errors, [K, N]."""
-    return np.asarray((given.y_KN - given.values_KN) ** 2)
+    return np.asarray((predictions.y_KN - predictions.values_KN) ** 2)
 
 
 METRIC = Metric(

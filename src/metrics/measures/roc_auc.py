@@ -6,9 +6,9 @@ from src.metrics.metric import Array, Metric
 from src.metrics.predictions import ClassPredictions, Ranking
 
 
-def roc_auc(given: ClassPredictions) -> Array:
+def roc_auc(predictions: ClassPredictions) -> Array:
     """Plain mean of the areas [K] over classes; NaN where all rows are of one class."""
-    return np.array([_mean_area(ranking) for ranking in given.ranking_K])
+    return np.array([_mean_area(ranking) for ranking in predictions.ranking_K])
 
 
 def _mean_area(ranking: Ranking) -> float:
@@ -22,4 +22,4 @@ def _mean_area(ranking: Ranking) -> float:
     return float((0.5 + (won_C - lost_C)[pairs_C > 0] / (2 * pairs_C[pairs_C > 0])).mean())
 
 
-METRIC = Metric(task="classification", higher_is_better=True, whole=roc_auc)
+METRIC = Metric(task="classification", higher_is_better=True, whole=roc_auc, per_epoch=False)

@@ -5,7 +5,9 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
 
 from src.ensembles.evaluation import intervals
-from src.ensembles.metrics import calibration_error, score, selection
+from src.metrics.listing import default_selection, metrics_of
+from src.metrics.measures.ece import calibration_error
+from src.metrics.scoring import score
 
 
 def probabilities(n: int = 500, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +21,7 @@ def test_classification_is_scikit_learn_s() -> None:
     found = score("classification", p_NC, y_N)
     assert found["accuracy"] == accuracy_score(y_N, p_NC.argmax(1))
     assert found["nll"] == pytest.approx(log_loss(y_N, p_NC), rel=1e-12)
-    assert found.keys() == {"accuracy", "nll", "ece"}
+    assert [*found][:4] == ["accuracy", "nll", "ece", "brier"]
 
 
 def test_probabilities_of_32_bits_and_absent_classes_are_no_trouble() -> None:
@@ -63,8 +65,8 @@ def test_calibration_error_vanishes_where_classes_are_drawn_from_the_probabiliti
 
 
 def test_ensembles_are_chosen_by_a_proper_score() -> None:
-    assert selection("classification") in score("classification", *probabilities())
-    assert selection("regression") == "rmse"
+    assert default_selection("classification") in metrics_of("classification")
+    assert default_selection("regression") == "rmse"
 
 
 def test_a_confident_mistake_costs_the_same_everywhere() -> None:
