@@ -9,9 +9,8 @@ from src.metrics.predictions import ClassPredictions
 def macro_f1(predictions: ClassPredictions) -> Array:
     """Mean F1 [K] of the classes that are true or answered for any row; one that is only either has 0."""
     hits_KC = np.diagonal(predictions.confusion_KCC, axis1=1, axis2=2)
-    seen_KC = predictions.confusion_KCC.sum(1) + predictions.confusion_KCC.sum(
-        2
-    )  # rows of the class and answers with it
+    answers_KC, rows_KC = predictions.confusion_KCC.sum(1), predictions.confusion_KCC.sum(2)
+    seen_KC = answers_KC + rows_KC
     f1_KC = 2 * hits_KC / np.maximum(seen_KC, 1)
     return np.asarray(f1_KC.sum(1) / (seen_KC > 0).sum(1))
 
