@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "serving": {"data", "ensembles", "metrics", "models", "population", "system", "tracking"},
     "sweeps": {
         "config",
+        "data",
         "diagnosis",
         "engine",
         "metrics",
