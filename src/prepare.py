@@ -6,7 +6,6 @@ python -m src.prepare [data=digits]
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.command_line import stage
@@ -18,11 +17,21 @@ if TYPE_CHECKING:
 @partial(stage, components=False)
 def main(config: Config) -> None:
     """Prepare the data set of the config."""
-    from src.data.preparing import prepare
+    from hydra.core.hydra_config import HydraConfig
 
-    meta = prepare(config["data"], Path("data/prepared") / config["data"]["name"])
+    from src.data.preparing import prepare
+    from src.data.profile import lines
+    from src.data.reader import parse
+    from src.data.sources import PREPARED, check_name, link_files
+
+    reader, typed = parse(config["data"]), config.typed("data")
+    check_name(reader.name, HydraConfig.get().runtime.choices["data"], typed)
+    meta = prepare(config["data"], PREPARED / reader.name, typed)
+    link_files(reader)
     sizes = ", ".join(f"{meta[f'n_{part}']} {part}" for part in ("train", "val", "test"))
     print(f"{meta['name']}: {meta['task']}, {sizes} rows of shape {meta['input_shape']}")
+    for line in lines(meta):
+        print(line)
 
 
 if __name__ == "__main__":

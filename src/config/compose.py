@@ -180,7 +180,8 @@ def composed(groups: Sequence[str], values: Sequence[Override], met: set[str]) -
             del (OmegaConf.select(cfg, parent) if parent else cfg)[last]
         else:
             value = override.value()
-            merge = not (key.startswith("space.") and _is_another_kind(OmegaConf.select(cfg, key), value))
+            old = OmegaConf.select(cfg, key)
+            merge = isinstance(old, DictConfig) and not (key.startswith("space.") and _is_another_kind(old, value))
             OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)

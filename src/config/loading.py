@@ -44,6 +44,7 @@ class Config:
     root: dict[str, Any]
     space: Space
     several: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
 
     def __getitem__(self, key: str) -> Any:
         return self.root[key]
@@ -52,6 +53,10 @@ class Config:
     def trial(self) -> dict[str, Any]:
         """The config of a trial that takes every default."""
         return {key: self.root[key] for key in OF_A_TRIAL}
+
+    def typed(self, section: str) -> set[str]:
+        """List the keys right below `section` that the command line set."""
+        return {key.split(".")[1] for key in self.fixed if key.startswith(f"{section}.")}
 
     def make(self, group: str, section: Mapping[str, Any], *context: Any, **more: Any) -> Any:
         """Call the component that `section` names, with its other keys as arguments."""
@@ -124,7 +129,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         refuse_first_name(missing[0])
         raise UserError(f"{missing[0]}: no such key{options_that_have(missing[0]) or nearest(missing[0], keys(base))}")
-    return Config(base, space.distinct(), sections)
+    return Config(base, space.distinct(), sections, frozenset(fixed))
 
 
 def _trusted_packages(values: Sequence[Override]) -> list[str]:

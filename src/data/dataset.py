@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,9 +51,14 @@ def load(folder: Path) -> Dataset:
     meta = read_meta(folder)
     x_train, y_train, x_val, y_val = (_array(folder, name) for name in ARRAYS[:4])
     if meta["task"] == "regression":
-        mean, std = np.float32(meta["target_mean"]), np.float32(meta["target_std"])
-        y_train, y_val = (y_train - mean) / std, (y_val - mean) / std
+        y_train, y_val = (standardise(y, meta) for y in (y_train, y_val))
     return Dataset(meta, x_train, y_train, x_val, y_val)
+
+
+def standardise(y: NDArray[Any], meta: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Shift and scale targets [N] by mean and deviation of the training rows, in the precision that they are stored in."""
+    mean, std = (y.dtype.type(meta[key]) for key in ("target_mean", "target_std"))
+    return np.asarray((y - mean) / std, np.float32)
 
 
 def verify(folder: Path) -> None:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.columns import Refusal
 from src.data.dataset import digest, read_meta
 from src.data.raw import Raw
 from src.data.reader import parse
+from src.data.sources import origin
 from src.data.splitting import PARTS, split
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_npy
 from src.system.locks import alone
 
 N_EXAMPLES = 5
+MOST_UNREADABLE = 0.05  # of a part's rows
+SMALLEST_SPREAD = 1e-30
 
 
-def prepare(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
+def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -> dict[str, Any]:
     """Read, split, fit on the training rows and write a folder as a whole. The same files and config give the same bytes.
 
     Args:
         config: the section `data` of the config.
         out: the folder of the prepared data.
+        typed: the keys of `config` that the command line set.
 
     Returns:
         What its `meta.json` says.
@@ -40,10 +46,15 @@ def prepare(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
         raw = reader.read()
         rows = split(raw, reader)
         preprocessor = reader.preprocessor(raw, rows["train"])
+        raw = _with_stored_targets(raw, rows["train"])
         mean, std = _moments(raw, rows["train"])
+        warnings = list(raw.warnings)
         with atomic_folder(out) as folder:
             for part in PARTS:
-                write_npy(folder / f"x_{part}.npy", preprocessor.transform(raw.x.take(rows[part], axis=0)))
+                refusal = Refusal(tolerant=True)
+                x = preprocessor.transform(raw.x.take(rows[part], axis=0), refusal)
+                warnings += _unreadable(refusal, part, len(x))
+                write_npy(folder / f"x_{part}.npy", x)
                 write_npy(folder / f"y_{part}.npy", raw.y[rows[part]])
             x_train = np.load(folder / "x_train.npy", mmap_mode="r")
             meta = {
@@ -53,19 +64,50 @@ def prepare(config: Mapping[str, Any], out: Path) -> dict[str, Any]:
                 "input_shape": x_train.shape[1:],
                 "n_classes": len(raw.class_names),
                 "class_names": raw.class_names,
+                "class_values": raw.class_values or raw.class_names,
                 "sha256": digest(folder),
                 "source": reader.source,
                 "categories": preprocessor.categories,
                 "bins": preprocessor.bins(x_train),
                 "target_mean": mean,
                 "target_std": std,
-                "columns": raw.columns,
+                "columns": preprocessor.columns,
+                "profile": [*raw.profile, *preprocessor.profile],
+                "warnings": warnings,
+                "origin": origin(config, reader, typed),
             }
             write_bytes(folder / "preprocessing.skops", transformer_file.dumps(preprocessor.transformer))
             examples = raw.x.take(rows["train"][:N_EXAMPLES], axis=0)
             write_json(folder / "example.json", preprocessor.request(examples))
             write_json(folder / "meta.json", meta)
         return read_meta(out)
+
+
+def _unreadable(refusal: Refusal, part: str, n_rows: int) -> list[str]:
+    """Say which cells of a part count as missing, since they are not what their column is in the training rows.
+
+    Raises:
+        UserError: they are so many that the column must be something else here.
+    """
+    sentences = []
+    for name, count in refusal.counts.items():
+        what = f"column {name!r}: {refusal.examples[name]}"
+        if count > MOST_UNREADABLE * n_rows + 1:
+            raise UserError(
+                f"{what} and {count - 1} more of {n_rows} {part} rows are not what the column is in the training rows: "
+                f"data.categorical=[{name}] reads it as categories, data.drop=[{name}] leaves it out"
+            )
+        more = f" and {count - 1} more" if count > 1 else ""
+        sentences.append(f"{what}{more} ({part}) cannot be read as the training rows are, and counts as missing")
+    return sentences
+
+
+def _with_stored_targets(raw: Raw, train: NDArray[np.intp]) -> Raw:
+    if raw.task == "classification":
+        return raw
+    from src.data.target import smallest_type
+
+    return replace(raw, y=smallest_type(raw.y, train))
 
 
 def _moments(raw: Raw, train: NDArray[np.intp]) -> tuple[float, float]:
@@ -75,4 +117,8 @@ def _moments(raw: Raw, train: NDArray[np.intp]) -> tuple[float, float]:
     y = raw.y[train].astype(np.float64)
     if y.std() == 0:
         raise UserError(f"the target is {y[0]:g} in every training row: there is nothing to learn")
+    if y.std() < SMALLEST_SPREAD:
+        raise UserError(
+            f"the target has a spread of {y.std():.1g}, below what 32 bits can tell: set data.target_scale={y.std():.0e}"
+        )
     return float(y.mean()), float(y.std())

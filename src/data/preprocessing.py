@@ -17,8 +17,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
-from src.data.raw import Column
-from src.data.tables import MISSING, conform
+from src.data.columns import MISSING, STRICT, Reading, Refusal, conform, feature_names
+from src.data.inference import Hints, infer
+from src.data.raw import Column, ProfileLine
 from src.system.errors import UserError
 
 Scaling = Literal["quantile", "standard"]
@@ -32,11 +33,19 @@ class Preprocessor(Protocol):
         """The fitted transformer of scikit-learn."""
 
     @property
+    def columns(self) -> list[Column]:
+        """The input columns of a table, in the order of the file; none for images."""
+
+    @property
+    def profile(self) -> list[ProfileLine]:
+        """A line for each column that was looked at; none for images."""
+
+    @property
     def categories(self) -> list[int]:
         """The number of categories of each column of indices, which are the last ones of x; none for images."""
 
-    def transform(self, raw: Any) -> NDArray[np.float32]:
-        """Turn raw rows into the inputs of a model: [N, F] or [N, C, H, W].
+    def transform(self, raw: Any, refusal: Refusal = STRICT) -> NDArray[np.float32]:
+        """Turn raw rows into the inputs of a model: [N, F] or [N, C, H, W]; `refusal` of cells that cannot be read.
 
         Raises:
             UserError: a column, a cell or the shape is wrong.
@@ -55,22 +64,24 @@ class Preprocessor(Protocol):
 class TablePreprocessor:
     """Tables: numeric columns scaled, missing values as the median; then text columns as indices of categories."""
 
-    def __init__(self, columns: Sequence[Column], transformer: Any) -> None:
-        self.columns, self.transformer = list(columns), transformer
+    def __init__(self, columns: Sequence[Column], transformer: Any, profile: Sequence[ProfileLine] = ()) -> None:
+        """Put together the input `columns`, the fitted `transformer` and the `profile` of the training rows."""
+        self.columns, self.transformer, self.profile = list(columns), transformer, list(profile)
 
     @classmethod
-    def fit(cls, train: pd.DataFrame, columns: Sequence[Column], scaling: Scaling, seed: int) -> Self:
+    def fit(cls, train: pd.DataFrame, hints: Hints, scaling: Scaling, seed: int) -> Self:
         """Fit on training rows.
 
         Args:
-            train: the conformed training rows, with the columns of `columns`.
-            columns: the input columns and their types.
+            train: raw training rows, as they are in the file.
+            hints: what the config says of columns; the rest is inferred.
             scaling: `quantile` gives each numeric column a normal distribution, the usual choice for tabular networks;
                 `standard` mean 0 and standard deviation 1.
             seed: of the jitter of `quantile`.
         """
-        numeric = [column["name"] for column in columns if column["dtype"] == "double"]
-        text = [column["name"] for column in columns if column["dtype"] == "string"]
+        columns, profile = infer(train, hints)
+        train = conform(train, columns)
+        numeric, text = feature_names(columns)
         parts = []
         if numeric:
             impute = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -82,7 +93,7 @@ class TablePreprocessor:
             parts.append(("numeric", make_pipeline(impute, *scalers), numeric))
         if text:
             parts.append(("text", _category_encoder(train[text]), text))
-        return cls(columns, ColumnTransformer(parts).fit(train))
+        return cls(columns, ColumnTransformer(parts).fit(train), profile)
 
     @property
     def categories(self) -> list[int]:
@@ -90,27 +101,32 @@ class TablePreprocessor:
             return []
         return [len(names) for names in self.transformer.named_transformers_["text"][0].categories_]
 
-    def transform(self, raw: pd.DataFrame) -> NDArray[np.float32]:
-        return np.asarray(self.transformer.transform(conform(raw, self.columns)), np.float32)
+    def transform(self, raw: pd.DataFrame, refusal: Refusal = STRICT) -> NDArray[np.float32]:
+        return np.asarray(self.transformer.transform(conform(raw, self.columns, refusal)), np.float32)
 
     def bins(self, x: NDArray[np.float32]) -> list[list[float]]:
         return quantile_bins(x[:, : x.shape[1] - len(self.categories)])
 
     def request(self, raw: pd.DataFrame) -> dict[str, Any]:
-        cells = raw.astype(object).where(raw != MISSING, None).to_numpy()
-        return {"dataframe_split": {"columns": list(raw.columns), "data": cells}}
+        cells = [_as_sent(raw[column["name"]], column) for column in self.columns]
+        names = [column["name"] for column in self.columns]
+        return {"dataframe_split": {"columns": names, "data": [list(row) for row in zip(*cells, strict=True)]}}
 
     def rows(self, request: Mapping[str, Any]) -> pd.DataFrame:
-        return conform(pd.DataFrame(**request["dataframe_split"]), self.columns)
+        frame = pd.DataFrame(**request["dataframe_split"])
+        plain = [column for column in self.columns if "reading" not in column]
+        return frame.assign(**conform(frame, plain)) if plain else frame
 
 
 class ImagePreprocessor:
     """Images [N, C, H, W] in raw values: all pixels shifted to mean 0 and scaled to standard deviation 1."""
 
-    categories: list[int] = []  # noqa: RUF012 (of a protocol's property)
-
     def __init__(self, shape: Sequence[int], transformer: Any) -> None:
+        """Put together the `shape` [C, H, W] of an image and the fitted `transformer`."""
         self.shape, self.transformer = tuple(shape), transformer
+        self.categories: list[int] = []
+        self.columns: list[Column] = []
+        self.profile: list[ProfileLine] = []
 
     @classmethod
     def fit(cls, train: NDArray[np.uint8]) -> Self:
@@ -119,10 +135,12 @@ class ImagePreprocessor:
         counts = sum(np.bincount(chunk.ravel(), minlength=256) for chunk in chunks)
         return cls(train.shape[1:], StandardScaler().fit(np.arange(256.0)[:, None], sample_weight=counts))
 
-    def transform(self, raw: ArrayLike) -> NDArray[np.float32]:
+    def transform(self, raw: ArrayLike, refusal: Refusal = STRICT) -> NDArray[np.float32]:
         images = np.asarray(raw)
         if images.shape[1:] != self.shape:
-            raise UserError(f"the images have the shape {list(images.shape)}, {['N', *self.shape]} is expected")
+            raise UserError(
+                f"the images have the shape {list(images.shape)}, [N, {', '.join(map(str, self.shape))}] is expected"
+            )
         pixels = images.reshape(-1, 1).astype(np.float32)
         return np.asarray(self.transformer.transform(pixels), np.float32).reshape(images.shape)
 
@@ -134,6 +152,17 @@ class ImagePreprocessor:
 
     def rows(self, request: Mapping[str, Any]) -> NDArray[np.uint8]:
         return np.array(request["inputs"], np.uint8)
+
+
+def _as_sent(cells: pd.Series[Any], column: Column) -> list[Any]:
+    """List cells as a caller sends them: numbers and words, null for what is missing; text as it is where it is read."""
+    if "reading" not in column:
+        values = conform(cells.to_frame(), [column])[column["name"]]
+        return [None if value == MISSING or value != value else value for value in values.tolist()]
+    if Reading.of(column).kind == "number" and column["dtype"] == "double":
+        values = conform(cells.to_frame(), [column])[column["name"]]
+        return [None if value != value else value for value in values.tolist()]
+    return [None if pd.isna(cell) else str(cell) for cell in cells]
 
 
 def _quantile_transformer(n_rows: int, seed: int) -> QuantileTransformer:

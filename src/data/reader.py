@@ -22,9 +22,11 @@ from src.data.raw import Raw
 from src.system.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from src.data.inference import Hints
     from src.data.preprocessing import Preprocessor
 
 
+FOLDERS = ("data/raw", "data/import")  # of all data sets, after that of LOCKSTEP_DATA
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -55,11 +57,16 @@ class Reader(BaseModel):
         """Fit what turns raw rows into the inputs of a model, on the training rows `train` of `raw` alone."""
 
     @property
-    def folder(self) -> Path:
-        """The folder of the raw files."""
+    def files(self) -> list[str]:
+        """The names of the raw files that `read` reads."""
+        return []
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders in which a raw file is looked for, in this order."""
         if self.root is not None:
-            return Path(self.root)
-        return Path(os.environ.get("LOCKSTEP_DATA") or "data/raw") / self.name
+            return [Path(self.root)]
+        return [Path(base) / self.name for base in (os.environ.get("LOCKSTEP_DATA"), *FOLDERS) if base]
 
     def find(self, file: str) -> Path:
         """Return the path of a raw file.
@@ -67,15 +74,19 @@ class Reader(BaseModel):
         Raises:
             UserError: it is not there; the sentence says where to get it.
         """
-        path = self.folder / file
-        if not path.is_file():
-            pointer = path.with_name(path.name + ".dvc")
-            fetch = f"`dvc update {pointer}` fetches it" if pointer.is_file() else f"get it from {self.source or '?'}"
-            raise UserError(
-                f"{path} is not there: {fetch}, or set data.root to the folder that has it, "
-                f"or the environment variable LOCKSTEP_DATA to the folder that has {self.name}/"
-            )
-        return path
+        paths = [folder / file for folder in self.folders]
+        present = [path for path in paths if path.is_file()]
+        if present:
+            return present[0]
+        pointers = [pointer for path in paths if (pointer := path.with_name(f"{path.name}.dvc")).is_file()]
+        fetch = f"get it from {self.source}" if self.source else "put it there"
+        if pointers:
+            fetch = f"`dvc update {pointers[0]}` fetches it"
+        places = " or ".join(str(path) for path in paths)
+        raise UserError(
+            f"{places} is not there: {fetch}, or set data.root to the folder that has it, "
+            f"or the environment variable LOCKSTEP_DATA to the folder that has {self.name}/"
+        )
 
 
 class TableReader(Reader):
@@ -86,7 +97,17 @@ class TableReader(Reader):
     def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
         from src.data.preprocessing import TablePreprocessor
 
-        return TablePreprocessor.fit(raw.x.take(train, axis=0), raw.columns, self.scaling, self.seed)
+        return TablePreprocessor.fit(raw.x.take(train, axis=0), self.hints(raw.separator), self.scaling, self.seed)
+
+    def hints(self, separator: str) -> Hints:
+        """Collect what the config says of columns.
+
+        Args:
+            separator: of the file's cells.
+        """
+        from src.data.inference import Hints
+
+        return Hints(separator=separator)
 
 
 class ImageReader(Reader):

@@ -14,11 +14,9 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
         UserError: the stage `prepare` has not run, or its files have changed since.
     """
     from src.data.dataset import read_meta, verify
+    from src.data.sources import prepared_folder
 
-    name = config["data"]["name"]
-    folder = Path("data/prepared") / name
-    if not (folder / "meta.json").exists():
-        raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
+    folder = prepared_folder(config["data"], config.typed("data"))
     verify(folder)
     return folder, read_meta(folder)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from src.data.table_reader import TableFileReader
+from src.data.table_reader import TableFileReader, Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,29 +17,30 @@ if TYPE_CHECKING:
 class Csv(TableFileReader):
     """A table in a text file: cells between separators, a row a line, compressed or not."""
 
+    # pandas' own words for a missing value
+    missing_words: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"),
+            *("NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+        )
+    )
+
     reader: Literal["csv"]
-    separator: Annotated[str, Field(min_length=1)]
-    encoding: str
-    na_values: list[str]
+    separator: Annotated[str, Field(min_length=1)] | None
+    encoding: str | None
     comment: Annotated[str, Field(min_length=1, max_length=1)] | None
     columns: list[str] | None
+    skip_rows: Annotated[int, Field(ge=0)]
+    skip_footer: Annotated[int, Field(ge=0)]
 
-    def frames(self, paths: Sequence[Path]) -> list[pd.DataFrame]:
-        from src.data.tables import read_frame
+    def frames(self, paths: Sequence[Path]) -> Tables:
+        from src.data.text_table import Dialect, read_text_table
 
-        return [
-            read_frame(
-                path,
-                separator=self.separator,
-                encoding=self.encoding,
-                na_values=self.na_values,
-                comment=self.comment,
-                columns=self.columns,
-            )
-            for path in paths
-        ]
+        dialect = Dialect(self.separator, self.encoding, self.comment, self.columns, self.skip_rows, self.skip_footer)
+        frames, separators, warnings = zip(*(read_text_table(path, dialect) for path in paths), strict=True)
+        return Tables(list(frames), separators[0], [sentence for each in warnings for sentence in each])
 
     def _advice(self, name: str, frame: pd.DataFrame) -> str:
         if frame.shape[1] == 1:
-            return f"with data.separator={self.separator!r} it has one column only"
+            return "it has one column only, so cells are separated by something else: set data.separator"
         return super()._advice(name, frame)

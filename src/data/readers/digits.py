@@ -22,4 +22,4 @@ class Digits(ImageReader):
         digits = load_digits()
         images = digits.images[:, None].astype(np.uint8)
         part = np.full(len(images), "train")
-        return Raw(images, digits.target.astype(np.int64), part, "classification", [*map(str, range(10))], [])
+        return Raw(images, digits.target.astype(np.int64), part, "classification", [*map(str, range(10))])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.raw import Raw
+from src.data.raw_file import read_bytes
 from src.data.reader import ImageReader
 from src.system.errors import UserError
 
@@ -25,16 +24,20 @@ class Idx(ImageReader):
     class_names: list[str]
     md5: dict[str, str] | None
 
+    @property
+    def files(self) -> list[str]:
+        return [name for stem in ("train", "t10k") for name, _ in _names(stem)]
+
     def read(self) -> Raw:
         images, labels = zip(*(self._pair(stem) for stem in ("train", "t10k")), strict=True)
         if images[0].shape[1:] != images[1].shape[1:]:
             raise UserError(f"training images are {images[0].shape[1:]}, test images {images[1].shape[1:]} pixels")
         part = np.repeat(["train", "test"], [len(labels[0]), len(labels[1])])
         x, y = np.concatenate(images)[:, None], np.concatenate(labels).astype(np.int64)
-        return Raw(x, y, part, "classification", self.class_names, [])
+        return Raw(x, y, part, "classification", self.class_names)
 
     def _pair(self, stem: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        images, labels = self._file(f"{stem}-images-idx3-ubyte.gz", 3), self._file(f"{stem}-labels-idx1-ubyte.gz", 1)
+        images, labels = (self._file(name, n_axes) for name, n_axes in _names(stem))
         if len(images) != len(labels):
             raise UserError(f"{stem}: {len(images)} images, but {len(labels)} labels: they must be pairs")
         wrong = labels >= len(self.class_names)
@@ -46,9 +49,8 @@ class Idx(ImageReader):
 
     def _file(self, name: str, n_axes: int) -> NDArray[np.uint8]:
         path = self.find(name)
-        packed = path.read_bytes()
-        content = read_idx(packed, n_axes, path)
-        md5 = hashlib.md5(packed, usedforsecurity=False).hexdigest()
+        content = read_idx(path, n_axes)
+        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         if self.md5 is not None and md5 != self.md5.get(name):
             raise UserError(
                 f"{path} has the md5 {md5}, not {self.md5.get(name)}: fetch it again, "
@@ -57,12 +59,18 @@ class Idx(ImageReader):
         return content
 
 
-def read_idx(packed: bytes, n_axes: int, path: Path) -> NDArray[np.uint8]:
-    """An array of bytes with `n_axes` axes in LeCun's IDX format, gzipped."""
-    try:
-        content = gzip.decompress(packed)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file: fetch it again") from None
+def _names(stem: str) -> list[tuple[str, int]]:
+    """List the files of a part, images first, with their numbers of axes."""
+    return [(f"{stem}-images-idx3-ubyte.gz", 3), (f"{stem}-labels-idx1-ubyte.gz", 1)]
+
+
+def read_idx(path: Path, n_axes: int) -> NDArray[np.uint8]:
+    """Read an array of bytes with `n_axes` axes in LeCun's IDX format, gzipped.
+
+    Raises:
+        UserError: it is damaged, another kind of file, or announces another size than it has.
+    """
+    content = read_bytes(path)
     magic = int.from_bytes(content[:4], "big")
     expected = 0x0800 + n_axes
     if magic != expected:

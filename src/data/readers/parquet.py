@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from src.data.table_reader import TableFileReader
+from src.data.table_reader import TableFileReader, Tables
 from src.system.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ class Parquet(TableFileReader):
 
     reader: Literal["parquet"]
 
-    def frames(self, paths: Sequence[Path]) -> list[pd.DataFrame]:
-        return [_read(path) for path in paths]
+    def frames(self, paths: Sequence[Path]) -> Tables:
+        return Tables([_read(path) for path in paths])
 
 
 def _read(path: Path) -> pd.DataFrame:

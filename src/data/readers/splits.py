@@ -20,23 +20,36 @@ class Splits(TableReader):
     test_fraction: None
     split: Annotated[int, Field(ge=0)]
 
+    @property
+    def files(self) -> list[str]:
+        return ["data.txt", *(f"index_{part}.txt" for part in self._index_files)]
+
+    @property
+    def _index_files(self) -> list[str]:
+        return ["features", "target", f"train_{self.split}", f"test_{self.split}"]
+
     def read(self) -> Raw:
         import pandas as pd
 
-        from src.data import tables
+        from src.data.columns import numbers
+        from src.data.target import check_present
+        from src.data.text_table import Dialect, read_text_table
 
         path = self.find("data.txt")
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             names = [f"f{number}" for number in range(len(file.readline().split()))]
-        cells = tables.read_frame(path, separator=r"\s+", columns=names)
+        cells, *_ = read_text_table(path, Dialect(r"\s+", columns=names))
         features, target = (self._indices(f"index_{name}.txt", len(names)) for name in ("features", "target"))
         train, test = (self._indices(f"index_{name}_{self.split}.txt", len(cells)) for name in ("train", "test"))
         both = np.intersect1d(train, test)
         if len(both):
-            raise UserError(f"{self.folder}: row {both[0]} is both a training and a test row of split {self.split}")
+            raise UserError(f"{path.parent}: row {both[0]} is both a training and a test row of split {self.split}")
         frame = pd.concat([cells], keys=[path.name]).iloc[np.concatenate([train, test])]
         part = np.repeat(["train", "test"], [len(train), len(test)])
-        return tables.table(frame.iloc[:, features], frame.iloc[:, target[0]], part, "regression")
+        labels = frame.iloc[:, target[0]]
+        check_present(labels)
+        x = frame.iloc[:, features].apply(numbers)
+        return Raw(x, numbers(labels).to_numpy(), part, "regression", [])
 
     def _indices(self, file: str, end: int) -> NDArray[np.intp]:
         path = self.find(file)

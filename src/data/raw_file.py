@@ -1,0 +1,79 @@
+"""Bytes of raw files: unpacked where they are compressed, and refused by what they would take before that is taken."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import zlib
+from pathlib import Path
+
+from src.system.errors import UserError
+
+PACKED: dict[str, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+OTHERS = (".zip", ".zst", ".7z", ".tar", ".tgz", ".rar", ".xlsx", ".xls", ".ods")
+CHUNK = 1 << 22
+BOMB = 1 << 25  # bytes, from which the ratio of unpacked to packed is looked at
+RATIO = 150  # of unpacked to packed bytes; text has about 10
+OBJECTS = 8  # bytes of memory that a byte of text takes once it is cells
+
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """Read a file, unpacked by its suffix: .gz, .bz2 or .xz.
+
+    Args:
+        path: the file.
+        most: how many bytes at most; None: as fit into memory.
+
+    Raises:
+        UserError: it is damaged, cannot be read, would not fit into memory, or unpacks to far more than it is.
+    """
+    if path.suffix.lower() in OTHERS:
+        raise UserError(f"{path} is no text file: save it as .csv (.gz, .bz2 and .xz are unpacked)")
+    budget = available_memory() // OBJECTS if most is None else most
+    size = path.stat().st_size
+    opener = PACKED.get(path.suffix.lower())
+    if opener is None:
+        check_size(path, size, budget)
+        return path.read_bytes()
+    kind, chunks, total = path.suffix.lower().removeprefix("."), [], 0
+    try:
+        with opener(path) as file:
+            while chunk := file.read(CHUNK):
+                chunks.append(chunk)
+                total += len(chunk)
+                if total > BOMB and total > RATIO * size:
+                    raise UserError(
+                        f"{path} unpacks to more than {RATIO} times its {size} bytes: unpack it by hand if it is right"
+                    )
+                check_size(path, total, budget)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError):
+        raise UserError(f"{path} is not a whole {'gzip' if kind == 'gz' else kind} file: fetch it again") from None
+    return b"".join(chunks)
+
+
+def check_size(path: Path, size: int, budget: int) -> None:
+    """Refuse a file of `size` bytes, unpacked, where `path` may have `budget` at most.
+
+    Raises:
+        UserError: it is larger.
+    """
+    if size > budget:
+        raise UserError(
+            f"{path} has {size / 1e9:.1f} GB or more, but only {budget / 1e9:.1f} GB fit here: "
+            "give it fewer rows or columns, or use a machine with more memory"
+        )
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that this machine can still give."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
