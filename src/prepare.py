@@ -19,10 +19,11 @@ def main(config: Config) -> None:
     """Prepare the data set of the config."""
     from hydra.core.hydra_config import HydraConfig
 
+    from src.data.prepared import PREPARED
     from src.data.preparing import prepare
     from src.data.profile import lines
     from src.data.reader import parse
-    from src.data.sources import PREPARED, check_name, link_files
+    from src.data.sources import check_name, link_files
 
     reader, typed = parse(config["data"]), config.typed("data")
     check_name(reader.name, HydraConfig.get().runtime.choices["data"], typed)

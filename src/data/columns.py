@@ -23,7 +23,7 @@ Unreadable = Callable[["pd.Series[Any]", NDArray[np.intp], str], None]
 
 @dataclass(frozen=True)
 class Reading:
-    """How the cells of a column are read.
+    """The way in which the cells of a column are read.
 
     Args:
         kind: number, category, boolean or date.
@@ -62,7 +62,7 @@ class Reading:
 
 @dataclass
 class Refusal:
-    """What to do with cells that cannot be read: raise, or treat them as missing and count them.
+    """The treatment of cells that cannot be read: raise, or treat them as missing and count them.
 
     Args:
         tolerant: treat them as missing.

@@ -35,7 +35,7 @@ CAMEL_ID = re.compile(r".*[a-z](?:ID|Id)")
 
 @dataclass(frozen=True)
 class Hints:
-    """What the config says of columns.
+    """Keys of the config that say what columns are.
 
     Args:
         categorical: columns of categories.

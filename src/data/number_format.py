@@ -23,7 +23,7 @@ LONGEST = 60  # characters of a number with its unit
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """How the numbers of a column are written.
+    """The way in which the numbers of a column are written.
 
     Args:
         decimal: the decimal mark.
@@ -78,7 +78,7 @@ def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the cells of a column tell of their format, each with the number of cells.
+    """Signs in the cells of a column of how its numbers are written, each with the number of cells.
 
     Args:
         units: pairs of prefix and unit.

@@ -26,7 +26,7 @@ Scaling = Literal["quantile", "standard"]
 
 
 class Preprocessor(Protocol):
-    """What was fitted on the training rows, and what a model must know of its outcome."""
+    """A transformer fitted on the training rows, and the properties of its outcome that a model must know."""
 
     @property
     def transformer(self) -> Any:
@@ -97,22 +97,27 @@ class TablePreprocessor:
 
     @property
     def categories(self) -> list[int]:
+        """Count the categories of each column of words, with the index 0 for a missing or an unknown one."""
         if "text" not in self.transformer.named_transformers_:
             return []
         return [len(names) for names in self.transformer.named_transformers_["text"][0].categories_]
 
     def transform(self, raw: pd.DataFrame, refusal: Refusal = STRICT) -> NDArray[np.float32]:
+        """Read raw rows and scale them: [N, F]; `refusal` of cells that cannot be read."""
         return np.asarray(self.transformer.transform(conform(raw, self.columns, refusal)), np.float32)
 
     def bins(self, x: NDArray[np.float32]) -> list[list[float]]:
+        """Compute the edges of quantile bins of every numeric column of `x` [N, F]."""
         return quantile_bins(x[:, : x.shape[1] - len(self.categories)])
 
     def request(self, raw: pd.DataFrame) -> dict[str, Any]:
+        """Write raw rows as a request of a DataFrame."""
         cells = [_as_sent(raw[column["name"]], column) for column in self.columns]
         names = [column["name"] for column in self.columns]
         return {"dataframe_split": {"columns": names, "data": [list(row) for row in zip(*cells, strict=True)]}}
 
     def rows(self, request: Mapping[str, Any]) -> pd.DataFrame:
+        """Read the raw rows of a request of a DataFrame."""
         frame = pd.DataFrame(**request["dataframe_split"])
         plain = [column for column in self.columns if "reading" not in column]
         return frame.assign(**conform(frame, plain)) if plain else frame
@@ -136,6 +141,11 @@ class ImagePreprocessor:
         return cls(train.shape[1:], StandardScaler().fit(np.arange(256.0)[:, None], sample_weight=counts))
 
     def transform(self, raw: ArrayLike, refusal: Refusal = STRICT) -> NDArray[np.float32]:
+        """Scale images [N, C, H, W] in raw values; `refusal` is for tables.
+
+        Raises:
+            UserError: they have another shape.
+        """
         images = np.asarray(raw)
         if images.shape[1:] != self.shape:
             raise UserError(
@@ -145,12 +155,15 @@ class ImagePreprocessor:
         return np.asarray(self.transformer.transform(pixels), np.float32).reshape(images.shape)
 
     def bins(self, x: NDArray[np.float32]) -> list[list[float]]:
+        """Return no bins: pixels have none."""
         return []
 
     def request(self, raw: NDArray[np.uint8]) -> dict[str, Any]:
+        """Write images as a request."""
         return {"inputs": raw}
 
     def rows(self, request: Mapping[str, Any]) -> NDArray[np.uint8]:
+        """Read the images of a request."""
         return np.array(request["inputs"], np.uint8)
 
 

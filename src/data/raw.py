@@ -25,8 +25,8 @@ class Column(TypedDict):
 class ProfileLine(TypedDict):
     """A column of the raw files as it is read: `kind` is number, category, boolean, date, left out or target.
 
-    `distinct` and `missing` count the values of the training rows, of the target those of all rows. `note`: what a person
-    should know, or "".
+    `distinct` and `missing` count the values of the training rows, of the target those of all rows. `note`: a remark for
+    the person, or "".
     """
 
     column: str

@@ -95,6 +95,7 @@ class TableReader(Reader):
     scaling: Literal["quantile", "standard"]
 
     def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
+        """Fit the preprocessor of tables."""
         from src.data.preprocessing import TablePreprocessor
 
         return TablePreprocessor.fit(raw.x.take(train, axis=0), self.hints(raw.separator), self.scaling, self.seed)
@@ -114,6 +115,7 @@ class ImageReader(Reader):
     """The keys of every set of images: none of its own."""
 
     def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
+        """Fit the preprocessor of images."""
         from src.data.preprocessing import ImagePreprocessor
 
         return ImagePreprocessor.fit(raw.x.take(train, axis=0))

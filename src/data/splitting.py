@@ -32,13 +32,13 @@ def split(raw: Raw, reader: Reader) -> dict[str, NDArray[np.intp]]:
     for part, size in draws.items():
         classes = raw.y[rows["train"]] if raw.class_names else None
         try:
-            train, drawn = train_test_split(rows["train"], test_size=size, random_state=reader.seed, stratify=classes)
+            train, chosen = train_test_split(rows["train"], test_size=size, random_state=reader.seed, stratify=classes)
         except ValueError as error:  # too few of a class, or of all
             why = str(error).split(".")[0]
             raise UserError(
                 f"data.{part}_fraction: {size} rows cannot be drawn, classes in proportion ({why})"
             ) from None
-        rows |= {"train": np.sort(train), part: np.sort(drawn)}
+        rows |= {"train": np.sort(train), part: np.sort(chosen)}
     if reader.rows is not None:
         if reader.rows > len(rows["train"]):
             raise UserError(f"data.rows={reader.rows}, but there are only {len(rows['train'])} training rows")

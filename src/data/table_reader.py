@@ -69,14 +69,21 @@ class TableFileReader(TableReader):
 
     @property
     def files(self) -> list[str]:
+        """List the table and, if there is one, that of the test rows."""
         return [file for file in (self.file, self.test_file) if file is not None]
 
     def hints(self, separator: str) -> Hints:
+        """Collect what the config says of columns; `separator` is that of the file's cells."""
         from src.data.inference import Hints
 
         return Hints(self.categorical or (), self.keep, self.decimal, self.thousands, self.dates or {}, separator)
 
     def read(self) -> Raw:
+        """Read the files, take out the target, and put NaN where a word stands for a missing value.
+
+        Raises:
+            UserError: a column that the config names is not there, or the target lacks a value or has a wrong one.
+        """
         import pandas as pd
 
         paths = [self.find(file) for file in self.files]

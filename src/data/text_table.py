@@ -39,7 +39,7 @@ TOTALS = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text table is written; None: it is recognised.
+    """The way in which a text table is written; None: it is recognised.
 
     Args:
         separator: of cells; a regular expression, as pandas takes it, or `\\t`.

@@ -14,7 +14,7 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
         UserError: the stage `prepare` has not run, or its files have changed since.
     """
     from src.data.dataset import read_meta, verify
-    from src.data.sources import prepared_folder
+    from src.data.prepared import prepared_folder
 
     folder = prepared_folder(config["data"], config.typed("data"))
     verify(folder)

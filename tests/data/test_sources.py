@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from src.data.dataset import read_meta
+from src.data.prepared import prepared_folder
 from src.data.preparing import prepare
 from src.data.reader import parse
-from src.data.sources import link_files, prepared_folder
+from src.data.sources import link_files
 from src.system.errors import UserError
 from tests.data.support import ROOT, conf, csv
 from tests.data.test_text_table import text

@@ -34,6 +34,7 @@ class Csv(TableFileReader):
     skip_footer: Annotated[int, Field(ge=0)]
 
     def frames(self, paths: Sequence[Path]) -> Tables:
+        """Read text files, every cell as text."""
         from src.data.text_table import Dialect, read_text_table
 
         dialect = Dialect(self.separator, self.encoding, self.comment, self.columns, self.skip_rows, self.skip_footer)

@@ -17,6 +17,7 @@ class Digits(ImageReader):
     test_fraction: Fraction
 
     def read(self) -> Raw:
+        """Load the images; none has a part by itself."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

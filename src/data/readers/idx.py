@@ -26,9 +26,15 @@ class Idx(ImageReader):
 
     @property
     def files(self) -> list[str]:
+        """List the four files."""
         return [name for stem in ("train", "t10k") for name, _ in _names(stem)]
 
     def read(self) -> Raw:
+        """Read images and labels; the files of t10k are test rows.
+
+        Raises:
+            UserError: a file is missing, damaged or of another size than its pair.
+        """
         images, labels = zip(*(self._pair(stem) for stem in ("train", "t10k")), strict=True)
         if images[0].shape[1:] != images[1].shape[1:]:
             raise UserError(f"training images are {images[0].shape[1:]}, test images {images[1].shape[1:]} pixels")

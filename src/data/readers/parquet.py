@@ -19,6 +19,7 @@ class Parquet(TableFileReader):
     reader: Literal["parquet"]
 
     def frames(self, paths: Sequence[Path]) -> Tables:
+        """Read Parquet files, every cell of its column's type."""
         return Tables([_read(path) for path in paths])
 
 

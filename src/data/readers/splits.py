@@ -22,6 +22,7 @@ class Splits(TableReader):
 
     @property
     def files(self) -> list[str]:
+        """List the table and the files of indices."""
         return ["data.txt", *(f"index_{part}.txt" for part in self._index_files)]
 
     @property
@@ -29,6 +30,11 @@ class Splits(TableReader):
         return ["features", "target", f"train_{self.split}", f"test_{self.split}"]
 
     def read(self) -> Raw:
+        """Read the table and choose its training and test rows.
+
+        Raises:
+            UserError: a file is missing or damaged, or a row is in both parts.
+        """
         import pandas as pd
 
         from src.data.columns import numbers
