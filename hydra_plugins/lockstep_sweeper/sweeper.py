@@ -22,11 +22,13 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf, read_write
 
 from src.config.compose import is_group, options_of, sentence, with_force_add
-from src.system.errors import UserError, known
+from src.system.errors import UserError, masked, require_one_of
+from src.system.files import write_text
 
 READS_OUTPUTS = ("train", "ensemble", "report")  # verbs whose jobs go on from what others have left in `outputs`
 PARAMS = "hydra.sweeper.params"
 LONGEST = 150  # characters of a folder's name
+MOST_JOBS = 1000
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,23 @@ class LockstepSweeper(basic_sweeper.BasicSweeper):
     """Makes the jobs, has the launcher run them, and tells how they ended."""
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run all jobs of a command line.
+
+        Raises:
+            UserError: there are none or too many, they may not be told apart, or some have failed.
+        """
         assert self.config is not None
         assert self.launcher is not None
         overrides = self._overrides(arguments)
         own_outputs = self.config.hydra.job.name not in READS_OUTPUTS
         if own_outputs and any(override.key_or_group == "outputs" for override in overrides):
             raise UserError("outputs: each job of a multirun has its own; choose where they stand by hydra.sweep.dir")
+        refuse_number(overrides)
         jobs = named(combinations(overrides))
         folder = own_folder(Path(self.config.hydra.sweep.dir), self._chosen("hydra.sweep.dir"))
         with read_write(self.config.hydra):
             self.config.hydra.sweep.dir = str(folder)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        write_text(folder / "multirun.yaml", masked(OmegaConf.to_yaml(self.config)))
         batch = [[*job.words, *_place(job.name, folder, own_outputs)] for job in jobs]
         self.validate_batch_is_legal(batch)
         returns: list[JobReturn] = []
@@ -63,23 +71,43 @@ class LockstepSweeper(basic_sweeper.BasicSweeper):
         return returns
 
     def _overrides(self, arguments: Sequence[str]) -> list[Override]:
-        """Those of the command line, and of `hydra.sweeper.params` where it sweeps nothing itself or gives them."""
+        """Parse the command line, and `hydra.sweeper.params` where it sweeps nothing itself or sets these."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        given = parser.parse_overrides(list(arguments))
-        bare = not any(override.is_sweep_override() for override in given)
+        overrides = parser.parse_overrides(list(arguments))
+        bare = not any(override.is_sweep_override() for override in overrides)
         params = [
             with_force_add(f"{key}={value}")
             for key, value in _flat(self.params)
             if bare or self._chosen(f"{PARAMS}.{key}")
         ]
-        set_already = {override.key_or_group for override in given}
-        return [*(o for o in parser.parse_overrides(params) if o.key_or_group not in set_already), *given]
+        set_already = {override.key_or_group for override in overrides}
+        return [*(o for o in parser.parse_overrides(params) if o.key_or_group not in set_already), *overrides]
 
     def _chosen(self, key: str) -> bool:
-        """Whether the command line sets this key of Hydra's."""
+        """Tell whether the command line sets this key of Hydra's."""
         assert self.config is not None
         return any(word.lstrip("+").startswith(f"{key}=") for word in self.config.hydra.overrides.hydra)
+
+
+def refuse_number(overrides: Sequence[Override]) -> None:
+    """Refuse a multirun without jobs or with too many, before any is made.
+
+    Raises:
+        UserError: it names the choice that matches nothing, or how many jobs there would be.
+    """
+    jobs = 1
+    for override in overrides:
+        word = str(override.input_line).lstrip("+")
+        if override.is_discrete_sweep():
+            options = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
+            if not options:
+                key, offered = override.key_or_group, options_of(override.key_or_group)
+                raise UserError(f"{key}: {word} matches none of {', '.join(offered)}")
+            jobs *= len(options)
+            if jobs > MOST_JOBS:
+                text = f"makes more than {MOST_JOBS} jobs, each with a folder of its own"
+                raise UserError(f"{override.key_or_group}: {word} {text}; search it, as an interval does")
 
 
 # --- jobs --------------------------------------------------------------------------------------------------------------
@@ -110,21 +138,23 @@ def _alternatives(override: Override) -> list[str]:
 
 
 def dimension(override: Override) -> str:
-    """An interval as an entry of the space: its bounds and scale; what else stands there already, the type first, stays.
+    """Write an interval as an entry of the space: its bounds and scale, without the step of the default.
 
-    As in Hydra's sweeper for Optuna it is linear unless tagged `log`, and of whole numbers if cast or tagged `int`.
+    As in Hydra's sweeper for Optuna it is linear unless tagged `log`, and of whole numbers if cast or tagged `int`; else
+    the type of the entry that is there stays.
+
+    Raises:
+        UserError: its key chooses from a config group, or a tag is unknown.
     """
     key, interval = override.key_or_group, override.value()
     assert isinstance(interval, IntervalSweep)
     if is_group(key):
         raise UserError(f"{key}: an interval is for a key with a number; choose from {', '.join(options_of(key))}")
     for tag in interval.tags:
-        known(f"{key}, tag", tag, ["log", "int"])
-    entry: dict[str, Any] = {"low": interval.start, "high": interval.end, "log": "log" in interval.tags}
+        require_one_of(f"{key}, tag", tag, ["log", "int"])
+    entry: dict[str, Any] = {"low": interval.start, "high": interval.end, "log": "log" in interval.tags, "step": None}
     if isinstance(interval.start, int) or "int" in interval.tags:
         entry["type"] = "int"
-    if entry["log"]:
-        entry["step"] = None
     fields = ",".join(f"{name}:{json.dumps(value)}" for name, value in entry.items())
     return f"++space.{key}={{{fields}}}".replace('"', "")
 
@@ -133,7 +163,7 @@ def named(combined: Iterator[tuple[list[str], list[str]]]) -> list[Job]:
     """Jobs whose names are fit for folders and differ from each other."""
     jobs: list[Job] = []
     for choices, words in combined:
-        name = ",".join(word.lstrip("+") for word in choices) or "sweep"
+        name = masked(",".join(word.lstrip("+") for word in choices)) or "sweep"
         name = re.sub(r"[^\w=,.\[\]-]+", "-", name)[:LONGEST]
         taken = any(job.name.lower() == name.lower() for job in jobs)
         jobs.append(Job(f"{name}-{len(jobs)}" if taken else name, words, choices))
@@ -165,16 +195,21 @@ def _place(name: str, folder: Path, own_outputs: bool) -> list[str]:
 def report(folder: Path, jobs: Sequence[Job], returns: Sequence[JobReturn]) -> None:
     """Print a line a job.
 
+    Args:
+        folder: of the multirun.
+        jobs: all of them.
+        returns: what became of each, in the same order.
+
     Raises:
         UserError: some have failed; it lists them.
     """
     errors = [
         None if r.status is JobStatus.COMPLETED else r._return_value or UserError("it did not end") for r in returns
     ]
-    found = [{} if error else results(folder / job.name) for job, error in zip(jobs, errors, strict=True)]
-    metric = next((one["metric"] for one in found if one), "best")
+    outcomes = [{} if error else results(folder / job.name) for job, error in zip(jobs, errors, strict=True)]
+    metric = next((one["metric"] for one in outcomes if one), "best")
     rows = [("job", metric, "trials", "seconds")]
-    rows += [_row(job.name, one, bool(error)) for job, one, error in zip(jobs, found, errors, strict=True)]
+    rows += [_row(job.name, one, bool(error)) for job, one, error in zip(jobs, outcomes, errors, strict=True)]
     width = max(len(row[0]) for row in rows)
     print()
     for row in rows:
@@ -209,15 +244,15 @@ def compare(folder: Path, jobs: Sequence[Job]) -> None:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """What a sweep has left in its folder; nothing if it was another verb's."""
-    found: dict[str, Any] = {}
+    """Read what a sweep has left in its folder; nothing if it was another verb's."""
+    content: dict[str, Any] = {}
     for path in folder.glob("sweep/*/*.json"):
         if path.name in ("summary.json", "timing.json"):
-            found |= json.loads(path.read_text())
-    return found
+            content |= json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
-def _row(name: str, found: Mapping[str, Any], failed: bool) -> tuple[str, str, str, str]:
-    if not found:
+def _row(name: str, outcome: Mapping[str, Any], failed: bool) -> tuple[str, str, str, str]:
+    if not outcome:
         return name, "failed" if failed else "done", "", ""
-    return name, f"{found['best_value']:.4f}", str(found["n_trials"]), f"{found['wall_s']:.1f}"
+    return name, f"{outcome['best_value']:.4f}", str(outcome["n_trials"]), f"{outcome['wall_s']:.1f}"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from src.config.components import GROUPS, OF_EVERY, arguments, component
 from src.config.renamed import refuse_first_name
 from src.config.schema import SHARED, Root
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError, shortened, suggestion
 
 FROM_DATA = {
     "self",
@@ -65,14 +65,16 @@ def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, 
     if errors[0]["type"] == "extra_forbidden":
         refuse_first_name(key)
         names = [prefix + ".".join(map(str, (*path[:-1], name))) for name in _fields(schema, path[:-1])]
-        return f"{key}: no such key{nearest(key, names)}"
+        return f"{key}: no such key{suggestion(key, names)}"
     if errors[0]["type"] == "missing":
         return f"{key}: a value is needed"
     if errors[0]["type"] == "value_error":
         return f"{key}: {errors[0]['ctx']['error']}"
     right = " or ".join(re.sub(r"^\w+ should |, .*got a number.*|, unable to parse.*", "", e["msg"]) for e in errors)
-    hint = nearest(str(value), re.findall("'(.*?)'", right))
-    return f"{key}: should {right}, not {value!r}{hint}"
+    hint = suggestion(str(value), re.findall("'(.*?)'", right))
+    if errors[0]["type"] == "string_type" and isinstance(value, int | float):
+        return f"{key}: should be a text, not the number {shortened(value)}; type '{key}=\"{value}\"'"
+    return f"{key}: should {right}, not {shortened(value)}{hint}"
 
 
 def _path(values: Any, error: Any) -> tuple[str | int, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src.system.errors import UserError, known
+from src.system.errors import UserError, require_one_of
 
 ENVIRONMENT = "LOCKSTEP_TRUSTED"  # packages, separated by commas
 
@@ -82,7 +82,7 @@ def component(group: str, section: Mapping[str, Any]) -> Callable[..., Any]:
     folder, key = GROUPS[group].folder, f"{group}.{GROUPS[group].key}"
     name = str(section.get(GROUPS[group].key))
     names = options(group)
-    known(key, name, names)
+    require_one_of(key, name, names)
     content = vars(importlib.import_module(f"{folder}.{name}"))
     for candidate in sorted(content, key=lambda candidate: candidate != name):  # itself before another that looks so
         value = content[candidate]

@@ -5,6 +5,7 @@ Light: `--help` passes here.
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from src.config.renamed import RENAMED_PARAMS
-from src.system.errors import UserError, known, nearest
+from src.system.errors import UserError, require_one_of, shortened, suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
+NO_OPTION = re.compile(r"(?i)\s*(null|true|false|[-+]?\.?\d[\d._]*(e[-+]?\d+)?)?\s*")  # what Hydra reads as no name
 OPTIONAL = "data_model"  # the group of which Hydra passes over what is not there
 OPTIONS_OF_BEFORE = {"members=batch_ensemble": "members=tabm members.kind=batch_ensemble"}
 
@@ -54,7 +56,8 @@ def with_force_add(word: str) -> str:
     key, equals, value = word.partition("=")
     if word.rstrip().endswith("\\"):
         raise UserError(f"{key.strip()}: a backslash is left at the end; remove it")
-    if equals and is_group(key) and value in ("", "null"):
+    if equals and is_group(key.lstrip("+")) and NO_OPTION.fullmatch(value):
+        key = key.lstrip("+")
         raise UserError(f"{key}: a value is needed, one of {', '.join(options_of(key))}")
     if re.fullmatch(r"~space\.[^=]+", word):
         return f"++{word[1:]}=null"
@@ -99,7 +102,7 @@ def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
         if override.is_hydra_override() or (chooses and not isinstance(override.value(), dict)):
             groups.append(str(override.input_line))
             if override.key_or_group == OPTIONAL:
-                known(OPTIONAL, override.value(), options_of(OPTIONAL))
+                require_one_of(OPTIONAL, override.value(), options_of(OPTIONAL))
         else:
             values.append(override)
     return groups, values
@@ -145,22 +148,37 @@ def keys(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
 
 
 def sentence(error: Exception) -> str:
-    """What Hydra or OmegaConf says, as one sentence that names the key."""
+    """Turn an error of Hydra or OmegaConf into one sentence that names the key, and says what to type instead."""
     if isinstance(error, MissingConfigException) and is_group(str(error.missing_cfg_file).partition("/")[0]):
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if words := OPTIONS_OF_BEFORE.get(f"{group}={name}"):
             return f"{group}: {name} is an option no more; use {words}"
         names = sorted(error.options or options_of(group))
-        return f"{group}: {name!r} is none of {', '.join(names)}{nearest(name, names)}"
+        return f"{group}: {name!r} is none of {', '.join(names)}{suggestion(name, names)}"
     text = " ".join(re.sub("Error parsing override '.*'|See https.*", "", str(error)).split()).replace("'++", "'")
     if isinstance(error, OverrideParseException):
-        word = error.override.removeprefix("++")
-        return f"{word.partition('=')[0]}: {word} cannot be read ({text})"
+        return unreadable(error.override.removeprefix("++"))
+    if "${data}_${model}" in text:
+        return "model, data: name one option of each; -m model=mlp,cnn runs one sweep after the other"
+    if resolving := re.search(r"^(.*?) ?full_key: (\S+)", text):
+        return f"{resolving[2]}: {resolving[1].rstrip('.')}"
     if missing := re.search(r"Could not (?:delete from config|override)\W+'?([\w.-]+)'?", text):
         return f"{missing[1]}: no such key"
     if several := re.search(r"^(?:Ambiguous value for argument|Sweep parameters) '(.*?)=(.*?)'", text):
         return f"{several[1]}: {several[2]} asks for several sweeps or a search, which needs -m; a list is [1,2]"
     return text
+
+
+def unreadable(word: str) -> str:
+    """Say how to type a word of the command line that Hydra's grammar does not take, quoted for a shell."""
+    key, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"[\w./@+~-]+", key):
+        return f"{shortened(word)[1:-1]}: expected key=value, as in n_trials=64"
+    if len(word) > 200 or "\n" in word:
+        return f"{key}: {shortened(value)} cannot be read; such a text stands in double quotes, on one line"
+    text = value.strip("\"'").replace("\\", r"\\").replace('"', r"\"")
+    quoted = shlex.quote(f'{key}="{text}"')
+    return f"{key}: {word} cannot be read; type a text with such characters as {quoted}, a list as [1,2]"
 
 
 # --- the config --------------------------------------------------------------------------------------------------------
@@ -180,6 +198,8 @@ def composed(groups: Sequence[str], values: Sequence[Override], met: set[str]) -
             del (OmegaConf.select(cfg, parent) if parent else cfg)[last]
         else:
             value = override.value()
+            if key.startswith("space.") and isinstance(value, dict) and value.get("log"):
+                value = {"step": None, **value}  # the default's step goes with a linear scale alone
             old = OmegaConf.select(cfg, key)
             merge = isinstance(old, DictConfig) and not (key.startswith("space.") and _is_another_kind(old, value))
             OmegaConf.update(cfg, key, value, merge=merge, force_add=True)

@@ -13,13 +13,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from src.config.renamed import refuse_first_name
 from src.config.space import Dimension, Prior, label
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError, suggestion
 
 FIELDS = {
     "float": {"type", "low", "high", "log", "step", "prior", "points"},
     "int": {"type", "low", "high", "log", "step", "prior", "points"},
     "categorical": {"type", "choices", "prior"},
 }
+MOST_CHOICES = 1000
 SPREAD = 0.2  # of a prior that says none
 
 
@@ -44,7 +45,7 @@ def dimensions(
         if not _has(config, key):
             refuse_first_name(f"space.{key}")
             names = [f"space.{name}" for name in _leaves(config, "")]
-            raise UserError(f"space.{key}: the config has no key {key} to set{nearest(f'space.{key}', names)}")
+            raise UserError(f"space.{key}: the config has no key {key} to set{suggestion(f'space.{key}', names)}")
         dimension = _dimension(key, entry, refuse)
         found[prefix(key) + key] = replace(dimension, prior=_prior(dimension, entry.get("prior")))
         for value in dimension.ends:
@@ -89,9 +90,9 @@ def _has(config: Mapping[str, Any], key: str) -> bool:
 def _dimension(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], None]) -> Dimension:
     where, kind = f"space.{key}", entry.get("type") or _kind(key, entry, refuse)
     if kind not in FIELDS:
-        raise UserError(f"{where}.type: {kind!r} is none of {', '.join(FIELDS)}{nearest(str(kind), FIELDS)}")
+        raise UserError(f"{where}.type: {kind!r} is none of {', '.join(FIELDS)}{suggestion(str(kind), FIELDS)}")
     if unknown := sorted(set(entry) - FIELDS[kind]):
-        hint = nearest(unknown[0], FIELDS[kind])
+        hint = suggestion(unknown[0], FIELDS[kind])
         raise UserError(f"{where}.{unknown[0]}: a dimension of type {kind} has {', '.join(sorted(FIELDS[kind]))}{hint}")
     if kind == "categorical":
         return _categorical(key, entry.get("choices"))
@@ -105,7 +106,7 @@ def _dimension(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], 
     if log and low <= 0:
         raise UserError(f"{where}.low: a log scale needs low above 0, not {low}")
     if step is not None and (step <= 0 or log):
-        raise UserError(f"{where}.step: expected a step above 0 on a linear scale")
+        raise UserError(f"{where}.step: expected a step above 0 on a linear scale; a logarithmic one has step=null")
     if step is not None and abs((high - low) / step - round((high - low) / step)) > 1e-9:
         raise UserError(f"{where}.step: {step} does not divide the range from {low} to {high}")
     points = _points(f"{where}.points", entry.get("points"), step)
@@ -132,7 +133,7 @@ def _prior(dimension: Dimension, entry: Any) -> Prior | None:
     given = entry if isinstance(entry, Mapping) else {"center": entry}
     if unknown := sorted(set(given) - {"center", "spread"}):
         raise UserError(
-            f"{where}.{unknown[0]}: a prior has center and spread{nearest(unknown[0], ['center', 'spread'])}"
+            f"{where}.{unknown[0]}: a prior has center and spread{suggestion(unknown[0], ['center', 'spread'])}"
         )
     center, spread = label(given.get("center")), given.get("spread", SPREAD)
     if isinstance(d, IntDistribution | FloatDistribution):
@@ -163,6 +164,10 @@ def _categorical(key: str, choices: Any) -> Dimension:
     where = f"space.{key}.choices"
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         raise UserError(f"{where}: expected a list with at least one value, not {choices!r}")
+    if len(choices) > MOST_CHOICES:
+        raise UserError(
+            f"{where}: {len(choices)} choices, each to be checked, are too many; name at most {MOST_CHOICES}"
+        )
     labels = [label(c) for c in choices]
     if repeated := [c for c, label in zip(choices, labels, strict=True) if labels.count(label) > 1]:
         raise UserError(f"{where}: {repeated[0]!r} stands twice; name each value once")

@@ -5,7 +5,7 @@ are no component have theirs in `src/config/schema.py`. Everything is checked be
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from src.config.compose import (
 from src.config.dimensions import dimensions
 from src.config.renamed import refuse_first_name
 from src.config.space import Choice, Leaf, Space, with_value
-from src.system.errors import UserError, known, nearest
+from src.system.errors import UserError, require_one_of, suggestion
 
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
 OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "batch_size", "epochs")
@@ -104,8 +104,8 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
         raise UserError(
             "trusted: only the command line and params.yaml may name trusted packages; take it out of conf/"
         )
-    base["choose"] = {g: options for g, options in (base["choose"] or {}).items() if g not in fixed}
     check(base, components)
+    base["choose"] = {g: options for g, options in base["choose"].items() if g not in fixed}
     base = _with_listed_depth(base, fixed)
     _check_device(base["device"])
 
@@ -128,7 +128,9 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         refuse_first_name(missing[0])
-        raise UserError(f"{missing[0]}: no such key{options_that_have(missing[0]) or nearest(missing[0], keys(base))}")
+        raise UserError(
+            f"{missing[0]}: no such key{options_that_have(missing[0]) or suggestion(missing[0], keys(base))}"
+        )
     return Config(base, space.distinct(), sections, frozenset(fixed))
 
 
@@ -147,17 +149,22 @@ def _trusted_packages(values: Sequence[Override]) -> list[str]:
 
 
 def _with_listed_depth(config: dict[str, Any], fixed: set[str]) -> dict[str, Any]:
-    """Where `model.width` lists the layers, the list is the depth too, so that it is not searched, unless it is given."""
-    model, space = config["model"], config["space"]
-    if not isinstance(model.get("width"), list) or "depth" not in model or "model.depth" in fixed:
+    """Take the depth from the lists of layers in `model.width` or in its choices, not from a search, unless it is fixed."""
+    model, dimensions = config["model"], config["space"].get("model") or {}
+    if "depth" not in model or "model.depth" in fixed:
         return config
-    space = {**space, "model": {**(space.get("model") or {}), "depth": None}}
-    return {**config, "model": {**model, "depth": len(model["width"])}, "space": space}
+    choices = dimensions["width"].get("choices") if isinstance(dimensions.get("width"), dict) else None
+    searched = isinstance(choices, list) and any(isinstance(choice, list) for choice in choices)
+    if isinstance(model.get("width"), list):
+        model = {**model, "depth": len(model["width"])}
+    elif not searched:
+        return config
+    return {**config, "model": model, "space": {**config["space"], "model": {**dimensions, "depth": None}}}
 
 
 def _options(group: str, options: Any) -> list[str]:
     """What `choose` lists for a group, if it can be chosen from."""
-    known("choose", group, GROUPS_OF_A_TRIAL)
+    require_one_of("choose", group, GROUPS_OF_A_TRIAL)
     if not isinstance(options, list) or not options:
         raise UserError(f"choose.{group}: expected a list of some of {', '.join(options_of(group))}, not {options!r}")
     if repeated := [option for option in options if options.count(option) > 1]:
@@ -178,8 +185,10 @@ def _leaf(config: dict[str, Any], chosen: Mapping[str, str], fixed: set[str], co
         section = key.split(".")[0]
         return f"{chosen[section]}/" if section in chosen else ""
 
-    found = dimensions(config["space"], trial, prefix, refuse)
-    return Leaf(trial, {n: d for n, d in found.items() if d.key not in fixed})
+    searched = {n: d for n, d in dimensions(config["space"], trial, prefix, refuse).items() if d.key not in fixed}
+    if "depth" in trial["model"] and "model.depth" not in fixed:
+        searched = {n: replace(d, length_key="model.depth" * (d.key == "model.width")) for n, d in searched.items()}
+    return Leaf(trial, searched)
 
 
 def _check_device(name: str) -> None:

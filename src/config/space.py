@@ -27,7 +27,8 @@ class Prior:
 class Dimension:
     """One parameter: the config key that it sets, its distribution, for choices the values themselves, what is believed.
 
-    `points`: how many values a grid tries, from end to end and even on its scale; 0: it is not said.
+    `points`: how many values a grid tries, from end to end and even on its scale; 0: it is not said. `length_key`: the key
+    that has the length of a choice that is a list, as `model.depth` has that of the widths.
     """
 
     key: str
@@ -35,6 +36,13 @@ class Dimension:
     choices: Sequence[Any] = ()
     prior: Prior | None = None
     points: int = 0
+    length_key: str = ""
+
+    def set(self, config: Mapping[str, Any], value: Any) -> dict[str, Any]:
+        """Return `config` with `value` at this dimension's key."""
+        if self.length_key and isinstance(value, list):
+            config = with_value(config, self.length_key, len(value))
+        return with_value(config, self.key, value)
 
     def value(self, suggested: Any) -> Any:
         """What the config takes for Optuna's value (a list is a categorical choice too, but not to Optuna)."""
@@ -65,7 +73,7 @@ class Leaf:
         """The config with one dimension at one of its ends, and which: (key, value, config)."""
         for dimension in self.dimensions.values():
             for value in dimension.ends:
-                yield dimension.key, value, with_value(self.config, dimension.key, value)
+                yield dimension.key, value, dimension.set(self.config, value)
 
     def describe(self) -> list[Any]:
         """The dimensions, and the config apart from their keys."""
@@ -124,7 +132,7 @@ class Space:
         leaf = self.leaf(params)
         config = dict(leaf.config)
         for name, dimension in leaf.dimensions.items():
-            config = with_value(config, dimension.key, dimension.value(params[name]))
+            config = dimension.set(config, dimension.value(params[name]))
         return config
 
     def leaves(self) -> Iterator[tuple[dict[str, str], Leaf]]:

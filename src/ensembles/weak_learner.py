@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.ensembles.protocol import Config
-from src.system.errors import known
+from src.system.errors import require_one_of
 
 
 def weak(best: Config, model: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
@@ -16,5 +16,5 @@ def weak(best: Config, model: Mapping[str, Any], epochs: int | None) -> dict[str
         UserError: the model has no such key.
     """
     for key in model:
-        known("members.model", key, best["model"])
+        require_one_of("members.model", key, best["model"])
     return {**best, "model": {**best["model"], **model}, "epochs": epochs or best["epochs"]}

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 
 from src.metrics import measures
 from src.metrics.metric import Metric
-from src.system.errors import known
+from src.system.errors import require_one_of
 
 
 @cache
@@ -38,7 +38,7 @@ def selection(task: str, wanted: str | None) -> Metric:
         UserError: the task has no such metric.
     """
     if wanted is not None:
-        known("ensemble.select_by", wanted, metrics_of(task))
+        require_one_of("ensemble.select_by", wanted, metrics_of(task))
     return metrics()[wanted or default_selection(task)]
 
 

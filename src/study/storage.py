@@ -12,7 +12,7 @@ from optuna.storages.journal import BaseJournalBackend
 
 from src.study.journal import Journal, JournalReader
 from src.study.records import Damaged, folder_below
-from src.system.errors import UserError, known, masked
+from src.system.errors import UserError, masked, require_one_of
 
 
 @contextmanager
@@ -60,7 +60,7 @@ class Shelf:
         Raises:
             UserError: it names the config key and the nearest study.
         """
-        known(key, name, self.names())
+        require_one_of(key, name, self.names())
 
     def folder(self, name: str) -> Path:
         """The folder of a study.

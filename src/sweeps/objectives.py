@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from src.metrics.listing import metrics, metrics_of
 from src.study.history import Direction, Goals
-from src.system.errors import UserError, known
+from src.system.errors import UserError, require_one_of
 
 KNOWN = ("parameters", "operations")  # of a config, before it trains
 LATENCY = "latency_ms"  # measured, so not the same in every run
@@ -78,7 +78,7 @@ def objectives(names: Sequence[str] | None, bounds: Mapping[str, float], task: s
         raise UserError("objective.minimize: name at least one, such as [val/error], or null for the task's own")
     for key, given_names in (("objective.minimize", names), ("objective.constraints", bounds)):
         for name in given_names:
-            known(key, name, [*curves, *KNOWN, LATENCY])
+            require_one_of(key, name, [*curves, *KNOWN, LATENCY])
     first, *further = names
     if first not in curves:
         raise UserError(

@@ -10,19 +10,24 @@ class UserError(Exception):
     """Bad input: one sentence that names the key, column or row and what would be right."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of a sentence about a name that does not exist: the one of `names` that was probably meant, if any.
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Find the one of `names` that was probably meant by `name`, a name that does not exist; None where none is near.
 
-    A dotted name is compared by its last part and as a whole, since in a section all begin alike; if none is near, its
-    section's are listed.
+    Dotted names are compared by their last part and as a whole, since in a section all begin alike.
     """
-    names, (section, _, last) = list(names), name.rpartition(".")
+    last = name.rpartition(".")[2]
 
     def likeness(other: str) -> float:
         return _ratio(last, other.rpartition(".")[2]) + _ratio(name, other)
 
     best = max(names, key=likeness, default="")
-    if best and likeness(best) > 1.2:
+    return best if best and likeness(best) > 1.2 else None
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """End a sentence about a name that does not exist: with the nearest of `names`, or else what its section has."""
+    names, section = list(names), name.rpartition(".")[0]
+    if best := nearest(name, names):
         return f"; did you mean {best}?"
     there = [other.removeprefix(f"{section}.") for other in names if section and other.rpartition(".")[0] == section]
     return f"; {section} has {', '.join(there)}" if there else ""
@@ -33,25 +38,33 @@ def _ratio(one: str, other: str) -> float:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A tail for an error message: the nearest name, or the first of them when none is near."""
-    near = difflib.get_close_matches(name, options := [str(each) for each in names], n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(options[:20])}"
+    """Name the nearest of `names` after a colon, or the first of them when none is near."""
+    options = [str(each) for each in names]
+    best = nearest(name, options)
+    return f"did you mean {best!r}?" if best else f"there are {', '.join(options[:20])}"
 
 
-def known(key: str, name: object, names: Iterable[str]) -> None:
-    """Refuse a name that is none of `names`.
+def require_one_of(key: str, name: object, names: Iterable[str]) -> None:
+    """Refuse a `name` that a person has given for `key` and that is none of `names`.
 
     Raises:
         UserError: it names the key, all names and the nearest.
     """
     names = list(names)
     if name not in names:
-        raise UserError(f"{key}: {name!r} is none of {', '.join(names)}{nearest(str(name), names)}")
+        raise UserError(f"{key}: {name!r} is none of {', '.join(names)}{suggestion(str(name), names)}")
 
 
-def masked(uri: str) -> str:
-    """Without user and password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+def shortened(value: object, most: int = 120) -> str:
+    """Write a value that a person has given for a sentence: on one line, of `most` characters at most."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def masked(text: str) -> str:
+    """Hide the user and the password of the address in a text, whatever characters they have."""
+    text = re.sub(r"(\w://)(?!/)\S*@", r"\1***@", text)  # up to the last @: a password may hold one, or a slash
+    return re.sub(r"(?i)(password|passwd|pwd|token)=[^&\s'\"]+", r"\1=***", text)
 
 
 def first_line(error: BaseException) -> str:
@@ -61,7 +74,11 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def os_errors_as_user_errors(advice: str) -> Iterator[None]:
-    """A full disk, a lost file or a server that is gone becomes one sentence, with what to do then."""
+    """Turn the error of a full disk, a lost file or a server that is gone into one sentence that ends with `advice`.
+
+    Raises:
+        UserError: the block raised an OSError.
+    """
     try:
         yield
     except OSError as error:

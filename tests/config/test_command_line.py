@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import yaml
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, json_to_distribution
 
-from hydra_plugins.lockstep_sweeper.sweeper import combinations, dimension, named, own_folder
+from hydra_plugins.lockstep_sweeper.sweeper import combinations, dimension, named, own_folder, refuse_number
 from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
 from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial
@@ -115,7 +116,8 @@ def conf() -> Iterator[None]:
         ("optimizer.beta1=interval(0.8,0.99)", "optimizer.beta1", FloatDistribution(0.8, 0.99)),
         ("model.depth=int(interval(1,2))", "model.depth", IntDistribution(1, 2)),
         ("model.depth=interval(1,2)", "model.depth", IntDistribution(1, 2)),
-        ("model.width=interval(64,256)", "model.width", IntDistribution(64, 256, step=32)),
+        ("model.width=interval(64,256)", "model.width", IntDistribution(64, 256)),  # not in the default's steps
+        ("model.width=interval(16,64)", "model.width", IntDistribution(16, 64)),
         ("model.width=tag(log,interval(16,256))", "model.width", IntDistribution(16, 256, log=True)),
         ("model.embedding_dim=tag(int,log,interval(4,32))", "model.embedding_dim", IntDistribution(4, 32, log=True)),
         ("batch_size=interval(16,64)", "batch_size", IntDistribution(16, 64)),
@@ -141,6 +143,21 @@ def test_an_interval_goes_where_its_key_is() -> None:
 def test_an_interval_that_makes_no_sense_is_refused(word: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         dimension(parsed(word)[0])
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("model=glob(x*)", "model: model=glob(x*) matches none of cnn, linear, mlp"),
+        ("seed=range(0,1000000)", "seed: seed=range(0,1000000) makes more than 1000 jobs"),
+    ],
+)
+@pytest.mark.usefixtures("conf")
+def test_a_multirun_without_jobs_or_with_too_many_is_refused(word: str, says: str) -> None:
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    with pytest.raises(UserError) as caught:
+        refuse_number(parser.parse_overrides([with_force_add(word)]))
+    assert str(caught.value).startswith(says)
 
 
 def test_multiruns_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:

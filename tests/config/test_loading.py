@@ -15,7 +15,7 @@ from src.config import loading as schema
 from src.config.compose import CONF, options_of, with_force_add
 from src.config.loading import Config, load
 from src.config.space import Leaf
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError, suggestion
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
 ENTRIES = sorted(f"{path.parent.name}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml"))
@@ -328,7 +328,7 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["model.width=[a]"], "model.width.0", "valid integer, not 'a'"),
     (["model.width=abc"], "model.width", "not 'abc'"),
     (["members.n=0"], "members.n", "greater than 0"),
-    (["tracking={uri:3}"], "tracking.uri", "valid string"),
+    (["tracking={uri:3}"], "tracking.uri", "should be a text"),
     (["lr_range.low=20"], "lr_range", "low 20.0 must be below high 10.0"),
     # choices
     (["model=mlpp"], "model", "mean mlp?"),
@@ -351,7 +351,7 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["model.activation=relu\\"], "model.activation", "backslash"),
     (["outputs=here\\"], "outputs", "backslash"),
     (["model=mlp\\ "], "model", "backslash"),
-    (["n_trials"], "n_trials", "EQUAL"),
+    (["n_trials"], "n_trials", "expected key=value"),
     (["outputs=["], "outputs", "cannot be read"),
     (["model.width=64,128"], "model.width", "-m"),
     (["optimizer.lr=interval(0.1,1)"], "optimizer.lr", "-m"),
@@ -394,7 +394,7 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
 
 
 def test_nothing_is_near_where_there_is_nothing() -> None:
-    assert nearest("", []) == nearest("a.b", []) == nearest("", ["tpe"]) == ""
+    assert suggestion("", []) == suggestion("a.b", []) == suggestion("", ["tpe"]) == ""
 
 
 @pytest.mark.parametrize(("words", "key", "says"), WRONG, ids=[" ".join(words) for words, *_ in WRONG])
@@ -402,6 +402,23 @@ def test_bad_input_is_refused_in_one_sentence(words: list[str], key: str, says: 
     message = refusal(*words)
     assert re.match(rf"{re.escape(key)}(:| )", message)
     assert says in message
+
+
+def test_lists_of_different_lengths_say_the_depth_each() -> None:
+    leaf = only_leaf(made("space.model.width={choices:[[64],[64,32],[128,64,32]]}"))
+    assert "model.depth" not in leaf.dimensions
+    assert [config["model"]["depth"] for key, _, config in leaf.ends() if key == "model.width"] == [1, 2, 3]
+    space = made("space.model.width={choices:[32,[64,32,16]]}").space
+    rest = {"optimizer.lr": 0.01, "optimizer.weight_decay": 0.01, "model.dropout": 0.0, "batch_size": 64}
+    assert space.config(rest | {"model.width": "[64, 32, 16]"})["model"]["depth"] == 3
+    assert space.config(rest | {"model.width": 32})["model"]["depth"] == 2
+    fixed = only_leaf(made("space.model.width={choices:[[64],[64,32]]}", "model.depth=2"))
+    assert {config["model"]["depth"] for _, _, config in fixed.ends()} == {2}
+
+
+def test_a_logarithmic_scale_over_the_steps_of_the_default() -> None:
+    word = "space.model.width={type:int,low:16,high:64,log:true}"
+    assert dimension("model.width", word) == IntDistribution(16, 64, log=True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

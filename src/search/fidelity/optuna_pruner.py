@@ -14,7 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from src.search.protocol import Spec
 from src.study.history import History, Proposal, Reported
-from src.system.errors import UserError, known
+from src.system.errors import UserError, require_one_of
 
 Pruner = str | dict[str, Any]
 
@@ -113,7 +113,7 @@ def make(pruner: Pruner | Mapping[str, Any], epochs: int, also: Iterable[str] = 
     classes = {n: c for n, c in vars(optuna.pruners).items() if inspect.isclass(c) and issubclass(c, BasePruner)}
     names = {_name(n): c for n, c in classes.items() if c is not BasePruner} | classes
     if name not in names:
-        known("search.pruner", name, sorted({*also, *(n for n in names if n not in classes)}))
+        require_one_of("search.pruner", name, sorted({*also, *(n for n in names if n not in classes)}))
     pruner_class = names[name]
     if name == "median":
         options = {"interval_steps": max(1, epochs // 10), "n_warmup_steps": epochs // 10, **options}
