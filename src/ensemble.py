@@ -47,7 +47,14 @@ def main(config: Config) -> None:
         print(complaint)
     lock = Path(config["study"]["root"]) / "locks" / "register"
     registered = registration.register(
-        config["tracking"]["uri"], config["data"]["name"], lock, out / "model", folder, comparison, scores.metrics
+        config["tracking"]["uri"],
+        config["tracking"]["experiment"],
+        config["data"]["name"],
+        lock,
+        out / "model",
+        folder,
+        comparison,
+        scores.metrics,
     )
     metrics = Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json"
     results.finish([out / "metrics.json", metrics], scores.metrics, out / "registered.json", registered)

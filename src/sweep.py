@@ -25,7 +25,11 @@ def main(config: Config) -> None:
     from src.tracking.tracker import Tracker
 
     began = time.monotonic()
-    with opened(config) as sweep, Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker, sweep.engine:
+    with (
+        opened(config) as sweep,
+        Tracker(config["tracking"]["uri"], config["tracking"]["experiment"]) as tracker,
+        sweep.engine,
+    ):
         sweep.loop.mend(sweep.engine)
         tracker.level(sweep.records.all("RUNNING"))
         with Progress(sweep.label, config["n_trials"], sweep.study.history) as progress:

@@ -39,7 +39,7 @@ def main(config: Config) -> None:
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]))
     with (
         os_errors_as_user_errors("the same command goes on from here"),
-        Tracker(config["tracking"]["uri"], config["data"]["name"]) as tracker,
+        Tracker(config["tracking"]["uri"], config["tracking"]["experiment"]) as tracker,
     ):
         members, out_of_fold = [], {}
         for training, trained in final_members.train(config, best, setup, sweep):

@@ -100,7 +100,7 @@ def test_a_stage_depends_on_the_code_that_it_imports_and_on_no_other(stage: str)
 def composed(stage: str) -> set[str]:
     """The files under `conf/` that Hydra reads for the command of a stage."""
     register_resolvers()
-    words = filled(STAGES[stage]["cmd"]).split()[3:]
+    words = filled(STAGES[stage]["cmd"][-1]).split()[3:]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra

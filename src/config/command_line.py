@@ -40,11 +40,13 @@ def stage(
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
+        from src.config import data_only
         from src.config.compose import CONF, register_resolvers, sentence, with_force_add
 
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come here, not to its own printer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _stop)
+        data_only.install()
         try:
             sys.argv[1:] = [with_force_add(word) for word in sys.argv[1:]]
             register_resolvers(inspect.getdoc(sys.modules[main.__module__]) or "")

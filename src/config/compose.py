@@ -19,7 +19,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.renamed import RENAMED_PARAMS
+from src.config import params as params_file
 from src.system.errors import UserError, require_one_of, shortened, suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -34,14 +34,9 @@ def register_resolvers(about: str = "") -> None:
     OmegaConf.register_new_resolver("about", lambda: about, replace=True)
 
 
-def params() -> Any:
-    """Read `params.yaml`, the one of the working directory before the one that is shipped."""
-    here, shipped = Path("params.yaml"), CONF.parent / "params.yaml"
-    chosen = OmegaConf.load(here if here.exists() else shipped)
-    for first, today in RENAMED_PARAMS.items():
-        if first in chosen:
-            raise UserError(f"params.yaml, {first}: this key is {today} now")
-    return chosen
+def params() -> DictConfig:
+    """Read what `params.yaml` chooses, that of the working directory before the one that is shipped."""
+    return OmegaConf.create(params_file.read())
 
 
 # --- the command line --------------------------------------------------------------------------------------------------

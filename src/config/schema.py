@@ -86,9 +86,10 @@ class Training(Section):
 
 
 class Tracking(Section):
-    """Where MLflow stands; the experiment is named after the data set."""
+    """The place of MLflow, and the name of the experiment there."""
 
     uri: str
+    experiment: str
 
 
 class StudyKeys(Section):

@@ -22,13 +22,21 @@ def write_served(bundle: Path, comparison: Comparison, prepared: Path) -> None:
 
 
 def register(
-    uri: str, name: str, lock: Path, bundle: Path, prepared: Path, comparison: Comparison, metrics: dict[str, Any]
+    uri: str,
+    experiment: str,
+    name: str,
+    lock: Path,
+    bundle: Path,
+    prepared: Path,
+    comparison: Comparison,
+    metrics: dict[str, Any],
 ) -> dict[str, Any]:
     """Register the ensemble in `bundle`, and return its name, version, alias, run and address.
 
     Args:
         uri: of MLflow.
-        name: of the registered model and of the experiment.
+        experiment: its name.
+        name: of the registered model.
         lock: held meanwhile, so that one registers at a time.
         bundle: its folder.
         prepared: the folder of the prepared data.
@@ -44,7 +52,7 @@ def register(
     with alone(lock, "the registration of a model"):
         return registry.register(
             uri,
-            name,
+            experiment,
             _record(comparison, metrics),
             bundle,
             example,

@@ -1,0 +1,73 @@
+"""A guard of Hydra: no YAML file that is composed makes Hydra run code, write log files or change the environment.
+
+Hydra itself instantiates what `hydra.callbacks`, the loggings, the launcher and the sweeper name, and it does so before a
+verb's own checks. So the guard stands where Hydra composes. What a person types on the command line is theirs to choose.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra._internal import hydra as internal
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import DictConfig, OmegaConf
+
+from src.system.errors import UserError
+
+PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # installed packages, by which Hydra itself finds plugins
+STREAMS = (None, "logging.StreamHandler", "logging.NullHandler")
+EMPTY = ("callbacks", "job.env_set")  # keys of Hydra that no file may fill
+
+
+class DataOnlyLoader(ConfigLoaderImpl):
+    """Hydra's loader of configs, which refuses one that would run code."""
+
+    def load_configuration(self, *arguments: Any, **more: Any) -> DictConfig:
+        """Compose the config as Hydra does, from `arguments` and `more` of its own.
+
+        Raises:
+            UserError: a file of it names code for Hydra to run.
+        """
+        config = super().load_configuration(*arguments, **more)
+        refuse_code(config.hydra)
+        return config
+
+
+def install() -> None:
+    """Have Hydra compose with the guard in this process."""
+    internal.ConfigLoaderImpl = DataOnlyLoader  # type: ignore[attr-defined]
+
+
+def refuse_code(node: DictConfig) -> None:
+    """Refuse what `node`, Hydra's own part of a config, would run, write or set, unless the command line chose it.
+
+    Raises:
+        UserError: it names the key.
+    """
+    typed = [word.lstrip("+").partition("=")[0].replace("/", ".") for word in node.overrides.hydra]
+    for key, complaint in _code(OmegaConf.to_container(node, resolve=False)):
+        name = f"hydra.{key}"
+        if not any(name == word or name.startswith(f"{word}.") for word in typed):
+            raise UserError(f"{name}: {complaint}; a YAML file is data, so take it out, or type it on the command line")
+
+
+def _code(node: Any) -> Iterator[tuple[str, str]]:
+    """List the keys of Hydra's part by which something would run, each with what it would do."""
+    for key in EMPTY:
+        section, _, last = key.rpartition(".")
+        if (node[section] if section else node).get(last):
+            yield key, "would run code or set the environment"
+    for key in ("launcher", "sweeper"):
+        if not str(node[key].get("_target_")).startswith(PLUGINS):
+            yield key, f"names {node[key].get('_target_')}, which is no plugin of Hydra"
+    for key in ("job_logging", "hydra_logging"):
+        for path, value in _leaves(node.get(key) or {}):
+            last = path.rpartition(".")[2]
+            if last in ("()", "_target_", "filename") or (last == "class" and value not in STREAMS):
+                yield key, f"names {value}, so it would run code or write a file"
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield f"{path}{key}", value
+        yield from _leaves(value, f"{path}{key}.")

@@ -1,0 +1,60 @@
+"""`params.yaml`, what a person turns: known keys, whose values are words or lists of words, never text for a shell.
+
+DVC puts these values into commands, so every stage of `dvc.yaml` first runs `python -m src.config.params`, which ends with
+an error before a shell sees anything else.
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from src.config.renamed import RENAMED_PARAMS
+from src.system.errors import UserError, shortened, suggestion
+
+FILE = "params.yaml"
+SHIPPED = Path(__file__).parents[2] / FILE
+KEYS = (
+    *("data", "models", "optimizer", "schedule", "search", "rate_prior", "members", "combiner", "n_trials", "epochs"),
+    *("seed", "workers", "device", "trusted"),
+)
+WORD = re.compile(r"\w[\w.:-]*")
+
+
+def read() -> dict[str, Any]:
+    """Read `params.yaml` of the working directory, or else the one that is shipped.
+
+    Raises:
+        UserError: it is no YAML, a key is unknown, or a value is no word or list of words.
+    """
+    import yaml
+
+    path = Path(FILE) if Path(FILE).exists() else SHIPPED
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{FILE} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{FILE}: should be lines such as 'seed: 0', not {shortened(values)}")
+    for key, value in values.items():
+        _check(str(key), value)
+    return values
+
+
+def _check(key: str, value: Any) -> None:
+    if key in RENAMED_PARAMS:
+        raise UserError(f"{FILE}, {key}: this key is {RENAMED_PARAMS[key]} now")
+    if key not in KEYS:
+        raise UserError(f"{FILE}, {key}: no such key{suggestion(key, KEYS)}; it has {', '.join(KEYS)}")
+    for word in value if isinstance(value, list) else [value]:
+        plain = isinstance(word, str) and WORD.fullmatch(word)
+        if not plain and not isinstance(word, int | float):
+            right = "a word of letters, digits, dots, colons and dashes, a number or a list of them"
+            raise UserError(f"{FILE}, {key}: should be {right}, not {shortened(word)}")
+
+
+if __name__ == "__main__":
+    try:
+        read()
+    except UserError as error:
+        sys.exit(f"error: {error}")

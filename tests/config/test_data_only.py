@@ -1,0 +1,46 @@
+"""A YAML file is data: whatever it says of Hydra's own keys, nothing runs and nothing is written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.running import ROOT
+
+HOSTILE = {
+    "callbacks": ("hydra.callbacks", "callbacks: {x: {_target_: subprocess.Popen, args: [touch, ran]}}"),
+    "job_logging": ("hydra.job_logging", "job_logging: {handlers: {f: {class: logging.FileHandler, filename: ran}}}"),
+    "factory": ("hydra.hydra_logging", "hydra_logging: {formatters: {a: {'()': os.system, command: touch ran}}}"),
+    "sweeper": ("hydra.sweeper", "sweeper: {_target_: subprocess.Popen, args: [touch, ran]}"),
+    "launcher": ("hydra.launcher", "launcher: {_target_: subprocess.Popen}"),
+    "environment": ("hydra.job.env_set", "job: {env_set: {LOCKSTEP_TRUSTED: subprocess}}"),
+}
+
+
+@pytest.mark.parametrize("multirun", [[], ["-m"]], ids=["run", "multirun"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hydra_runs_nothing_that_a_file_names(name: str, multirun: list[str], tmp_path: Path) -> None:
+    key, text = HOSTILE[name]
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "theirs.yaml").write_text(f"# @package _global_\nhydra: {{{text}}}\n", encoding="utf-8")
+    words = [*multirun, "--config-dir", str(tmp_path), "experiment=theirs"]
+    done = subprocess.run(
+        [sys.executable, "-m", "src.report", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {key}: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_telemetry_is_off_however_a_verb_is_started() -> None:
+    clean = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
+    code = "import src.show, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'], os.environ['DO_NOT_TRACK'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["true", "true"]
