@@ -34,7 +34,7 @@ class Spec:
         return [self.direction, *further]
 
     def feasible(self, params: Point) -> bool:
-        """Whether no measure that is known before training lies above its bound."""
+        """Tell whether no measure that is known before training lies above its bound."""
         return not self.goals.bounds or self.goals.allow(self.measure(params))
 
     def refusal(self, points: Sequence[Point]) -> UserError:
@@ -71,7 +71,7 @@ class Search(Protocol):
         ...
 
     def done(self, history: History) -> bool:
-        """Whether nothing is left to train."""
+        """Tell whether nothing is left to train."""
         ...
 
 

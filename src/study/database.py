@@ -40,21 +40,27 @@ class Database(RDBStorage):
             time.sleep(0.25)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Add a trial."""
         return self._insist(lambda: RDBStorage.create_new_trial(self, study_id, template_trial))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Set the attribute `key` of the trial `trial_id` to `value`, one of ours."""
         self._insist(lambda: RDBStorage.set_trial_system_attr(self, trial_id, key, value))
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Set the attribute `key` of the trial `trial_id` to `value`, one for people."""
         self._insist(lambda: RDBStorage.set_trial_user_attr(self, trial_id, key, value))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """Set the objective of the trial `trial_id` after epoch `step` to `intermediate_value`."""
         self._insist(lambda: RDBStorage.set_trial_intermediate_value(self, trial_id, step, intermediate_value))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Set the attribute `key` of the study `study_id` to `value`."""
         self._insist(lambda: RDBStorage.set_study_user_attr(self, study_id, key, value))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """End the trial `trial_id` in `state` with the `values` of its objectives; to end it twice alike is no error."""
         try:
             return self._insist(lambda: RDBStorage.set_trial_state_values(self, trial_id, state, values))
         except UpdateFinishedTrialError:

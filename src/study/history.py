@@ -1,4 +1,4 @@
-"""What has happened in a study, in order: all that a search may know."""
+"""The history of a study: its trials and events in order, which are all that a search may know."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ NO_REASON = Reason()
 
 @dataclass(frozen=True)
 class Goals:
-    """What counts beside the objective, all in measures of a trial: those to be minimized, and upper bounds of some."""
+    """The goals beside the objective, in measures of a trial: those to be minimized, and upper bounds of some."""
 
     minimized: tuple[str, ...] = ()
     bounds: Mapping[str, float] = field(default_factory=dict)
@@ -24,17 +24,17 @@ class Goals:
         return (*self.minimized, *(name for name in self.bounds if name not in self.minimized))
 
     def excess(self, measures: Mapping[str, float]) -> dict[str, float]:
-        """How far each measure that is known lies above its bound, as a share of it; 0 or less is within."""
+        """The excess of each measure that is there over its bound, as a share of the bound; 0 or less is within."""
         return {n: (measures[n] - bound) / (abs(bound) or 1.0) for n, bound in self.bounds.items() if n in measures}
 
     def allow(self, measures: Mapping[str, float]) -> bool:
-        """Whether no measure that is known is above its bound."""
+        """Tell whether no measure that is there is above its bound."""
         return all(excess <= 0 for excess in self.excess(measures).values())
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What to train next. A promotion to the epochs that its trial already has ends the trial: it is pruned."""
+    """The next training of a trial. A promotion to the epochs that its trial already has ends the trial: it is pruned."""
 
     params: Mapping[str, Any]
     epochs: int  # total epochs the trial shall have when it next reports
@@ -69,6 +69,7 @@ class Trial:
 
     @property
     def epochs(self) -> int:
+        """The epochs that its weights have had."""
         return len(self.values)
 
     @property
@@ -118,7 +119,14 @@ class History:
     def start(
         self, proposal: Proposal, max_epochs: int, cost: float, measures: Mapping[str, float] | None = None
     ) -> Trial:
-        """A new trial begins, with the measures known before it trains, or a paused one goes on."""
+        """Begin a new trial, or go on with a paused one.
+
+        Args:
+            proposal: the trial.
+            max_epochs: of a complete run.
+            cost: virtual seconds an epoch.
+            measures: figures of a new trial that are known before it trains.
+        """
         if proposal.trial is None:
             target = min(proposal.epochs, max_epochs)
             trial = Trial(len(self.trials), proposal.params, max_epochs, cost, target, proposal.start_from)
@@ -144,7 +152,15 @@ class History:
         reason: Reason = NO_REASON,
         measures: Mapping[str, float] | None = None,
     ) -> None:
-        """The next epochs of a trial are in."""
+        """Take the next epochs of a trial.
+
+        Args:
+            number: of the trial.
+            values: the objective after each of these epochs.
+            state: of the trial from now on.
+            reason: for its end.
+            measures: figures beside the objective.
+        """
         trial = self.trials[number]
         trial.values.extend(values)
         trial.measures |= measures or {}

@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The identity of a study: the same command finds its own study again, and no other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from src.system.fingerprint import digest
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a study this study: a name for people, what it searches, and the code that can change its numbers."""
+    """A name for people, a digest of the inputs, and the code that can change a trial's numbers."""
 
     label: str
     inputs: str  # digest of data, trial configs, space, search and seed
@@ -16,13 +16,15 @@ class Identity:
 
     @property
     def fingerprint(self) -> str:
+        """The digest of inputs and code."""
         return digest(self.inputs, *self.code.values())[:16]
 
     @property
     def stem(self) -> str:
-        """What the names of all studies of these inputs begin with, whatever the code."""
+        """The beginning of the names of all studies of these inputs, whatever the code."""
         return f"{self.label}-{self.inputs[:8]}-"
 
     @property
     def name(self) -> str:
+        """The name of the first study of this identity; later ones have a number behind it."""
         return self.stem + self.fingerprint[:8]

@@ -19,7 +19,7 @@ class Damaged(Exception):
 
 
 def notes(trial: FrozenTrial) -> dict[str, Any]:
-    """What a study records of a trial; at first all stood among the user's attributes."""
+    """The record of a trial beside its parameters; in the first studies all of it stood among the user's attributes."""
     return {**trial.user_attrs, **trial.system_attrs}
 
 

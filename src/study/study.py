@@ -194,6 +194,7 @@ class Study:
             reason: for its end.
             seconds: that the epochs took.
             measures: figures beside the objective.
+            metrics: figures that nothing compares.
         """
         trial_id, first = self._ids[number], self.history.trials[number].epochs
         event: dict[str, Any] = {

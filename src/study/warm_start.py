@@ -72,7 +72,7 @@ def _fitting(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
 
 
 def _same(params: Mapping[str, Any], space: Space) -> bool:
-    """Whether the point is one of the space, no more and no less."""
+    """Tell whether the point is one of the space, no more and no less."""
     try:
         distributions = space.distributions(params)
     except (KeyError, ValueError):

@@ -234,6 +234,6 @@ def _remove_leftovers(out: Path, study: Study) -> None:
 
 
 def _grown(study: Study) -> bool:
-    """Whether the best trial's weights began in a smaller net: then its parts are no schedule of one."""
+    """Tell whether the best trial's weights began in a smaller net: then its parts are no schedule of one."""
     best = study.history.best
     return best is not None and any(trial.weights_only for trial, _ in study.history.lineage(best))

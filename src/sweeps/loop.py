@@ -35,7 +35,13 @@ PATIENCE = 0.5  # seconds between two looks at the progress
 
 
 def slots(wanted: Any, n_trials: int, search: Search) -> int:
-    """How many trials are in flight: few for a search that learns from results, as many as fit for one that does not."""
+    """The number of trials in flight: few for a search that depends on results, else as many as fit.
+
+    Args:
+        wanted: the config's number, or `auto`.
+        n_trials: of the sweep.
+        search: its strategy.
+    """
     if wanted != "auto":
         return int(wanted)
     return FEW_SLOTS if search.depends_on_results else min(n_trials, MOST_SLOTS)
@@ -54,7 +60,17 @@ class Loop:
         objectives: Objectives,
         folds: Sequence[Fold] = (Fold(),),
     ) -> None:
-        """`folds`: a trial has a member for each, which train at the same time."""
+        """Join what a sweep is made of.
+
+        Args:
+            study: wherever it stands.
+            search: proposes trials.
+            space: makes the config of a point.
+            meta: of the prepared data.
+            seed: of the sweep.
+            objectives: name the curves and measures that count.
+            folds: a trial has a member for each, which train at the same time.
+        """
         self.study, self.search, self.space, self.meta = study, search, space, meta
         self.seed, self.objectives, self.folds = seed, objectives, folds
         self.history = study.history
@@ -62,7 +78,7 @@ class Loop:
         self.notes: set[str] = set()
         self._arrived: dict[str, Outcome] = {}  # of members whose trial waits for another
         self._tidied = 0
-        self._kept: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
+        self._droppable: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
 
     def mend(self, engine: Engine) -> None:
         """Train complete trials again whose checkpoint was torn or lost since: whoever comes after needs their weights.
@@ -124,9 +140,9 @@ class Loop:
                     self.study.report(proposal.trial, [], {}, "pruned", proposal.reason)
                     continue
                 config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
-                known = known_measures(config, self.meta, self.objectives)
+                beforehand = known_measures(config, self.meta, self.objectives)
                 max_epochs = proposal.max_epochs or config["epochs"]
-                self.study.start(proposal, distributions, max_epochs, self._cost(config), known)
+                self.study.start(proposal, distributions, max_epochs, self._cost(config), beforehand)
             self.timetable.sync()
 
     def _cost(self, config: Mapping[str, Any]) -> float:
@@ -140,7 +156,7 @@ class Loop:
         return earliest(self.space.config(trial.params), trial.curves.get("val/loss", ())[:epochs])
 
     def _outcome(self, engine: Engine, trial: Trial, stop: int) -> Outcome | None:
-        """What became of a trial, once the last of its members is there; None if that takes longer than a moment."""
+        """The outcome of a trial, once the last of its members is there; None if that takes longer than a moment."""
         keys = [path.stem for path in self._checkpoints(trial, stop)]
         for key in keys:
             if key not in self._arrived:
@@ -153,18 +169,20 @@ class Loop:
         trial = self.history.trials[segment.trial]
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
         values = outcome.prediction_curves.get(self.objectives.metric, [])[segment.start :]
-        found = {} if outcome.error else self.objectives.reached(outcome.prediction_curves, outcome.latency_ms)
-        error = outcome.error or self.objectives.undefined(values) or self.objectives.lacks({**trial.measures, **found})
+        measured = {} if outcome.error else self.objectives.reached(outcome.prediction_curves, outcome.latency_ms)
+        error = (
+            outcome.error or self.objectives.undefined(values) or self.objectives.lacks({**trial.measures, **measured})
+        )
         metrics = {} if outcome.error else outcome.metrics | _last_of_validation(outcome.prediction_curves)
         state: TrialState = "paused" if segment.stop == trial.target else "running"
         if error:
             state = "fail"
-            self._kept.add((trial.number, segment.stop))  # what folds that did not fail have left
+            self._droppable.add((trial.number, segment.stop))  # what folds that did not fail have left
         elif segment.stop == trial.max_epochs or outcome.stopped:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
-        text = error or outcome.stopped or (self._origin(trial) if state == "complete" else "")
-        self.study.report(trial.number, values, new, state, Reason.read(text), outcome.seconds, found, metrics)
+        text = error or outcome.stopped or (self._growth_refusal(trial) if state == "complete" else "")
+        self.study.report(trial.number, values, new, state, Reason.read(text), outcome.seconds, measured, metrics)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 
@@ -172,11 +190,11 @@ class Loop:
         """One a fold."""
         trial = self.history.trials[segment.trial]
         begun = segment.start > trial.inherited
-        own = self._checkpoints(trial, segment.start) if begun else [None for _ in self.folds]
+        sources = self._checkpoints(trial, segment.start) if begun else [None for _ in self.folds]
         timed = LATENCY in self.objectives.goals.measures and LATENCY not in trial.measures
         return [
             replace(self._from_its_origin(trial, segment.stop, fold), source=source, timed=timed and fold == 0)
-            for fold, source in enumerate(own)
+            for fold, source in enumerate(sources)
         ]
 
     def _from_its_origin(self, trial: Trial, stop: int, fold: int) -> Task:
@@ -205,8 +223,8 @@ class Loop:
 
     # --- checkpoints -----------------------------------------------------------------------------------------------------
 
-    def _origin(self, trial: Trial) -> str:
-        """Why a trial that should have grown from another did not begin with its weights, or ""."""
+    def _growth_refusal(self, trial: Trial) -> str:
+        """The reason for which a trial that should have grown from another did not begin with its weights, or ""."""
         if not (trial.start_from and trial.weights_only):
             return ""
         parent = self.history.trials[trial.start_from[0]]
@@ -214,49 +232,55 @@ class Loop:
         return f"began anew, not with the weights of trial {parent.number}: {why}" if why else ""
 
     def _name_checkpoints(self, trial: Trial, stop: int, epochs: int) -> None:
-        """Those of a trial that stopped before `stop`, by the epochs that it has; the old ones go once the study knows."""
+        """Name the checkpoints of a trial that stopped before `stop` by its epochs; the old ones go later."""
         if epochs < stop:
             for path, old in zip(self._checkpoints(trial, epochs), self._checkpoints(trial, stop), strict=True):
                 write_bytes(path, old.read_bytes())
-            self._kept.add((trial.number, stop))
+            self._droppable.add((trial.number, stop))
 
     def _needed(self) -> set[tuple[int, int]]:
-        """Where the trials in training go on from: a checkpoint of their own, or of their parent while they have none."""
+        """The checkpoints that trials in training go on from: their own, or their parent's while they have none."""
         begun = [trial for trial in self.history.of("running", "paused") if trial.epochs]
         return {(t.number, t.epochs) if t.epochs > t.inherited else t.start_from or (0, 0) for t in begun}
 
     def _drop_checkpoints(self) -> None:
         """Once the study has acknowledged them, those from which no trial goes on any more."""
         new = [event for event in self.history.events[self._tidied :] if isinstance(event, Reported)]
-        self._kept |= {(event.trial, event.epochs) for event in new if event.state != "complete"}
+        self._droppable |= {(event.trial, event.epochs) for event in new if event.state != "complete"}
         needed = self._needed()
-        for place in self._kept - needed:
+        for place in self._droppable - needed:
             for path in self.study.checkpoints(*place):
                 path.unlink(missing_ok=True)
-        self._kept &= needed
+        self._droppable &= needed
         self._tidied = len(self.history.events)
 
     def _sweep_folder(self) -> None:
-        """What a crash left: files half written, checkpoints that no trial goes on from. Those ahead of the study stay."""
-        self._kept, self._tidied = self._needed(), len(self.history.events)
+        """Delete files half written and checkpoints that no trial goes on from, as a crash leaves them, not those ahead."""
+        self._droppable, self._tidied = self._needed(), len(self.history.events)
         epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused")}
         results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
         for path in self.study.checkpoints(0, 0)[0].parent.glob("*"):
             match = re.fullmatch(r"(\d+)-(\d+)(?:-\d+)?", path.stem)
             number, epoch = map(int, match.groups()) if match else (-1, 0)
-            if (number, epoch) not in self._kept | results and epoch <= epochs.get(number, epoch):
+            if (number, epoch) not in self._droppable | results and epoch <= epochs.get(number, epoch):
                 path.unlink(missing_ok=True)
 
 
 def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objectives: Objectives) -> dict[str, float]:
-    """What counts of a trial's config and is known before it trains."""
-    if not objectives.known:
+    """The measures that count and follow from a trial's config before it trains.
+
+    Args:
+        config: of the trial.
+        meta: of the prepared data.
+        objectives: name the measures.
+    """
+    if not objectives.before_training:
         return {}
     try:
-        found = measures(config, meta)
+        figures = measures(config, meta)
     except Exception:  # a model that cannot be made: its worker says why, and the trial fails
         return {}
-    return {name: found[name] for name in objectives.known}
+    return {name: figures[name] for name in objectives.before_training}
 
 
 def _last_of_validation(curves: Mapping[str, Sequence[float]]) -> dict[str, float]:

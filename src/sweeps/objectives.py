@@ -1,4 +1,4 @@
-"""What a sweep optimizes: the names that a person gives to objectives and constraints, and where their figures come from.
+"""The objectives and constraints of a sweep: the names that a config gives them, and the figures that they are.
 
 All are to be minimized, except that the first may be a metric that is better when higher, `val/<metric>`, which is then
 maximized. `val/error` is 1 − accuracy, or the RMSE; as the first objective it is the curve `val/accuracy`, to be
@@ -13,7 +13,7 @@ from src.metrics.listing import metrics, metrics_of
 from src.study.history import Direction, Goals
 from src.system.errors import UserError, require_one_of
 
-KNOWN = ("parameters", "operations")  # of a config, before it trains
+BEFORE_TRAINING = ("parameters", "operations")  # of a config, before it trains
 LATENCY = "latency_ms"  # measured, so not the same in every run
 ERROR = "val/error"
 VAL = "val/"
@@ -28,9 +28,9 @@ class Objectives:
     goals: Goals
 
     @property
-    def known(self) -> list[str]:
+    def before_training(self) -> list[str]:
         """The measures that a config has before it trains."""
-        return [name for name in KNOWN if name in self.goals.measures]
+        return [name for name in BEFORE_TRAINING if name in self.goals.measures]
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -51,12 +51,12 @@ class Objectives:
         return measures
 
     def lacks(self, measures: Mapping[str, float]) -> str:
-        """Why a trial with these measures cannot be compared with others, or ""."""
+        """The reason for which a trial with these measures cannot be compared with others, or ""."""
         missing = [name for name in self.goals.measures if math.isnan(measures.get(name, math.nan))]
         return f"its {missing[0]} cannot be told" if missing else ""
 
     def undefined(self, values: Sequence[float]) -> str:
-        """Why a trial with these values of the first objective cannot be compared with others, or ""."""
+        """The reason for which a trial with these values of the first objective cannot be compared with others, or ""."""
         return f"its {self.metric} is undefined on these rows" if any(map(math.isnan, values)) else ""
 
 
@@ -78,7 +78,7 @@ def objectives(names: Sequence[str] | None, bounds: Mapping[str, float], task: s
         raise UserError("objective.minimize: name at least one, such as [val/error], or null for the task's own")
     for key, given_names in (("objective.minimize", names), ("objective.constraints", bounds)):
         for name in given_names:
-            require_one_of(key, name, [*curves, *KNOWN, LATENCY])
+            require_one_of(key, name, [*curves, *BEFORE_TRAINING, LATENCY])
     first, *further = names
     if first not in curves:
         raise UserError(
@@ -93,7 +93,7 @@ def objectives(names: Sequence[str] | None, bounds: Mapping[str, float], task: s
 
 
 def _rises(name: str) -> bool:
-    """Whether a curve is that of a metric that is better when higher."""
+    """Tell whether a curve is that of a metric that is better when higher."""
     metric = metrics().get(name.removeprefix(VAL)) if name.startswith(VAL) else None
     return metric is not None and metric.higher_is_better
 

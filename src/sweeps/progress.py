@@ -18,6 +18,7 @@ class Progress:
     """A live line on a terminal; elsewhere a plain one now and then, where there is news."""
 
     def __init__(self, name: str, total: int, history: History) -> None:
+        """Begin the line `name` of a sweep of `total` trials, whose `history` it shows."""
         self.name, self.total, self.history = name, total, history
         self._before = self._over()
         self._began = time.monotonic()

@@ -102,7 +102,7 @@ class Records:
         )
 
     def _as_curve(self, name: str) -> bool:
-        """Whether it is written epoch by epoch: losses, rate and the metric of the sweep, `val/accuracy` or `val/rmse`."""
+        """Tell whether a curve is written epoch by epoch: losses, rate, the metric of the sweep and that of the task."""
         curve = name.removesuffix("_std")
         further = curve.startswith("val/") and curve.removeprefix("val/") in metrics()
         plain = curve in ("val/accuracy", "val/rmse", self.study.attributes["metric"])

@@ -95,7 +95,7 @@ class DiagnosisPruner:
         return ceil(LONGER * trial.max_epochs)
 
     def _may_pass(self, trial: Trial, reference: float | None) -> bool:
-        """Whether this is the last look at a trial of the usual length that at its pace would come to the best loss."""
+        """Tell whether this is the last look at a trial of the usual length that at its pace would come to the best loss."""
         last = len(self.rungs) > 1 and trial.epochs == self.rungs[-2] and trial.max_epochs == self.spec.epochs
         losses = trial.curves["val/loss"]
         if not last or len(losses) < 3:
@@ -118,7 +118,7 @@ class DiagnosisPruner:
 
 
 def _rises(rates: Sequence[float]) -> bool:
-    """Whether the rate is still on its way up."""
+    """Tell whether the rate is still on its way up."""
     return len(rates) > 1 and rates[-1] > rates[-2]
 
 

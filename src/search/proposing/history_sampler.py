@@ -47,7 +47,7 @@ class HistorySampler:
         return proposals[:n]
 
     def done(self, history: History) -> bool:
-        """Whether all trials have begun and none can go on."""
+        """Tell whether all trials have begun and none can go on."""
         going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
         return history.trials_from_scratch >= self.spec.n_trials and not going
 

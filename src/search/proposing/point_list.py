@@ -44,6 +44,6 @@ class PointList:
         return [*self.fidelity.promotions(history), *fresh][:n]
 
     def done(self, history: History) -> bool:
-        """Whether all points have begun and no trial can go on."""
+        """Tell whether all points have begun and no trial can go on."""
         going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
         return history.trials_from_scratch >= len(self.points) and not going

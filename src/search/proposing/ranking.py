@@ -8,7 +8,7 @@ from src.study.history import Direction, Trial
 
 
 def has_result(trial: Trial, rule: Fidelity) -> bool:
-    """Whether a trial is over, or so far that it may stay paused for good."""
+    """Tell whether a trial is over, or so far that it may stay paused for good."""
     over = trial.state in ("complete", "pruned", "fail")
     return over or (rule.leaves_paused and trial.epochs >= rule.first(trial.number))
 

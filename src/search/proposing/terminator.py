@@ -1,4 +1,4 @@
-"""When a study may stop before its trials are used up: the gain still to be expected is under a threshold."""
+"""Terminators: a study stops before its trials are used up, once the gain to be expected is under a threshold."""
 
 import warnings
 from collections.abc import Mapping
@@ -36,6 +36,7 @@ class Terminated:
     depends_on_results = True
 
     def __init__(self, search: Search, spec: Spec, terminator: Terminator) -> None:
+        """Wrap the `search` of a sweep, `spec`, with its `terminator`."""
         self.search, self.spec, self.terminator = search, spec, terminator
         self._begin(History(spec.direction))
 
@@ -45,17 +46,19 @@ class Terminated:
         self._at: dict[int, optuna.Study] = {}  # the results after so many epochs, as if that were the end
 
     def propose(self, history: History, n: int) -> list[Proposal]:
+        """Ask the search, and after the stop end the paused trials."""
         if not self.reason(history):
             return self.search.propose(history, n)
         return [Proposal(t.params, t.epochs, t.number) for t in history.of("paused")][:n]
 
     def done(self, history: History) -> bool:
+        """Tell whether nothing is left to train."""
         if not self.reason(history):
             return self.search.done(history)
         return not any(history.of("running", "paused"))
 
     def reason(self, history: History) -> str:
-        """Why the study stops, or ""; once it has stopped it never goes on."""
+        """The reason for which the study stops, or ""; once it has stopped it never goes on."""
         if history is not self._history:
             self._begin(history)
         for event in history.events[self._read :]:
@@ -73,7 +76,7 @@ class Terminated:
         study, params = self._at[level], dict(trial.params)
         distributions = self.spec.space.distributions(params)
         study.add_trial(create_trial(params=params, distributions=distributions, value=trial.values[event.epochs - 1]))
-        counts = {epochs: len(found.get_trials(deepcopy=False)) for epochs, found in self._at.items()}
+        counts = {epochs: len(results.get_trials(deepcopy=False)) for epochs, results in self._at.items()}
         enough = [epochs for epochs, count in counts.items() if count >= terminator.min_trials]
         if level != max(enough, default=0):
             return
@@ -99,21 +102,26 @@ def _gain(terminator: Terminator, count: int) -> Any:
 
 
 def terminated(search: Search, spec: Spec, terminator: str | Mapping[str, Any]) -> Search:
-    """The search with its terminator, if it has one.
+    """Give a search its terminator, if it has one.
+
+    Args:
+        search: the strategy.
+        spec: of the sweep.
+        terminator: a name, or a mapping of `name` and its options.
 
     Raises:
         UserError: there is no such terminator, or it knows nothing of such a search.
     """
     try:
-        made = Terminator.model_validate({"name": terminator} if isinstance(terminator, str) else terminator)
+        options = Terminator.model_validate({"name": terminator} if isinstance(terminator, str) else terminator)
     except ValidationError as invalid:
         first = invalid.errors()[0]
         key = ".".join(["search.terminator", *map(str, first["loc"])])
         raise UserError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}") from None
-    if made.name != "none" and spec.goals.minimized:
+    if options.name != "none" and spec.goals.minimized:
         raise UserError("search.terminator: knows the gain of one objective only; with several take none")
-    if made.name == "none":
+    if options.name == "none":
         return search
     if isinstance(search, PopulationBased | Replay):
         raise UserError("search.terminator: the members of pbt and replay come to their ends together; take none")
-    return Terminated(search, spec, made)
+    return Terminated(search, spec, options)

@@ -14,7 +14,13 @@ from src.search.protocol import Search, Spec
 def asha(
     spec: Spec, *, eta: Annotated[int, Field(ge=2)], min_epochs: Annotated[int, Field(ge=1)] | Literal["auto"]
 ) -> Search:
-    """Train the best 1/`eta` of each rung on, to `eta` times the epochs; the lowest rung is at `min_epochs` or above."""
+    """Train the best of each rung on.
+
+    Args:
+        spec: the sweep.
+        eta: the best 1/`eta` of a rung go on, to `eta` times the epochs.
+        min_epochs: the lowest rung is at or above these epochs.
+    """
     rule = halving(spec, eta=eta, min_epochs=min_epochs, brackets=1)
     source = OptunaSampler(spec, lambda seed: RandomSampler(seed=seed), rule.rungs)
     return HistorySampler(spec, source, rule, depends_on_results=False)

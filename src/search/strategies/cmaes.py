@@ -50,6 +50,7 @@ class CmaesSource:
     """A `PointSource` with a distribution a branch, each brought up to date by reading the events of a history."""
 
     def __init__(self, spec: Spec, rule: Fidelity, population: Population) -> None:
+        """Begin the distributions of the sweep `spec`; `rule` says which trials have results, `population` is a step."""
         self.spec, self.rule, self.population = spec, rule, population
         self.branches = Branches(spec.space)
         self._begin(History(spec.direction))
@@ -117,7 +118,7 @@ class Distribution:
 
     @property
     def population(self) -> int:
-        """How many results make a step of the distribution; 0 where there is nothing to search."""
+        """The number of results that make a step of the distribution; 0 where there is nothing to search."""
         return self.cma.population_size if self.cma else 0
 
     def ask(self, seed: int) -> dict[str, Any]:

@@ -25,6 +25,11 @@ class Grow:
     depends_on_results = False  # all that begin with the smallest net may be in flight
 
     def __init__(self, spec: Spec, factor: float, gain: float) -> None:
+        """Grow nets in the sweep `spec`, by `factor`, while each step betters the value by the share `gain`.
+
+        Raises:
+            UserError: the space has no size to grow.
+        """
         refuse_several_objectives(spec, "grow")
         self.spec, self.factor, self.gain = spec, factor, gain
         self.sizes = {
@@ -41,6 +46,7 @@ class Grow:
         self.scratch = random(smallest, pruner="none")
 
     def propose(self, history: History, n: int) -> list[Proposal]:
+        """The smallest nets first, then children."""
         trials_from_scratch = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
         if len(trials_from_scratch) < self.spec.n_trials:
             points = self.scratch.propose(History(history.direction, trials_from_scratch), n)
@@ -48,6 +54,7 @@ class Grow:
         return self._children(history)[:n]
 
     def done(self, history: History) -> bool:
+        """Tell whether nothing trains and no child is to come."""
         return not any(history.of("running")) and not self.propose(history, 1)
 
     def _smallest(self, params: Any) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class PopulationBased:
     depends_on_results = False  # the whole population may be in flight
 
     def __init__(self, spec: Spec, interval: int, quantile: float, factor: float, resample: float) -> None:
+        """Make the search; for its options `interval`, `quantile`, `factor` and `resample` of a sweep `spec` see `pbt`.
+
+        Raises:
+            UserError: nothing in the space may change in mid-training.
+        """
         refuse_several_objectives(spec, "pbt")
         require_equal_epochs(spec, "pbt")
         self.spec, self.interval, self.quantile = spec, interval, quantile
@@ -44,6 +49,7 @@ class PopulationBased:
             )
 
     def propose(self, history: History, n: int) -> list[Proposal]:
+        """The first members, then a generation whenever all have come to an epoch."""
         trials_from_scratch = [replace(trial, state="complete") for trial in history.trials if not trial.start_from]
         if len(trials_from_scratch) < self.spec.n_trials:
             points = self.scratch.propose(History(history.direction, trials_from_scratch), n)
@@ -53,6 +59,7 @@ class PopulationBased:
         return [] if behind or not epoch else self._generation(history, epoch)[:n]
 
     def done(self, history: History) -> bool:
+        """Tell whether all members have come to their end."""
         trials_from_scratch = sum(not trial.start_from for trial in history.trials)
         return trials_from_scratch >= self.spec.n_trials and not any(history.of("running", "paused"))
 
@@ -135,5 +142,5 @@ def _ranking(history: History, epoch: int) -> list[Trial]:
 
 
 def _is_over(trial: Trial, epoch: int) -> bool:
-    """Whether a trial ended at an epoch, or failed on its way there."""
+    """Tell whether a trial ended at an epoch, or failed on its way there."""
     return trial.target == epoch and trial.state in ("pruned", "fail")

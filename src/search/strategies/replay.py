@@ -14,6 +14,11 @@ class Replay:
     depends_on_results = False
 
     def __init__(self, spec: Spec) -> None:
+        """Check that the schedule fits the sweep.
+
+        Raises:
+            UserError: there is no schedule, or one of other parameters or epochs.
+        """
         require_equal_epochs(spec, "replay")
         if not spec.schedule:
             raise UserError("replay.study: name a finished study, or the schedule.json that it left")
@@ -25,6 +30,7 @@ class Replay:
         self.spec, self.parts = spec, dict(zip([0, *stops], spec.schedule, strict=True))
 
     def propose(self, history: History, n: int) -> list[Proposal]:
+        """The ends of parts, then the parts that follow, then new members."""
         parents = {trial.start_from[0] for trial in history.trials if trial.start_from}
         ends = [Proposal(trial.params, trial.epochs, trial.number) for trial in history.of("paused")]
         over = [trial for trial in history.of("paused", "pruned") if trial.number not in parents]
@@ -34,6 +40,7 @@ class Replay:
         return [*ends, *following, *fresh][:n]
 
     def done(self, history: History) -> bool:
+        """Tell whether all members have come to their end."""
         return not any(history.of("running")) and not self.propose(history, 1)
 
     def _part(self, epoch: int, parent: int | None = None) -> Proposal:
