@@ -80,7 +80,8 @@ def measured(place: Path, table: str, seed: int) -> dict[str, Any]:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     ranking = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))[:TOP]
     name = "csv" if table in ("products", "rings") else table
-    again = trained_again(ROOT / "data" / "prepared" / name, ranking, summary["metric"], seed, place / f"again-{table}-{seed}")
+    data, scratch = ROOT / "data" / "prepared" / name, place / f"again-{table}-{seed}"
+    again = trained_again(data, ranking, summary["metric"], seed, scratch)
     curves = [[line["value"], *values] for line, values in zip(ranking, again, strict=True)]
     return {"direction": summary["direction"], "values": curves}
 
