@@ -6,11 +6,9 @@ The file's name is the reader's (`reader: csv`: the class `Csv` of `readers/csv.
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from src.config.components import component
 from src.data.raw import Raw
 from src.system.errors import UserError, did_you_mean
 
@@ -127,7 +126,7 @@ def parse(config: Mapping[str, Any]) -> Reader:
     Raises:
         UserError: a key is unknown, missing or wrong; the sentence names it and what would be right.
     """
-    kind = _reader_class(config.get("reader"))
+    kind: type[Reader] = component("data", config)  # type: ignore[assignment]
     for key, value in config.items():
         if value == "???":
             raise UserError(f"data.{key} must be given: {kind.model_fields[key].description}")
@@ -144,14 +143,3 @@ def parse(config: Mapping[str, Any]) -> Reader:
     if reader.val_fraction + (reader.test_fraction or 0) >= 1:
         raise UserError("data.val_fraction and data.test_fraction add up to 1 or more: training needs rows too")
     return reader
-
-
-def _reader_class(name: Any) -> type[Reader]:
-    from src.data import readers
-
-    names: Sequence[str] = [module.name for module in pkgutil.iter_modules(readers.__path__)]
-    if name not in names:
-        raise UserError(f"data.reader={name!r} is not a reader: {did_you_mean(str(name), names)}")
-    content = vars(importlib.import_module(f"{readers.__name__}.{name}"))
-    kind: type[Reader] = next(value for key, value in content.items() if key.lower() == name.replace("_", ""))
-    return kind

@@ -21,6 +21,7 @@ from src.models.building import build
 from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import prediction_epochs, reason, stopped, stops
+from src.population.losses import in_target_unit
 from src.population.member import one_thread
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
@@ -90,7 +91,7 @@ def _metrics(task: Task, state: Checkpoint, setup: WorkerSetup) -> dict[str, flo
     if task.member.holdout_rows is not None:
         return {}
     data, meta = rows(setup), rows(setup).meta
-    y_N = data.y_val if data.classification else data.y_val * meta["target_std"] + meta["target_mean"]
+    y_N = data.y_val if data.classification else in_target_unit(data.y_val, meta)
     figures = score(meta["task"], state.predictions.cpu().numpy(), y_N.cpu().numpy())
     return {f"val/{name}": figure for name, figure in figures.items()}
 

@@ -71,7 +71,7 @@ class FinalMember:
     def predict_holdout(self, x_train: Tensor, holdout_rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Predict the rows of `x_train` [N, ...] at the positions `holdout_rows`; the result [N, ...] is NaN elsewhere."""
         predictions = self.predict(x_train[torch.from_numpy(holdout_rows)])
-        among_all = np.full((len(x_train), *predictions.shape[1:]), np.nan, np.float32)
+        among_all = np.full((len(x_train), *predictions.shape[1:]), np.nan, predictions.dtype)
         among_all[holdout_rows] = predictions
         return among_all
 
@@ -128,7 +128,7 @@ def out_of_fold_mean(out_of_fold_predictions: Sequence[NDArray[np.float32]]) -> 
     p_MN = np.stack(out_of_fold_predictions)
     count_N = np.isfinite(p_MN).sum(0)
     total = np.nansum(p_MN, 0, dtype=np.float64)
-    return np.where(count_N > 0, total / np.maximum(count_N, 1), np.nan).astype(np.float32)
+    return np.where(count_N > 0, total / np.maximum(count_N, 1), np.nan).astype(out_of_fold_predictions[0].dtype)
 
 
 def member_weights(members: Sequence[FinalMember]) -> NDArray[np.float64]:

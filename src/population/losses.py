@@ -5,6 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from src.metrics.predictions import ClassPredictions, ValuePredictions
@@ -55,18 +56,32 @@ def score(
         metrics: names of those that are wanted beside those of every epoch.
     """
     if y_KN.is_floating_point():
-        scale, mean = meta["target_std"], meta["target_mean"]
+        scale = meta["target_std"]
         output_KN = output_KNC.squeeze(2)
         values = ValuePredictions(*((scale * part_KN).cpu().numpy() for part_KN in (output_KN, y_KN)))
         means = losses(output_KNC, y_KN).mean(1).tolist()
         curves = {"val/loss": means, "val/rmse": [scale * loss**0.5 for loss in means]} | epoch_curves(values, metrics)
-        return _points(curves), output_KN * scale + mean
+        return _points(curves), in_target_unit(output_KN, meta)
     log_KCN = log_probabilities(output_KNC)
     loss_K = -log_KCN.gather(1, y_KN[:, None]).squeeze(1).mean(1)
     p_KNC = log_KCN.exp().transpose(1, 2)
     classes_KN = log_KCN.max(1).indices  # `argmax` takes ten times as long
     classes = ClassPredictions(*(part.cpu().numpy() for part in (p_KNC, y_KN, classes_KN)))
     return _points({"val/loss": loss_K.tolist()} | epoch_curves(classes, metrics)), p_KNC
+
+
+def in_target_unit(standardised: Tensor, meta: Mapping[str, Any]) -> Tensor:
+    """Bring standardised values into the target's unit, in 64 bits where 32 would lose a millionth of the spread.
+
+    Args:
+        standardised: outputs or targets of any shape.
+        meta: describes the data; has mean and deviation of the target.
+    """
+    mean, std = meta["target_mean"], meta["target_std"]
+    if abs(mean) * torch.finfo(torch.float32).eps / 2 > 1e-6 * std:
+        standardised = standardised.double()
+    values: Tensor = standardised * std + mean
+    return values
 
 
 def _points(curves: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:

@@ -474,7 +474,7 @@ REGRESSION = {"target": "z", "task": "regression"}
         pytest.param(TEXT, {"seed": "one"}, ["data.seed='one'"], id="wrong type"),
         pytest.param(TEXT, {"task": "clasification"}, ["data.task='clasification'", "'regression'"], id="wrong task"),
         pytest.param(TEXT, {"targets": "y"}, ["data.targets", "did you mean 'target'?"], id="unknown key"),
-        pytest.param(TEXT, {"reader": "cvs"}, ["data.reader='cvs'", "did you mean 'csv'?"], id="unknown reader"),
+        pytest.param(TEXT, {"reader": "cvs"}, ["data.reader: 'cvs'", "did you mean csv?"], id="unknown reader"),
         pytest.param(TEXT, {"file": "???"}, ["data.file must be given", "data.file="], id="file not given"),
     ],
 )
@@ -531,6 +531,7 @@ def edit(position: int, value: bytes) -> Callable[[bytes], bytes]:
         pytest.param(0, lambda packed: b"<html>moved</html>", ["not a whole gzip file"], id="no gzip"),
         pytest.param(0, edit(3, b"\x01"), ["magic number 2049", "2051"], id="labels as images"),
         pytest.param(1, edit(2, b"\x0d"), ["magic number 3329", "2049"], id="floats"),
+        pytest.param(2, edit(4, b"\xee\x6b\x28\x00"), ["announces 24000000000 bytes", "has 60"], id="4e9 images"),
         pytest.param(2, edit(7, b"\x0b"), ["announces 66 bytes", "has 60"], id="too short"),
         pytest.param(3, edit(8 + 4, b"\x02"), ["t10k label 5 is 2", "classes 0 to 1"], id="label out of range"),
         pytest.param(1, lambda packed: gzip.compress(b""), ["magic number 0"], id="empty"),
@@ -664,7 +665,7 @@ def test_bad_parquet(tmp_path: Path) -> None:
 
 
 def test_each_reader_is_one_file_with_the_class_of_its_name() -> None:
-    for name in ("csv", "parquet", "digits", "idx", "splits"):
+    for name in ("csv", "parquet", "digits", "idx", "splits", "images"):
         option = {"idx": "fashion_mnist", "splits": "uci_protein"}.get(name, name)
         given = {key: "x" for key, value in conf(option).items() if value == "???"} | {"task": "regression"}
         reader = parse(conf(option, **(given if name in ("csv", "parquet") else {})))
