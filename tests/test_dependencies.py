@@ -38,7 +38,8 @@ UNREAD = {
 # raw rows and of a command line, of which the results (arrays, config, space) are in a study's fingerprint themselves.
 IDLE = (
     *("system", "data", "config/compose.py", "config/command_line.py", "study/study.py", "study/storage.py"),
-    *("study/journal.py", "study/database.py", "study/identity.py"),
+    *("study/journal.py", "study/database.py", "study/identity.py", "study/records.py"),
+    *("config/data_only.py", "config/params.py"),
 )
 JUDGES = ("ensembles/final_members.py",)  # after a member is trained
 

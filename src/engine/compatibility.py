@@ -48,7 +48,7 @@ def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:
 
 
 def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:
-    from src.models.building import build
+    from src.models.building import outline
     from src.population.requirements import refuse_impossible
 
     if trial["batch_size"] > rows:
@@ -56,6 +56,6 @@ def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: 
         raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
     if changed.startswith(("model.", "training.augment.", "training.regularization.")):
         try:
-            refuse_impossible(trial, build(trial["model"], meta), meta)
+            refuse_impossible(trial, outline(trial["model"], meta), meta)
         except ValueError as error:
             raise UserError(str(error)) from error

@@ -7,6 +7,7 @@ schema, apart from those in `FROM_DATA`: of these it gets what it accepts.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 Meta = Mapping[str, Any]
 
+RANDOM = ("uniform_", "normal_", "bernoulli_", "random_", "exponential_")
+TOO_LARGE = ("Storage size calculation overflowed", "DefaultCPUAllocator", "Overflow")  # what torch says then
+TRAINING_BYTES = 16  # of a parameter: its weight, gradient and two moments
+
 FROM_DATA: dict[str, Callable[[Meta], Any]] = {
     "input_shape": lambda meta: tuple(meta["input_shape"]),
     "n_outputs": lambda meta: meta["n_classes"] or 1,
@@ -27,7 +32,7 @@ FROM_DATA: dict[str, Callable[[Meta], Any]] = {
 
 
 def build(model: Mapping[str, Any], meta: Meta) -> nn.Module:
-    """A newly initialised model of the config `{"name": "mlp", **hyperparameters}` for the data that `meta` describes.
+    """Build a newly initialised model of a config `{"name": "mlp", **hyperparameters}` for data that `meta` describes.
 
     Raises:
         UserError: no such model.
@@ -35,18 +40,54 @@ def build(model: Mapping[str, Any], meta: Meta) -> nn.Module:
     """
     cls = component("model", model)
     accepted = inspect.signature(cls).parameters
-    known = {key: read(meta) for key, read in FROM_DATA.items() if key in accepted}
-    built: nn.Module = cls(**known, **arguments("model", model))
+    from_data = {key: read(meta) for key, read in FROM_DATA.items() if key in accepted}
+    built: nn.Module = cls(**from_data, **arguments("model", model))
     return built
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Numbers that training may change, and frozen ones: all of the model's parameters, and none of its buffers."""
+    """Count the numbers that training may change, and frozen ones: all of the model's parameters, none of its buffers."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def outline(model: Mapping[str, Any], meta: Meta) -> nn.Module:
+    """Build a model of this config for the data that `meta` describes, without its numbers where it can be had so.
+
+    Raises:
+        UserError: there is no such model.
+        ValueError: a hyperparameter does not go with the others or the data, or the weights need more memory than there is.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class WithoutRandomNumbers(TorchFunctionMode):
+        """Leaves out what would fill weights with random numbers: without weights that imports the compiler, a second."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") in RANDOM:
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    try:
+        with torch.device("meta"), WithoutRandomNumbers():
+            built = build(model, meta)
+    except NotImplementedError:  # a model of a person's own that looks at the numbers
+        built = build(model, meta)
+    except (RuntimeError, TypeError) as error:
+        if not any(word in str(error) for word in TOO_LARGE):
+            raise
+        raise ValueError(
+            "model: its weights are more than any memory can hold: make it narrower or less deep."
+        ) from error
+    count, there = n_parameters(built), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if count * TRAINING_BYTES > there:
+        needs = f"{count:,} parameters take {count * TRAINING_BYTES / 1e9:,.0f} GB to train"
+        raise ValueError(f"model: {needs}, this machine has {there / 1e9:,.0f} GB: make it narrower or less deep.")
+    return built
+
+
 def n_operations(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Multiply-adds of one row's way through the model: of all its matrix products and convolutions."""
+    """Count the multiply-adds of one row's way through the model: of all its matrix products and convolutions."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry

@@ -1,4 +1,4 @@
-"""What the architectures share: activations with the initialisation that belongs to each, and a table's way in."""
+"""Parts that the architectures share: activations with the initialisation that belongs to each, and a table's way in."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 ONE_HOT_LIMIT = 64  # up to here one-hot columns are as accurate as embeddings and a step takes half the time (Adult)
+MOST_LAYERS = 1000
 CATEGORY_DIM = 16  # of a category's embedding above
 
 
@@ -46,9 +47,15 @@ def initialise(layer: nn.Linear | nn.Conv2d, activation: Activation | None) -> N
 
 
 def normalisation(norm: Norm, features: int, images: bool = False) -> nn.Module:
-    """Over the batch (Ioffe & Szegedy 2015), over a row's features (Ba et al. 2016), or over up to 8 groups of them.
+    """Make a layer that normalises over the batch (Ioffe & Szegedy 2015), or a row's features (Ba et al. 2016) or groups.
 
-    Groups (Wu & He 2018) divide the features evenly; of an image, features are channels, each with all of its pixels.
+    Groups (Wu & He 2018) are up to 8 and divide the features evenly; of images, features are channels, each with all of its
+    pixels.
+
+    Args:
+        norm: which of them.
+        features: how many.
+        images: whether x is [B, C, H, W].
     """
     if norm == "batch":
         return nn.BatchNorm2d(features) if images else nn.BatchNorm1d(features)
@@ -58,15 +65,35 @@ def normalisation(norm: Norm, features: int, images: bool = False) -> nn.Module:
 
 
 def check_dropout(dropout: float) -> None:
+    """Check the share of units that a training step leaves out.
+
+    Raises:
+        ValueError: it is not within [0, 1).
+    """
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"model.dropout is {dropout}: it must be at least 0 and below 1.")
 
 
 def check_positive(**values: int) -> None:
-    """Raise a ValueError that names `model.<key>` for a count below 1."""
+    """Check counts, by their keys in `model`.
+
+    Raises:
+        ValueError: one is below 1.
+    """
     for key, value in values.items():
         if value < 1:
             raise ValueError(f"model.{key} is {value}: it must be at least 1.")
+
+
+def check_depth(depth: int) -> None:
+    """Check a number of layers.
+
+    Raises:
+        ValueError: it is below 1, or so large that building them would take minutes.
+    """
+    check_positive(depth=depth)
+    if depth > MOST_LAYERS:
+        raise ValueError(f"model.depth is {depth}: it must be at most {MOST_LAYERS}.")
 
 
 class OneHot(nn.Module):
@@ -78,24 +105,33 @@ class OneHot(nn.Module):
     def __init__(self, cardinalities: dict[int, int]) -> None:
         super().__init__()
         columns = [column for column, n in cardinalities.items() for _ in range(n)]
-        self.register_buffer("column", torch.tensor(columns))
-        self.register_buffer("category", torch.cat([torch.arange(float(n)) for n in cardinalities.values()]))
+        with torch.device("cpu"):  # of an outline too: `arange` without numbers imports the compiler
+            self.register_buffer("column", torch.tensor(columns))
+            self.register_buffer("category", torch.cat([torch.arange(float(n)) for n in cardinalities.values()]))
 
     def forward(self, x_BF: Tensor) -> Tensor:
+        """Compute x [B, F] → [B, sum of cardinalities]."""
         return (x_BF.index_select(1, self.column) == self.category).to(x_BF.dtype)
 
 
 def category_embedding(cardinality: int) -> nn.Embedding:
+    """Make an embedding of a column with so many categories."""
     embedding = nn.Embedding(cardinality, CATEGORY_DIM)
     nn.init.uniform_(embedding.weight, -(CATEGORY_DIM**-0.5), CATEGORY_DIM**-0.5)  # torch's N(0, 1) overfits (Adult)
     return embedding
 
 
 def piecewise_linear(bins: list[list[float]], dim: int) -> PiecewiseLinearEmbeddings:
-    """Gorishniy et al. 2022, in the version "B" that TabM's authors recommend: it starts out as a linear embedding."""
+    """Make an embedding of numeric columns in `dim` numbers each, piecewise linear between the edges of their `bins`.
+
+    Gorishniy et al. 2022, in the version "B" that TabM's authors recommend: it starts out as a linear embedding.
+    """
     from rtdl_num_embeddings import PiecewiseLinearEmbeddings  # it imports scikit-learn: a second of every worker
 
-    with warnings.catch_warnings():  # a yes/no column has one bin, and may
+    with (
+        warnings.catch_warnings(),
+        torch.device("cpu"),
+    ):  # it looks at the bins, also of an outline. a yes/no column has one bin, and may
         warnings.filterwarnings("ignore", message=r"The \d+-th feature has just two bin edges")
         return PiecewiseLinearEmbeddings([torch.tensor(edges) for edges in bins], dim, activation=False, version="B")
 
@@ -105,6 +141,16 @@ class Features(nn.Module):
 
     A table has its numeric columns first, then one column of indices (as floats) per entry of `categories`. Numbers
     pass as they are or through embeddings; categories are one-hot up to `ONE_HOT_LIMIT` values, embedded above.
+
+    Args:
+        input_shape: of a row.
+        categories: cardinality of each column of categories.
+        bins: edges of each numeric column, which `embedding=piecewise_linear` needs.
+        embedding: how numbers pass.
+        embedding_dim: numbers that a number becomes.
+
+    Raises:
+        ValueError: numbers shall be embedded and there are none.
     """
 
     def __init__(
@@ -135,6 +181,7 @@ class Features(nn.Module):
         self.width += sum(few.values()) + len(many) * CATEGORY_DIM
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, *input_shape] → [B, width]."""
         x_BF = x.flatten(1)
         numbers = x_BF[:, : self.n_numbers]
         parts = [numbers if self.numbers is None else self.numbers(numbers).flatten(1)]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from src.config.components import component, trust
-from src.models.building import FROM_DATA, build, n_operations
+from src.models.building import FROM_DATA, build, n_operations, outline
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
 from src.system.errors import UserError
 
@@ -332,3 +332,32 @@ def test_config_and_constructor_have_the_same_keys(name: str) -> None:
 def test_models_are_found_without_importing_torch() -> None:
     code = "import sys, src.models; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"width": 10**9}, "GB to train"),
+        ({"width": 2_000_000}, "GB to train"),
+        ({"width": 10**12}, "more than any memory can hold"),
+        ({"width": 10**30}, "more than any memory can hold"),
+        ({"depth": 10**6}, "model.depth is 1000000: it must be at most 1000"),
+        ({"width": [64] * 5000, "depth": 5000}, "it must be at most 1000"),
+        ({"width": 10**9, "embedding": "piecewise_linear"}, "GB to train"),
+        ({"embedding": "piecewise_linear", "embedding_dim": 10**10}, "model: "),
+    ],
+)
+def test_a_model_that_no_memory_holds_is_refused_before_it_is_built(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        outline(config("mlp", **changes), TABLE)
+
+
+def test_an_outline_has_the_parameters_of_the_model_and_needs_no_compiler() -> None:
+    for name in NAMES:
+        meta = images(1, 8, 8) if name == "cnn" else TABLE
+        one, other = outline(config(name), meta), build(config(name), meta)
+        shapes = [{key: value.shape for key, value in model.named_parameters()} for model in (one, other)]
+        assert shapes[0] == shapes[1]
+    imports = "import sys; from tests.models.test_building import TABLE, config, outline"
+    code = f"{imports}; outline(config('mlp'), TABLE); sys.exit('sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=CONF.parents[1]).returncode == 0

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 class Additive(nn.Module):
-    """The outputs of several nets of one config, each times its coefficient, summed. x [B, ...] → [B, n_outputs].
+    """The outputs of several nets of one config, each times its coefficient, summed. x [B, *input_shape] → [B, n_outputs].
 
-    `of`: the config of a net; `trains`: all of them, or the last alone, while the others stand still.
+    `of`: the config of a net, which gets `categories` and `bins`; `coefficients`: one a net; `trains`: all nets, or the last
+    alone, while the others stand still.
     """
 
     coefficients: Tensor
@@ -38,11 +39,13 @@ class Additive(nn.Module):
             part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
+        """Set the mode; nets that stand still stay in evaluation."""
         super().train(mode)
         for part in self.parts[: self.still]:
             part.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, *input_shape] → [B, n_outputs]."""
         outputs = torch.stack([part(x) for part in self.parts], -1)
         return (outputs * self.coefficients).sum(-1)

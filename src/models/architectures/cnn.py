@@ -4,14 +4,27 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from src.models.layers import ACTIVATIONS, Activation, Norm, check_dropout, check_positive, initialise, normalisation
+from src.models.layers import (
+    ACTIVATIONS,
+    Activation,
+    Norm,
+    check_depth,
+    check_dropout,
+    check_positive,
+    initialise,
+    normalisation,
+)
 
 
 class CNN(nn.Module):
     """`depth` stages of 3×3 convolution → norm → activation → average pooling, then dropout and a linear output.
 
     The first stage has `channels`. Stages halve the image, and the next one has twice the channels, while both sides
-    have at least 2 pixels; further stages keep size and channels. x [B, C, H, W] → [B, n_outputs].
+    have at least 2 pixels; further stages keep size and channels. x [B, C, H, W] → [B, n_outputs], `input_shape`
+    is (C, H, W).
+
+    Raises:
+        ValueError: the data is a table, or a hyperparameter is out of its range.
     """
 
     def __init__(
@@ -28,7 +41,8 @@ class CNN(nn.Module):
         super().__init__()
         if len(input_shape) != 3:
             raise ValueError("model.name=cnn needs images, but the data is a table: choose model=mlp or model=linear.")
-        check_positive(channels=channels, depth=depth)
+        check_positive(channels=channels)
+        check_depth(depth)
         check_dropout(dropout)
 
         n_in, height, width = input_shape
@@ -46,11 +60,13 @@ class CNN(nn.Module):
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, C, H, W] → [B, n_outputs]."""
         out: Tensor = self.output(self.dropout(self.stages(x).flatten(1)))
         return out
 
 
 def stage(n_in: int, n_out: int, activation: Activation, norm: Norm, pool: bool) -> nn.Sequential:
+    """Make one stage: convolution of `n_in` to `n_out` channels, `norm`, `activation`, and if `pool` an average over 2×2."""
     conv = nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
     initialise(conv, activation)
     parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)

@@ -15,5 +15,6 @@ class Linear(nn.Module):
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, *input_shape] → [B, n_outputs]."""
         out: Tensor = self.output(self.features(x))
         return out

@@ -10,6 +10,7 @@ from src.models.layers import (
     Features,
     Norm,
     NumberEmbedding,
+    check_depth,
     check_dropout,
     check_positive,
     initialise,
@@ -20,7 +21,11 @@ from src.models.layers import (
 class MLP(nn.Module):
     """`depth` layers of `width` units (or one layer per entry of `width`), each linear → norm → activation → dropout.
 
-    `categories` and `bins` describe a table's columns (see `Features`). x [B, *input_shape] → [B, n_outputs].
+    x [B, *input_shape] → [B, n_outputs]. `categories` and `bins` describe a table's columns, `embedding` and `embedding_dim`
+    how its numbers pass (see `Features`).
+
+    Raises:
+        ValueError: a hyperparameter is out of its range, or depth and widths differ.
     """
 
     def __init__(
@@ -39,7 +44,8 @@ class MLP(nn.Module):
         embedding_dim: int,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth, embedding_dim=embedding_dim)
+        check_depth(depth)
+        check_positive(embedding_dim=embedding_dim)
         check_dropout(dropout)
         widths = layer_widths(width, depth)
 
@@ -52,11 +58,17 @@ class MLP(nn.Module):
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, *input_shape] → [B, n_outputs]."""
         out: Tensor = self.output(self.hidden(self.features(x)))
         return out
 
 
 def layer_widths(width: int | list[int], depth: int) -> list[int]:
+    """List the units of each of `depth` layers, from one `width` for all or a list of one a layer.
+
+    Raises:
+        ValueError: the list has another length than `depth`, or a width is below 1.
+    """
     widths = [width] * depth if isinstance(width, int) else list(width)
     if len(widths) != depth:
         raise ValueError(f"model.width lists {len(widths)} layers but model.depth is {depth}: they must agree.")
@@ -65,6 +77,7 @@ def layer_widths(width: int | list[int], depth: int) -> list[int]:
 
 
 def layer(n_in: int, n_out: int, activation: Activation, norm: Norm, dropout: float) -> nn.Sequential:
+    """Make one layer: linear from `n_in` to `n_out` units, then `norm`, `activation` and `dropout`."""
     linear = nn.Linear(n_in, n_out)
     initialise(linear, activation)
     parts: OrderedDict[str, nn.Module] = OrderedDict(linear=linear)

@@ -8,7 +8,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from src.models.layers import ACTIVATIONS, Activation, Features, NumberEmbedding, check_dropout, check_positive
+from src.models.layers import (
+    ACTIVATIONS,
+    Activation,
+    Features,
+    NumberEmbedding,
+    check_depth,
+    check_dropout,
+    check_positive,
+)
 
 Kind = Literal["tabm", "tabm-mini", "tabm-packed", "batch_ensemble"]
 
@@ -18,6 +26,20 @@ class TabM(nn.Module):
 
     While it trains, each of the k nets has a loss of its own: x [B, ...] → [B, k, n_outputs]. Then it predicts by their
     mean, [B, n_outputs]: of their probabilities, as logits, or of their values.
+
+    Args:
+        input_shape: of a row.
+        n_outputs: classes, or 1 for a value.
+        categories: cardinality of each column of categories (see `Features`).
+        bins: edges of each numeric column, for its embedding.
+        kind: which of the authors' designs.
+        k: nets in one.
+        width: units of a layer.
+        depth: layers.
+        activation: after each layer.
+        dropout: share of units that a training step leaves out.
+        embedding: how numbers pass.
+        embedding_dim: numbers that a number becomes.
     """
 
     def __init__(
@@ -39,15 +61,16 @@ class TabM(nn.Module):
         super().__init__()
         import tabm  # it imports scikit-learn: a second of every worker
 
-        check_positive(depth=depth, width=width, k=k, embedding_dim=embedding_dim)
+        check_positive(width=width, k=k, embedding_dim=embedding_dim)
+        check_depth(depth)
         check_dropout(dropout)
         self.k, self.classes = k, n_outputs > 1
         self.features = Features(input_shape, categories, bins, embedding, embedding_dim)
         sizes = {"d_in": self.features.width, "n_blocks": depth, "d_block": width, "k": k}
         common = {**sizes, "dropout": dropout, "activation": ACTIVATIONS[activation].__name__}
         if kind == "batch_ensemble":
-            own = {"tabm_init": False, "scaling_init": "random-signs", "start_scaling_init_chunks": None}
-            self.backbone = tabm.MLPBackboneBatchEnsemble(**common, **own)
+            scaling = {"tabm_init": False, "scaling_init": "random-signs", "start_scaling_init_chunks": None}
+            self.backbone = tabm.MLPBackboneBatchEnsemble(**common, **scaling)
         else:
             start = None if kind == "tabm-packed" else "random-signs"
             with warnings.catch_warnings():
@@ -58,6 +81,7 @@ class TabM(nn.Module):
         self.output = tabm.LinearEnsemble(width, n_outputs, k=k)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, *input_shape] → [B, k, n_outputs] in training, [B, n_outputs] else."""
         x_BkF = self.features(x).unsqueeze(1).expand(-1, self.k, -1)
         out_BkC: Tensor = self.output(self.backbone(x_BkF))
         if self.training:
