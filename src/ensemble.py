@@ -20,16 +20,17 @@ def main(config: Config) -> None:
     """Write `outputs/ensemble/` and `metrics.json`."""
     import torch
 
-    from src.data.dataset import load_test, train_targets, val_targets
+    from src.data.dataset import load, load_test, train_targets, val_targets
     from src.engine.compatibility import prepared
     from src.ensembles import results
-    from src.ensembles.comparison import compare, final_scores
-    from src.ensembles.pool import read_pool
+    from src.ensembles.comparison import compare, final_scores, predict_members
+    from src.ensembles.pool import read_notes, read_pool
     from src.ensembles.selection import combiners, compare_combiners
     from src.metrics.listing import selection
-    from src.serving import registration
+    from src.serving.acceptance import Inputs, write_accepted
     from src.serving.bundle import read_bundle
     from src.serving.export import check, export
+    from src.serving.registration import register
     from src.tracking.uri import check as check_uri
 
     check(config["export"])
@@ -40,24 +41,21 @@ def main(config: Config) -> None:
     candidates = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
     comparison = compare(selection(meta["task"], config["ensemble"]["select_by"]), pool, candidates, y_val)
     x_test, y_test = load_test(folder)  # the only place where they are read
-    scores = final_scores(comparison, x_test, y_test)
-    results.write(out, comparison, scores, x_test, y_test, y_val)
-    registration.write_served(out / "model", comparison, folder)
+    on_test = predict_members(pool, x_test)
+    inputs = Inputs(load(folder).x_val, y_val, x_test)
+    accepted = write_accepted(out / "model", folder, comparison, on_test, inputs)
+    scores = final_scores(accepted.comparison, on_test, x_test, y_test)
+    results.write(out, accepted.comparison, scores, x_test, y_test, y_val)
     for complaint in export(read_bundle(out / "model").module(), torch.from_numpy(x_test[:64]), out, config["export"]):
         print(complaint)
     lock = Path(config["study"]["root"]) / "locks" / "register"
-    registered = registration.register(
-        config["tracking"]["uri"],
-        config["tracking"]["experiment"],
-        config["data"]["name"],
-        lock,
-        out / "model",
-        folder,
-        comparison,
-        scores.metrics,
-    )
+    addresses = config["tracking"]["uri"], config["tracking"]["experiment"], config["data"]["name"]
+    registered = register(*addresses, lock, out / "model", folder, config["data"], accepted, scores.metrics)
     metrics = Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json"
-    results.finish([out / "metrics.json", metrics], scores.metrics, out / "registered.json", registered)
+    notes = [*read_notes(outputs, config["models"]), *accepted.notes]
+    results.finish(
+        [out / "metrics.json", metrics], scores.metrics | {"notes": notes}, out / "registered.json", registered
+    )
 
 
 if __name__ == "__main__":

@@ -41,14 +41,15 @@ def main(config: Config) -> None:
         os_errors_as_user_errors("the same command goes on from here"),
         Tracker(config["tracking"]["uri"], config["tracking"]["experiment"]) as tracker,
     ):
-        members, out_of_fold = [], {}
+        members, out_of_fold, notes = [], {}, []
         for training, trained in final_members.train(config, best, setup, sweep):
             members += trained
+            notes += training.notes
             if scores := final_members.out_of_fold_scores(training.context, trained):
                 out_of_fold[training.method] = scores
             tracker.level(records(training, trained, scores))
-        members = final_members.with_refits(config, best, setup, sweep, members)
-        final_members.write(out, best, members, val_targets(folder), out_of_fold)
+        members, notes_on_refits = final_members.with_refits(config, best, setup, sweep, members)
+        final_members.write(out, best, members, val_targets(folder), out_of_fold, [*notes, *notes_on_refits])
         tracker.close()
     for method, scores in out_of_fold.items():
         figures = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())

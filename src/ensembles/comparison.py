@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,11 @@ class Comparison:
         """The chosen candidate."""
         return self.candidates[self.chosen]
 
+    def without_refits(self) -> Comparison:
+        """Return the same comparison where the chosen candidate is served by the members that were judged."""
+        served_as_judged = replace(self.ensemble, refit_mixture=None)
+        return replace(self, candidates={**self.candidates, self.chosen: served_as_judged})
+
 
 def compare(
     metric: Metric, pool: Sequence[FinalMember], candidates: Mapping[str, Candidate], y_val: NDArray[Any]
@@ -73,12 +78,38 @@ class FinalScores:
     single: NDArray[np.float32]
 
 
-def final_scores(comparison: Comparison, x_test: NDArray[np.float32], y_test: NDArray[Any]) -> FinalScores:
-    """Score every candidate as it is served on the test rows `x_test` [N, ...], `y_test` [N]; the chosen as judged too."""
+@dataclass(frozen=True)
+class MemberPredictions:
+    """Predictions of all members of the pool for the same rows, [M, N, C] or [M, N]: as they were judged, and refitted.
+
+    A member without a refit stands in both.
+    """
+
+    judged_MNC: NDArray[np.float32]
+    refit_MNC: NDArray[np.float32]
+
+
+def predict_members(pool: Sequence[FinalMember], x: NDArray[np.float32]) -> MemberPredictions:
+    """Predict prepared rows `x` [N, ...] by all members of the pool and their refits."""
+    rows = torch.from_numpy(np.array(x))
+    judged_MNC = np.stack([member.predict(rows) for member in pool])
+    refits = [m.refit.predict(rows) if m.refit else p_NC for m, p_NC in zip(pool, judged_MNC, strict=True)]
+    return MemberPredictions(judged_MNC, np.stack(refits))
+
+
+def final_scores(
+    comparison: Comparison, members: MemberPredictions, x_test: NDArray[np.float32], y_test: NDArray[Any]
+) -> FinalScores:
+    """Score every candidate as it is served on the test rows, and the chosen one as it was judged too.
+
+    Args:
+        comparison: of all candidates.
+        members: what the members predict for the test rows.
+        x_test: these rows [N, ...].
+        y_test: their targets [N].
+    """
     task, pool, candidates = comparison.task, comparison.pool, comparison.candidates
-    x = torch.from_numpy(np.array(x_test))
-    judged_MNC = np.stack([member.predict(x) for member in pool])
-    refit_MNC = np.stack([m.refit.predict(x) if m.refit else p_NC for m, p_NC in zip(pool, judged_MNC, strict=True)])
+    judged_MNC, refit_MNC = members.judged_MNC, members.refit_MNC
     served = {name: each.predict_served(judged_MNC, refit_MNC) for name, each in candidates.items()}
     test = {
         name: score(task, served[name], y_test, _members(each, judged_MNC, refit_MNC), each.shares)
@@ -93,7 +124,7 @@ def final_scores(comparison: Comparison, x_test: NDArray[np.float32], y_test: ND
         **({} if comparison.chosen_by == default_selection(task) else {"chosen_by": comparison.chosen_by}),
         "refit": chosen.refit_mixture is not None,
         **ensembles[comparison.chosen],
-        "test_as_judged": as_judged,
+        "judged": {"val": comparison.val[comparison.chosen], "test": as_judged},
         "interval": intervals(task, ours, y_test),
         "gain": intervals(task, ours, y_test, single),
         "best_single": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class FinalMember:
         """Predictions for the validation rows, [N, C] or [N]."""
         return np.asarray(self.checkpoint.predictions.numpy())
 
+    def is_finite(self) -> bool:
+        """Tell whether its weights and its predictions for the validation rows are finite numbers."""
+        tensors = [*self.checkpoint.model_weights.values(), self.checkpoint.predictions]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
     def net(self) -> nn.Module:
         """Build its net with its weights, in eval mode: x → raw outputs [N, C]."""
         net = build(self.member.config["model"], self.meta)
@@ -68,12 +73,13 @@ class FinalMember:
         y_N = torch.zeros(len(x), dtype=torch.long if self.meta["task"] == "classification" else torch.float32)
         return np.asarray(score(output_NC[None], y_N[None], self.meta)[1][0].numpy())
 
-    def predict_holdout(self, x_train: Tensor, holdout_rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Predict the rows of `x_train` [N, ...] at the positions `holdout_rows`; the result [N, ...] is NaN elsewhere."""
+    def with_out_of_fold_predictions(self, x_train: Tensor) -> FinalMember:
+        """Return the member with predictions for those rows of `x_train` [N, ...] that it was not trained on."""
+        holdout_rows = _rows_left_out(self.member, len(x_train))
         predictions = self.predict(x_train[torch.from_numpy(holdout_rows)])
         among_all = np.full((len(x_train), *predictions.shape[1:]), np.nan, predictions.dtype)
         among_all[holdout_rows] = predictions
-        return among_all
+        return replace(self, out_of_fold_predictions=among_all)
 
     def to_json(self, folder: Path) -> dict[str, Any]:
         """Write its files below `folder`, and return its line of members.json."""
@@ -121,6 +127,13 @@ def _existing(path: Path, model: str) -> Path:
     if not path.exists():
         raise UserError(f"models: {path} of {model} is missing; train it again")
     return path
+
+
+def _rows_left_out(member: Member, n_rows: int) -> NDArray[np.int64]:
+    """Those of `n_rows` training rows that a member was not trained on: they are not among its rows, or weigh nothing."""
+    if member.weights is not None:
+        return np.flatnonzero(member.weights == 0)
+    return np.setdiff1d(np.arange(n_rows), np.arange(n_rows) if member.rows is None else member.rows)
 
 
 def out_of_fold_mean(out_of_fold_predictions: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -36,7 +36,7 @@ def best_config(sweep: Path, model: str) -> dict[str, Any]:
 
 
 def train(
-    config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path
+    config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path, replaced: Sequence[FinalMember] = ()
 ) -> Iterator[tuple[MemberTraining, list[FinalMember]]]:
     """Train the members of every method of `config`, and yield those of a method when they are there.
 
@@ -45,6 +45,7 @@ def train(
         best: the best trial's config.
         setup: the data and device; with `with_validation`, the validation rows are trained on too.
         sweep: the folder of the sweep.
+        replaced: members that those trained shall replace, by method and name, which they must not be worse than.
     """
     import numpy as np
 
@@ -59,9 +60,21 @@ def train(
     with Engine(setup, config["workers"]) as engine:
         for section in config.several["members"]:
             training = _training(config, section, best, context, engine)
+            training.replaced = {m.name: m.val_predictions for m in replaced if m.method == training.method}
             with alone(training.folder / "lock", f"the training of {config['model']['name']}"):
                 requested = config.make("members", section, training.best, config["seed"], context)
-                yield training, training.final_members(requested)
+                yield training, _trained(training, requested)
+
+
+def _trained(training: MemberTraining, requested: Any) -> list[FinalMember]:
+    """The members of a method; where they would replace others, these stay if the method fails."""
+    try:
+        return training.final_members(requested)
+    except UserError as error:
+        if not training.replaced:
+            raise
+        training.note(f"{training.method}: the members that were judged stay: {error}")
+        return []
 
 
 def _training(
@@ -84,22 +97,47 @@ def _training(
 
 def with_refits(
     config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path, members: Sequence[FinalMember]
-) -> list[FinalMember]:
+) -> tuple[list[FinalMember], list[str]]:
     """Train all methods again on the validation rows too, and attach to each of `members` its refit.
 
     Members that the sweep trained have none, and none is made where training looks at the validation rows (early stopping,
-    a schedule that watches them) or with `refit=false`. The other arguments are those of `train`.
+    a schedule that watches them) or with `refit=false`. A refit that is worse than its member on the validation rows, which
+    it knows, is no improvement: it is left out. The other arguments are those of `train`. Returns the members, and notes on
+    what was trained again or left out.
     """
     if not config["refit"] or _reads_validation(config, best):
-        return list(members)
+        return list(members), []
     refits: dict[str, FinalMember] = {}
-    for training, again in train(config, best, replace(setup, with_validation=True), sweep):
-        judged = [member.name for member in members if member.method == training.method]
-        if training.outcomes and [member.name for member in again] == judged:
-            refits |= {member.name: member for member in again}
-        elif training.outcomes:
-            print(f"{training.method}: refitted, {len(again)} members come in the place of {len(judged)}: those stay")
-    return [replace(member, refit=refits.get(member.name)) for member in members]
+    notes: list[str] = []
+    for training, again in train(config, best, replace(setup, with_validation=True), sweep, members):
+        if training.outcomes:
+            judged = [member for member in members if member.method == training.method]
+            if fault := _fault_of_boosting(judged, again, training.context.y_val):
+                training.note(f"{training.method}: the members that were judged stay: {fault}")
+            else:
+                refits |= {member.name: member for member in again}
+        notes += training.notes
+    return [replace(member, refit=refits.get(member.name)) for member in members], notes
+
+
+def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMember], y_val: Any) -> str:
+    """Why the refits of boosting, whose members depend on each other, cannot replace its members; else an empty text.
+
+    Members of other methods have no weights of their own, and are compared one by one.
+    """
+    import numpy as np
+
+    from src.ensembles.member_checks import WORSE, complaint
+
+    if not refits or all(member.weight == 1.0 for member in (*judged, *refits)):
+        return ""
+    if len(refits) != len(judged):
+        return f"refitted, {len(refits)} come in the place of {len(judged)}"
+    means = [
+        np.average(np.stack([one.val_predictions for one in members]), 0, [one.weight for one in members])
+        for members in (refits, judged)
+    ]
+    return complaint(means[0], means[1], y_val, WORSE)
 
 
 def _reads_validation(config: Config, best: dict[str, Any]) -> bool:
@@ -116,6 +154,7 @@ def write(
     members: Sequence[FinalMember],
     y_val: Any,
     out_of_fold: dict[str, dict[str, float]],
+    notes: Sequence[str] = (),
 ) -> None:
     """Make `out` the folder of these members: one below it for each, `members.json` and `config.yaml`.
 
@@ -125,6 +164,7 @@ def write(
         members: of all methods.
         y_val: targets of the validation rows [N].
         out_of_fold: scores of each method's out-of-fold predictions, by method.
+        notes: on members that were trained again or left out.
     """
     import yaml
 
@@ -133,7 +173,7 @@ def write(
 
     meta, methods = members[0].meta, list(dict.fromkeys(member.method for member in members))
     head = {"model": members[0].model, "members": methods, "task": meta["task"]}
-    head |= {"sha256": meta["sha256"], "class_names": meta["class_names"], "held": out_of_fold}
+    head |= {"sha256": meta["sha256"], "class_names": meta["class_names"], "held": out_of_fold, "notes": notes}
     with atomic_folder(out) as new:
         scores = [score(meta["task"], member.val_predictions, y_val) for member in members]
         lines = [{**member.to_json(new), "val": each} for member, each in zip(members, scores, strict=True)]

@@ -1,20 +1,29 @@
 """Training of the members that one method asks for, one generation after another."""
 
+import json
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from src.engine.engine import Engine
 from src.engine.net_growth import sizes
 from src.engine.task import Outcome, Task
 from src.ensembles.final_member import FinalMember
+from src.ensembles.member_checks import MUCH_WORSE, WORSE, complaint, row_errors
+from src.ensembles.members.top import top
 from src.ensembles.protocol import Generation, Generations, Segment, TrainingContext
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
+from src.population.seeds import derived_seed
 from src.system.errors import UserError
 
+DIVERGED = "diverged"  # as the engine's workers say it
 Parts = Sequence[tuple[int, Mapping[str, Any]]]  # until which epoch by which config
 
 
@@ -23,7 +32,11 @@ class MemberTraining:
     """The training of all members of one `method` on `engine`.
 
     Checkpoints stand in `folder`, so that the same call goes on after a kill. `best` is the config of the best trial;
-    `earlier` are those that it was trained by before, where it has a lineage.
+    `earlier` are those that it was trained by before, where it has a lineage. `replaced` are predictions for the validation
+    rows of the members, by name, that refits shall replace.
+
+    Every trained member is compared with its like (`_reference`). One that diverged, collapsed or is much worse is trained
+    again, with another seed and at half the rate, and left out if that is no better; `notes` says so.
     """
 
     method: str
@@ -32,10 +45,13 @@ class MemberTraining:
     folder: Path
     best: Mapping[str, Any]
     earlier: Parts = ()
+    replaced: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     configs: dict[str, Mapping[str, Any]] = field(
         default_factory=dict
     )  # of every member that was to be trained, by name
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # of its training
+    notes: list[str] = field(default_factory=list)
+    _count: int = 0  # members that were to be trained, not counting those that were trained again
 
     def final_members(self, requested: Sequence[Member | FinalMember] | Generations) -> list[FinalMember]:
         """Train what the method asks for and return all its members.
@@ -44,6 +60,9 @@ class MemberTraining:
             UserError: all members of the first generation failed.
         """
         members = self._driven(requested) if isinstance(requested, Generator) else self._at_once(requested)
+        if not members and not self.replaced:
+            members = top(self.best, 0, self.context, n=1)
+            self.note(f"{self.method}: no member is fit for use, so the best trial itself takes their place")
         return [replace(one, model=self.best["model"]["name"], method=self.method) for one in members]
 
     def _at_once(self, requested: Sequence[Member | FinalMember]) -> list[FinalMember]:
@@ -60,7 +79,7 @@ class MemberTraining:
                 return list(end.value)
 
     def train(self, generation: Generation, later: bool = False) -> list[FinalMember]:
-        """Train a `generation` and return its members that did not fail, in its order.
+        """Train a `generation` and return its members that are fit for use, in its order.
 
         Args:
             generation: members, or segments of their training.
@@ -69,9 +88,39 @@ class MemberTraining:
         Raises:
             UserError: all members of the first generation failed.
         """
-        segments = [one if isinstance(one, Segment) else Segment(one, one.config["epochs"]) for one in generation]
-        first = len(self.outcomes)
-        lines = [self._tasks(f"{self.method}-{first + k}", segment) for k, segment in enumerate(segments)]
+        segments = {
+            f"{self.method}-{self._count + k}": one if isinstance(one, Segment) else Segment(one, one.config["epochs"])
+            for k, one in enumerate(generation)
+        }
+        self._count += len(segments)
+        trained = self._run(segments)
+        if not trained and not later and not self.replaced:
+            raise UserError(_all_failed(self.method, [self.outcomes[name] for name in segments]))
+        faults = self._faults(segments, trained)
+        members = {name: one for name, one in trained.items() if name not in faults}
+        members |= self._again({name: segments[name] for name in faults}, members)
+        for name, fault in faults.items():
+            self._note_fault(name, fault, name in members)
+        return [members[name] for name in segments if name in members]
+
+    def _again(self, segments: Mapping[str, Segment], sound: Mapping[str, FinalMember]) -> dict[str, FinalMember]:
+        """Train milder what diverged, collapsed or is much worse beside members that are `sound`; return what is now sound.
+
+        What failed for another reason, such as memory, would do so again.
+        """
+        milder = {
+            f"{name}-again": _milder(segment)
+            for name, segment in segments.items()
+            if self.outcomes[name].error in ("", DIVERGED)
+        }
+        again = {name.removesuffix("-again"): one for name, one in self._run(milder).items()} if milder else {}
+        again = {name: replace(one, name=name) for name, one in again.items()}
+        faults = self._faults({name: segments[name] for name in again}, {**sound, **again})
+        return {name: one for name, one in again.items() if name not in faults}
+
+    def _run(self, segments: Mapping[str, Segment]) -> dict[str, FinalMember]:
+        """Train segments, by the names of their members, and return those that did not fail."""
+        lines = [self._tasks(name, segment) for name, segment in segments.items()]
         outcomes: dict[str, Outcome] = {}
         for depth in range(max(map(len, lines))):
             tasks = [line[depth] for line in lines if depth < len(line)]
@@ -80,12 +129,67 @@ class MemberTraining:
         ends = [line[-1] for line in lines]
         self.configs |= {task.key: task.member.config for task in ends}
         self.outcomes |= {task.key: outcomes[task.key] for task in ends}
-        self._report_failures([outcomes[task.key] for task in ends], later)
-        return [
-            FinalMember(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows.meta)
+        return {
+            task.key: FinalMember(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows.meta)
             for task in ends
             if not outcomes[task.key].error
-        ]
+        }
+
+    def _faults(self, segments: Mapping[str, Segment], trained: Mapping[str, FinalMember]) -> dict[str, str]:
+        """What is wrong with the members of these segments, by the name of each that has a fault."""
+        y_val, faults = self.context.y_val, {}
+        for name, segment in segments.items():
+            if name not in trained:
+                faults[name] = self.outcomes[name].error
+                continue
+            predictions, factor = trained[name].val_predictions, MUCH_WORSE
+            reference = self._reference(segment, trained)
+            if name in self.replaced and segment.member.weights is None:  # boosting is compared as a whole
+                reference, factor = self.replaced[name], WORSE
+            faults[name] = complaint(predictions, reference, y_val, factor)
+        return {name: fault for name, fault in faults.items() if fault}
+
+    def _reference(self, segment: Segment, trained: Mapping[str, FinalMember]) -> NDArray[np.float32] | None:
+        """Predictions for the validation rows that a member should not be much worse than.
+
+        They are those of the checkpoint that it went on from; or of the best trial, where it trains by the same config; or
+        of the median of its generation, where that has at least three members.
+        """
+        if segment.start is not None:
+            predictions = np.asarray(segment.start.predictions.numpy())
+            return predictions if len(predictions) else None
+        alike = (
+            segment.member.config == self.best and segment.member.weights is None
+        )  # else it is a weak one of boosting
+        if alike and self.best_predictions is not None:
+            return self.best_predictions
+        if len(trained) < 3:
+            return None
+        y_val = self.context.y_val
+        ranked = sorted(trained.values(), key=lambda one: float(row_errors(one.val_predictions, y_val).mean()))
+        return ranked[len(ranked) // 2].val_predictions
+
+    @cached_property
+    def best_predictions(self) -> NDArray[np.float32] | None:
+        """Predictions of the best trial for the validation rows, where the sweep has left them."""
+        ranking, predictions = self.context.sweep / "ranking.json", self.context.sweep / "predictions.npz"
+        if not ranking.exists() or not predictions.exists():
+            return None
+        number = json.loads(ranking.read_text(encoding="utf-8"))[0]["number"]
+        with np.load(predictions) as arrays:
+            return np.asarray(arrays[str(number)])
+
+    def note(self, text: str) -> None:
+        """Say `text` on the console, and keep it for members.json and the report."""
+        self.notes.append(text)
+        print(text)
+
+    def _note_fault(self, name: str, fault: str, mended: bool) -> None:
+        if mended:
+            end = "was trained again, with another seed and at half the rate"
+        else:
+            end = "is left out; the member that was judged stays" if name in self.replaced else "is left out"
+        self.note(f"{name} {end}: {fault}")
 
     def _tasks(self, key: str, segment: Segment) -> list[Task]:
         """The segment, after those of the best trial's lineage where it begins from initial weights."""
@@ -106,13 +210,18 @@ class MemberTraining:
         checkpoint = self.folder / f"{key}.safetensors"
         return [*line, Task(key, segment.member, segment.stop, None, checkpoint, tuple(line))]
 
-    def _report_failures(self, outcomes: Sequence[Outcome], later: bool) -> None:
-        failed = [outcome for outcome in outcomes if outcome.error]
-        if len(failed) == len(outcomes) and not later:
-            (reason, count), *_ = Counter(outcome.error for outcome in failed).most_common()
-            which = "the member" if len(failed) == 1 else f"all {len(failed)} members"
-            detail = next(outcome.detail for outcome in failed if outcome.error == reason)
-            often = f" ({count} times)" if 1 < count < len(failed) else ""
-            raise UserError(f"members: {which} of {self.method} failed: {reason}{often}\n{detail}".strip())
-        for outcome in failed:
-            print(f"{outcome.key} is left out: {outcome.error}")
+
+def _milder(segment: Segment) -> Segment:
+    """The same training with another seed and at half the rate."""
+    member = segment.member
+    optimizer = {**member.config["optimizer"], "lr": member.config["optimizer"]["lr"] / 2}
+    config = {**member.config, "optimizer": optimizer}
+    return replace(segment, member=replace(member, config=config, seed=derived_seed(member.seed, "trained again")))
+
+
+def _all_failed(method: str, failed: Sequence[Outcome]) -> str:
+    (reason, count), *_ = Counter(outcome.error for outcome in failed).most_common()
+    which = "the member" if len(failed) == 1 else f"all {len(failed)} members"
+    detail = next(outcome.detail for outcome in failed if outcome.error == reason)
+    often = f" ({count} times)" if 1 < count < len(failed) else ""
+    return f"members: {which} of {method} failed: {reason}{often}\n{detail}".strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ def read_pool(outputs: Path, models: Sequence[str], meta: Mapping[str, Any]) -> 
         UserError: one is missing, they were trained on other data or classes, or none predicts finite numbers.
     """
     members = [member for model in models for member in read_members(outputs / "train" / model, model, meta)]
-    pool = [member for member in members if np.isfinite(member.val_predictions).all()]
+    pool = [_with_sound_refit(member) for member in members if member.is_finite()]
     if not pool:
         raise UserError(
             f"models: no member of {', '.join(models)} predicts finite numbers, so there is nothing to join; "
             "train them again with a lower optimizer.lr"
         )
     for member in members:
-        if member not in pool:
+        if not member.is_finite():
             print(f"{member.title} is left out: it does not predict finite numbers")
     if len(pool) == 1:
         print(
@@ -51,6 +52,20 @@ def read_members(folder: Path, model: str, meta: Mapping[str, Any]) -> list[Fina
     if content["sha256"] != meta["sha256"]:
         raise UserError(f"models: {model} was trained on data of another digest than {meta['name']}; train it again")
     return [FinalMember.from_json(folder, model, line, meta) for line in content["items"]]
+
+
+def read_notes(outputs: Path, models: Sequence[str]) -> list[str]:
+    """Read what `train` noted below `outputs` on members of `models` that were trained again or left out."""
+    files = [outputs / "train" / model / "members.json" for model in models]
+    lines = {model: json.loads(file.read_text(encoding="utf-8")) for model, file in zip(models, files, strict=True)}
+    return [f"{model}: {note}" for model, content in lines.items() for note in content.get("notes", [])]
+
+
+def _with_sound_refit(member: FinalMember) -> FinalMember:
+    if member.refit is None or member.refit.is_finite():
+        return member
+    print(f"{member.title} is served as it was judged: its refit does not predict finite numbers")
+    return replace(member, refit=None)
 
 
 def groups(pool: Sequence[FinalMember]) -> dict[str, list[int]]:

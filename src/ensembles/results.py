@@ -60,8 +60,11 @@ def finish(files: Sequence[Path], metrics: Mapping[str, Any], registered_file: P
     write_json(registered_file, registered)
     for file in files:
         write_json(file, metrics)
+    for note in metrics["notes"]:
+        print(note)
     which = "members refitted on the validation rows too" if metrics["refit"] else "the members that were judged"
     print(f"{metrics['chosen']}, served by {which}: {_figures(metrics['test'])}")
+    print(f"{registered['name']} version {registered['version']} is {registered['alias']}: {registered['reason']}")
 
 
 def _figures(scores: Mapping[str, float]) -> str:

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 from src.system.locks import alone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from src.ensembles.comparison import Comparison
+    from src.serving.acceptance import Accepted
+    from src.serving.pyfunc import Ensemble
+    from src.tracking.champion import Contender
     from src.tracking.record import RunRecord
 
-
-def write_served(bundle: Path, comparison: Comparison, prepared: Path) -> None:
-    """Write the chosen ensemble as it is served into the folder `bundle`; `prepared` is that of the prepared data."""
-    from src.serving.bundle import write_bundle
-
-    members, mixture = comparison.ensemble.served(comparison.pool)
-    pairs = [(one.member.config, one.checkpoint.model_weights) for one in members]
-    write_bundle(bundle, members[0].meta, pairs, prepared, mixture)
+LEAST_NEWER_ROWS = 30  # by which a champion may fall
 
 
 def register(
@@ -28,10 +26,11 @@ def register(
     lock: Path,
     bundle: Path,
     prepared: Path,
-    comparison: Comparison,
+    data: Mapping[str, Any],
+    accepted: Accepted,
     metrics: dict[str, Any],
 ) -> dict[str, Any]:
-    """Register the ensemble in `bundle`, and return its name, version, alias, run and address.
+    """Register the ensemble in `bundle`, and return its name, version, alias and why it has that, run and address.
 
     Args:
         uri: of MLflow.
@@ -40,28 +39,93 @@ def register(
         lock: held meanwhile, so that one registers at a time.
         bundle: its folder.
         prepared: the folder of the prepared data.
-        comparison: what it was chosen by.
+        data: the section of the config by which they were prepared, to read newer rows by.
+        accepted: the ensemble, and whether it may be champion.
         metrics: its scores, as metrics.json has them.
     """
     from src.data.dataset import raw_example
-    from src.metrics.listing import default_selection
     from src.serving.pyfunc import Ensemble
     from src.tracking import registry
 
-    example, meta = raw_example(prepared), dict(comparison.pool[0].meta)
+    example, ensemble = raw_example(prepared), Ensemble(bundle)
     with alone(lock, "the registration of a model"):
         return registry.register(
             uri,
             experiment,
-            _record(comparison, metrics),
+            _record(accepted.comparison, metrics),
             bundle,
             example,
-            Ensemble(bundle).predict(example),
+            ensemble.predict(example),
             name,
-            metrics["val"][default_selection(meta["task"])],
-            higher_is_better=False,
-            sha256=meta["sha256"],
+            _contender(ensemble, data, accepted, metrics),
         )
+
+
+def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, metrics: dict[str, Any]) -> Contender:
+    """What the ensemble is compared with the champion by."""
+    import json
+
+    from src.metrics.listing import default_selection
+    from src.system.fingerprint import digest
+    from src.tracking.champion import Contender
+
+    meta = dict(accepted.comparison.pool[0].meta)
+    by = default_selection(meta["task"])
+    kind = [meta[key] for key in ("task", "input_shape", "class_names", "columns")]
+
+    def on_newer_rows(champion: Callable[[Any], Any], n_before: int) -> tuple[float, float] | None:
+        return scores_on_newer_rows(data, meta, n_before, champion, ensemble.predict)
+
+    return Contender(
+        value=metrics["val"][by],
+        metric=by.upper(),
+        higher_is_better=False,
+        sha256=meta["sha256"],
+        table=digest(json.dumps(kind, sort_keys=True)),
+        rows=sum(meta[f"n_{part}"] for part in ("train", "val", "test")),
+        fit=accepted.crowned,
+        on_newer_rows=on_newer_rows,
+    )
+
+
+def scores_on_newer_rows(
+    data: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    n_before: int,
+    champion: Callable[[Any], Any],
+    contender: Callable[[Any], Any],
+) -> tuple[float, float] | None:
+    """Score two models on the validation rows that stand behind the first `n_before` rows of the data set.
+
+    Args:
+        data: the section of the config, by which the rows are read.
+        meta: what the data are.
+        n_before: rows that the champion may have learned from.
+        champion: predicts raw rows, as a registered model does.
+        contender: the same of the new version.
+
+    Returns:
+        The scores of both, or None where there are fewer than 30 such rows.
+    """
+    import numpy as np
+
+    from src.data.reader import parse
+    from src.data.splitting import split
+    from src.metrics.listing import default_selection
+    from src.metrics.scoring import score
+
+    reader = parse(data)
+    raw = reader.read()
+    rows = split(raw, reader)["val"]
+    rows = rows[rows >= n_before]
+    if len(rows) < LEAST_NEWER_ROWS:
+        return None
+    by, scores = default_selection(meta["task"]), []
+    for predict in (champion, contender):
+        table = predict(raw.x.take(rows, axis=0))
+        columns = [f"p_{name}" for name in meta["class_names"]] or "prediction"
+        scores.append(score(meta["task"], np.asarray(table[columns]), raw.y[rows])[by])
+    return scores[0], scores[1]
 
 
 def _record(comparison: Comparison, metrics: dict[str, Any]) -> RunRecord:

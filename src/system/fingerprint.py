@@ -21,7 +21,7 @@ TRIAL = (
 )
 FINAL_MEMBER = (
     *(*TRAINING, "ensembles/members", "ensembles/final_member.py", "ensembles/member_training.py"),
-    *("ensembles/protocol.py", "ensembles/weak_learner.py"),
+    *("ensembles/member_checks.py", "ensembles/protocol.py", "ensembles/weak_learner.py"),
 )
 
 

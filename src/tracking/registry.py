@@ -1,7 +1,6 @@
 """The registered models: the ensemble as a full MLflow model, and which of its versions is the champion."""
 
 import logging
-import math
 import os
 import sys
 import time
@@ -22,13 +21,13 @@ from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 from mlflow.types.schema import AnyType, ColSpec, Schema
 
 from src.system.errors import UserError, first_line, masked
+from src.tracking.champion import Contender, line, promote
 from src.tracking.change import folder_digest
 from src.tracking.record import RunRecord
 from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
 from src.tracking.uri import absolute, artifacts
 from src.tracking.writer import PATIENCE
 
-VALUE, DATA, ALIAS = "lockstep.val", "lockstep.sha256", "lockstep.alias"
 _SOURCE = Path(__file__).parents[1]
 _PACKAGES = (
     "torch",
@@ -51,9 +50,7 @@ def register(
     example: Any,
     answer: Any,
     name: str,
-    value: float,
-    higher_is_better: bool,
-    sha256: str,
+    contender: Contender,
 ) -> dict[str, Any]:
     """Log a bundle as the model of a run, register it, and give it its alias.
 
@@ -67,13 +64,11 @@ def register(
         bundle: the folder with the model.
         example: some raw rows, as the model takes them.
         answer: the predictions of the bundle for `example`.
-        name: the name in the registry.
-        value: the score on the validation rows; by it `promote` compares the version with the champion.
-        higher_is_better: the direction of `value`.
-        sha256: the digest of the data.
+        name: the name in the registry, that of the data set; where another table bears it, the table's digest is added.
+        contender: what it is compared with the champion by.
 
     Returns:
-        name, version, alias, run_id and model_uri.
+        name, version, alias, why it has that alias, run_id and model_uri.
 
     Raises:
         UserError: MLflow stayed away for 90 s.
@@ -82,9 +77,7 @@ def register(
     while True:
         try:
             with _mlflow_at(absolute(uri)):
-                return _register(
-                    absolute(uri), experiment, record, bundle, example, answer, name, value, higher_is_better, sha256
-                )
+                return _register(absolute(uri), experiment, record, bundle, example, answer, name, contender)
         except Exception as error:
             if not curable(error):
                 raise
@@ -103,13 +96,12 @@ def _register(
     example: Any,
     answer: Any,
     name: str,
-    value: float,
-    higher_is_better: bool,
-    sha256: str,
+    contender: Contender,
 ) -> dict[str, Any]:
     runs = Runs(uri, experiment, Path(sys.argv[0]).name, artifacts(uri))
     runs.claim(record.fingerprint, {record.key})
     try:
+        name = line(runs.client, name, contender.table)
         identity = {FINGERPRINT: record.fingerprint, KEY: record.key, BUNDLE: folder_digest(bundle)}
         registered = _find(runs.client, name, identity)
         if registered is None:
@@ -117,10 +109,10 @@ def _register(
             model_id = _log(runs, run_id, record, bundle, example, answer)
             with suppress(MlflowException):  # it exists
                 runs.client.create_registered_model(name)
-            tags = identity | {VALUE: repr(float(value)), DATA: sha256}
+            tags = identity | contender.tags
             registered = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
         run_id = runs.write(replace(record, model=None))
-        alias = promote(runs.client, registered, value, higher_is_better, sha256)
+        alias, reason = promote(runs.client, registered, contender)
     except BaseException:
         with suppress(Exception):
             runs.kill_running()
@@ -128,7 +120,8 @@ def _register(
     finally:
         runs.release()
     address = f"models:/{name}/{registered.version}"
-    return {"name": name, "version": str(registered.version), "alias": alias, "run_id": run_id, "model_uri": address}
+    version = {"name": name, "version": str(registered.version), "alias": alias, "reason": reason}
+    return version | {"run_id": run_id, "model_uri": address}
 
 
 def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVersion | None:
@@ -165,31 +158,6 @@ def _signature(example: Any, answer: Any) -> ModelSignature:
         anything: Any = AnyType  # untyped
         inferred.inputs = Schema([ColSpec(anything(), str(name)) for name in example.columns])
     return inferred
-
-
-def promote(client: MlflowClient, candidate: ModelVersion, value: float, higher_is_better: bool, sha256: str) -> str:
-    """Give `candidate` its alias, once: what a person does to aliases later stands.
-
-    It becomes `champion` where there is none, or where its `value` beats the champion's (`higher_is_better` says how) on
-    the same data (`sha256`); else `challenger`. `client` is MLflow's. Returns the alias.
-    """
-    if ALIAS in candidate.tags:
-        return str(candidate.tags[ALIAS])
-    champion = _champion(client, candidate.name)
-    if champion is None or champion.version == candidate.version:
-        wins = not math.isnan(value)
-    else:
-        margin = value - float(champion.tags.get(VALUE, "nan"))
-        wins = champion.tags.get(DATA) == sha256 and (margin > 0 if higher_is_better else margin < 0)
-    alias = "champion" if wins else "challenger"
-    client.set_registered_model_alias(candidate.name, alias, candidate.version)
-    client.set_model_version_tag(candidate.name, candidate.version, ALIAS, alias)
-    return alias
-
-
-def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    versions = client.get_registered_model(name).aliases
-    return client.get_model_version(name, versions["champion"]) if "champion" in versions else None
 
 
 @contextmanager

@@ -187,22 +187,15 @@ class Shelf:
         self.uri, self.bundle, self.example = uri, bundle, example
         self.answer: Any = Ensemble(bundle).predict(example)
 
-    def add(self, value: float, fingerprint: str, sha256: str = "d1", higher: bool = True) -> dict[str, Any]:
+    def add(
+        self, value: float, fingerprint: str, sha256: str = "d1", higher: bool = True, **changes: Any
+    ) -> dict[str, Any]:
+        from src.tracking.champion import Contender
         from src.tracking.registry import register
 
-        given = record(fingerprint=fingerprint)
-        return register(
-            self.uri,
-            "digits",
-            given,
-            self.bundle,
-            self.example,
-            self.answer,
-            "digits",
-            value,
-            higher,
-            sha256,
-        )
+        contender = Contender(value, "score", higher, sha256, **{"table": "t1", "rows": 100, **changes})
+        run = record(fingerprint=fingerprint)
+        return register(self.uri, "digits", run, self.bundle, self.example, self.answer, "digits", contender)
 
     def aliases(self) -> dict[str, str]:
         from mlflow.tracking import MlflowClient

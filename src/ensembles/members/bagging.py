@@ -1,6 +1,5 @@
 """Bootstrap aggregation (Breiman 1996)."""
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -32,18 +31,13 @@ def bagging(
         bootstrap: `rows`: a row that is drawn twice occurs twice in an epoch; `weights`: every row occurs once, and its
             loss weighs as often as it was drawn.
     """
-    count, members, holdout_rows = len(context.rows.x_train), [], {}
+    count, members = len(context.rows.x_train), []
     for k in range(n):
         member_seed = derived_seed(seed, "bagging", k)
         rows = np.random.default_rng([member_seed, 6]).integers(count, size=count)
-        holdout_rows[member_seed] = np.setdiff1d(np.arange(count), rows)
         members.append(bagged(best, member_seed, rows) if bootstrap == "rows" else weighted(best, member_seed, rows))
     trained = yield members
-    x_train = context.rows.x_train
-    return [
-        replace(one, out_of_fold_predictions=one.predict_holdout(x_train, holdout_rows[one.member.seed]))
-        for one in trained
-    ]
+    return [one.with_out_of_fold_predictions(context.rows.x_train) for one in trained]
 
 
 def bagged(best: Config, seed: int, rows: NDArray[np.int64]) -> Member:

@@ -1,9 +1,7 @@
 """A cross-validation committee (Krogh & Vedelsby 1995)."""
 
-from dataclasses import replace
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from src.engine.cross_validation import folds as cut
@@ -29,14 +27,5 @@ def folds(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int
         parts = cut(context.y_train, n, seed, context.rows.meta["class_names"])
     except UserError as error:
         raise UserError(str(error).replace("objective.folds", "members.n", 1)) from error
-    fold_of = {derived_seed(seed, "folds", k): part for k, part in enumerate(parts)}
-    trained = yield [Member(best, member_seed, rows=part.rows) for member_seed, part in fold_of.items()]
-    return [
-        replace(
-            one,
-            out_of_fold_predictions=one.predict_holdout(
-                context.rows.x_train, np.asarray(fold_of[one.member.seed].holdout_rows)
-            ),
-        )
-        for one in trained
-    ]
+    trained = yield [Member(best, derived_seed(seed, "folds", k), rows=part.rows) for k, part in enumerate(parts)]
+    return [one.with_out_of_fold_predictions(context.rows.x_train) for one in trained]

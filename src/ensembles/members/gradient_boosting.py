@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from src.ensembles.final_member import FinalMember
 from src.ensembles.protocol import Config, Generations, Segment, TrainingContext
@@ -49,26 +48,24 @@ def gradient_boosting(
     Raises:
         UserError: the model has no such key.
     """
-    small, weights = weak(best, model, epochs), dict[str, Tensor]()
+    small, one = weak(best, model, epochs), None
     slower = {**small["optimizer"], "lr": small["optimizer"]["lr"] * corrective_rate}
     for k in range(n):
         fitted = _sum(small, [shrinkage] * k + [1.0], "last")
         member = Member(fitted, derived_seed(seed, "gradient_boosting", k))
-        trained = yield [Segment(member, small["epochs"], _start(member, context, weights) if k else None)]
+        trained = yield [Segment(member, small["epochs"], _start(member, context, one) if one else None)]
         if not trained:
             break
         (one,) = trained
         settled = _sum(small, [shrinkage] * (k + 1), "all")
-        weights = one.checkpoint.model_weights
         if corrective_epochs:
             together = Member(
                 {**settled, "optimizer": slower, "epochs": corrective_epochs},
                 derived_seed(seed, "gradient_boosting correction", k),
             )
-            if trained := (yield [Segment(together, corrective_epochs, _start(together, context, weights))]):
+            if trained := (yield [Segment(together, corrective_epochs, _start(together, context, one))]):
                 (one,) = trained
-                weights = one.checkpoint.model_weights
-    return [_settled(replace(one, member=replace(one.member, config=settled)), context)]
+    return [_settled(replace(one, member=replace(one.member, config=settled)), context)] if one else []
 
 
 def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, Any]:
@@ -77,10 +74,14 @@ def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, An
     return {**config, "model": model}
 
 
-def _start(member: Member, context: TrainingContext, weights: dict[str, Tensor]) -> Checkpoint:
-    """The checkpoint that a sum begins from: `weights` of the nets before, and those of a new net from the member's seed."""
+def _start(member: Member, context: TrainingContext, before: FinalMember) -> Checkpoint:
+    """The checkpoint that a sum begins from: the weights of the sum `before`, and of a new net from the member's seed.
+
+    With the predictions of the sum before, by which the new one is judged.
+    """
     fresh = build_model(member, context.rows.meta, None).state_dict()
-    return Checkpoint(0, {**fresh, **weights}, {}, {}, torch.zeros(0))
+    weights = {**fresh, **before.checkpoint.model_weights}
+    return Checkpoint(0, weights, {}, {}, before.checkpoint.predictions)
 
 
 def _settled(one: FinalMember, context: TrainingContext) -> FinalMember:
