@@ -127,7 +127,7 @@ def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMemb
     """
     import numpy as np
 
-    from src.ensembles.member_checks import WORSE, complaint
+    from src.ensembles.member_checks import complaint
 
     if not refits or all(member.weight == 1.0 for member in (*judged, *refits)):
         return ""
@@ -137,7 +137,7 @@ def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMemb
         np.average(np.stack([one.val_predictions for one in members]), 0, [one.weight for one in members])
         for members in (refits, judged)
     ]
-    return complaint(means[0], means[1], y_val, WORSE)
+    return complaint(means[0], means[1], y_val, replaces=True)
 
 
 def _reads_validation(config: Config, best: dict[str, Any]) -> bool:

@@ -1,61 +1,56 @@
-"""Checks of what was trained against its like: predictions that collapsed or became much worse are not believed."""
+"""Checks of what was trained against its like: predictions that collapsed or became worse are not believed."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.ensembles.metrics import negative_log_likelihood
+
 CONSTANT = 1e-3  # of the spread that there could be: predictions that vary less over rows tell no row from another
 MUCH_WORSE = 3.0  # times the error of its like
-WORSE = 1.05  # times the error of what it replaces, which there is no need to replace
+WORSE = 1.05  # times the error of what it would replace
 SURE = 4.0  # standard errors of the mean difference over rows
 
 
+class Errors(NamedTuple):
+    """Errors of every row [N] by predictions and by their reference, and the mean of such errors as people write it."""
+
+    ours: NDArray[np.float64]
+    theirs: NDArray[np.float64]
+    figure: Callable[[float], float]
+    unit: str
+
+
 def complaint(
-    predictions: NDArray[Any], reference: NDArray[Any] | None, y_N: NDArray[Any], factor: float = MUCH_WORSE
+    predictions: NDArray[Any], reference: NDArray[Any] | None, y_N: NDArray[Any], replaces: bool = False
 ) -> str:
     """Say in a few words why `predictions` are not to be believed; an empty text if they may be.
 
     Args:
         predictions: probabilities [N, C] or values [N].
-        reference: the same of its like, or of what it replaces; None where there is nothing to compare with.
+        reference: the same of its like, or of what it would replace; None where there is nothing to compare with.
         y_N: the targets, classes or values.
-        factor: how many times the error of `reference` is too much, where it is beyond chance too.
+        replaces: whether it would replace the reference, and so must not be worse; else it must not be much worse.
     """
     if not np.isfinite(predictions).all():
         return "it predicts numbers that are not finite"
     if is_constant(predictions, y_N) and not is_constant(y_N if reference is None else reference, y_N):
         return "it has collapsed: it predicts the same for every row"
-    if reference is not None and worse(predictions, reference, y_N, factor):
-        return f"it is much worse: {error_text(predictions, y_N)} where {error_text(reference, y_N)} was expected"
+    for errors in () if reference is None else _errors(predictions, reference, y_N, replaces):
+        ours, theirs = errors.figure(float(errors.ours.mean())), errors.figure(float(errors.theirs.mean()))
+        if ours > theirs * (WORSE if replaces else MUCH_WORSE) and _is_beyond_chance(errors.ours - errors.theirs):
+            return f"it is {'' if replaces else 'much '}worse: {errors.unit} {ours:.3g} where {theirs:.3g} was expected"
     return ""
 
 
 def is_constant(predictions: NDArray[Any], y_N: NDArray[Any]) -> bool:
-    """Tell whether predictions are the same for all rows, measured by the spread of `y_N`."""
+    """Tell whether predictions are the same for all rows; values are measured by the spread of the targets `y_N`."""
     unit = float(np.std(y_N)) if predictions.ndim == 1 else 1.0
     return bool(np.std(np.asarray(predictions, np.float64), 0).max() <= CONSTANT * unit)
-
-
-def worse(predictions: NDArray[Any], reference: NDArray[Any], y_N: NDArray[Any], factor: float) -> bool:
-    """Tell whether the error of `predictions` is above `factor` times that of `reference`, and above it beyond chance.
-
-    The error is the root mean squared one of values, or the share of missed classes; `y_N` are the targets.
-    """
-    difference = row_errors(predictions, y_N) - row_errors(reference, y_N)
-    theirs, power = float(row_errors(reference, y_N).mean()), 2 if predictions.ndim == 1 else 1
-    return bool(theirs + difference.mean() > factor**power * theirs) and _is_beyond_chance(difference)
-
-
-def _is_beyond_chance(difference_N: NDArray[np.float64]) -> bool:
-    """Whether differences of errors are above zero by their mean, or by their signs, which a few wild rows cannot hide."""
-    means = []
-    for values in (difference_N, np.sign(difference_N)):
-        deviation = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
-        means.append(values.mean() > SURE * deviation)
-    return any(means)
 
 
 def row_errors(predictions: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float64]:
@@ -65,7 +60,26 @@ def row_errors(predictions: NDArray[Any], y_N: NDArray[Any]) -> NDArray[np.float
     return np.asarray(predictions.argmax(1) != y_N, np.float64)
 
 
-def error_text(predictions: NDArray[Any], y_N: NDArray[Any]) -> str:
-    """Write the error of `predictions` for targets `y_N` as people read it."""
-    mean = float(row_errors(predictions, y_N).mean())
-    return f"RMSE {np.sqrt(mean):.3g}" if predictions.ndim == 1 else f"{mean:.1%} missed"
+def _errors(predictions: NDArray[Any], reference: NDArray[Any], y_N: NDArray[Any], replaces: bool) -> Iterator[Errors]:
+    """The errors by which predictions are compared with their reference.
+
+    The likelihood counts where one replaces the other alone: members may differ much in how sure they are.
+    """
+    ours, theirs = row_errors(predictions, y_N), row_errors(reference, y_N)
+    if predictions.ndim == 1:
+        yield Errors(ours, theirs, np.sqrt, "RMSE")
+        return
+    yield Errors(ours, theirs, float, "share of missed rows")
+    if replaces:
+        rows = np.arange(len(y_N))
+        ours, theirs = (negative_log_likelihood(p_NC[rows, y_N]) for p_NC in (predictions, reference))
+        yield Errors(ours, theirs, float, "NLL")
+
+
+def _is_beyond_chance(difference_N: NDArray[np.float64]) -> bool:
+    """Whether differences of errors are above zero by their mean, or by their signs, which a few wild rows cannot hide."""
+    for values in (difference_N, np.sign(difference_N)):
+        deviation = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
+        if values.mean() > SURE * deviation:
+            return True
+    return False

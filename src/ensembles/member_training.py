@@ -15,7 +15,7 @@ from src.engine.engine import Engine
 from src.engine.net_growth import sizes
 from src.engine.task import Outcome, Task
 from src.ensembles.final_member import FinalMember
-from src.ensembles.member_checks import MUCH_WORSE, WORSE, complaint, row_errors
+from src.ensembles.member_checks import complaint, row_errors
 from src.ensembles.members.top import top
 from src.ensembles.protocol import Generation, Generations, Segment, TrainingContext
 from src.population.checkpoint import Checkpoint
@@ -142,11 +142,9 @@ class MemberTraining:
             if name not in trained:
                 faults[name] = self.outcomes[name].error
                 continue
-            predictions, factor = trained[name].val_predictions, MUCH_WORSE
-            reference = self._reference(segment, trained)
-            if name in self.replaced and segment.member.weights is None:  # boosting is compared as a whole
-                reference, factor = self.replaced[name], WORSE
-            faults[name] = complaint(predictions, reference, y_val, factor)
+            replaces = name in self.replaced and segment.member.weights is None  # boosting is compared as a whole
+            reference = self.replaced[name] if replaces else self._reference(segment, trained)
+            faults[name] = complaint(trained[name].val_predictions, reference, y_val, replaces)
         return {name: fault for name, fault in faults.items() if fault}
 
     def _reference(self, segment: Segment, trained: Mapping[str, FinalMember]) -> NDArray[np.float32] | None:

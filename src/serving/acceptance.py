@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.ensembles.comparison import Comparison, MemberPredictions
-from src.ensembles.member_checks import WORSE, error_text, worse
+from src.ensembles.member_checks import complaint
 from src.serving.bundle import write_bundle
 from src.serving.pyfunc import Ensemble
 from src.system.errors import UserError
@@ -77,9 +77,8 @@ def _write(bundle: Path, prepared: Path, comparison: Comparison, test: MemberPre
         )
     judged = comparison.ensemble
     judged_val = judged.predict(np.stack([member.val_predictions for member in comparison.pool]))
-    if worse(served_val, judged_val, inputs.y_val, WORSE):
-        was, is_now = (error_text(predictions, inputs.y_val) for predictions in (judged_val, served_val))
-        return f"on the validation rows it was judged by {was}, and as it is served it has {is_now}"
+    if fault := complaint(served_val, judged_val, inputs.y_val, replaces=True):
+        return f"loaded back and asked for the validation rows, {fault}"
     limit = APART * max(
         _distance(judged_val, _truth(judged_val, inputs.y_val)),
         _spread(test.judged_MNC[judged.positions], judged.shares),

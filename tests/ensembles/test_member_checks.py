@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from src.ensembles.final_member import FinalMember
-from src.ensembles.member_checks import WORSE, complaint
+from src.ensembles.member_checks import complaint
 from src.ensembles.members.gradient_boosting import gradient_boosting
 from src.ensembles.members.seeds import seeds
 from src.population.member import Member
@@ -32,10 +32,10 @@ ALL_ABOUT = " was trained again, with another seed and at half the rate: "
 def test_chance_is_no_fault_but_a_collapse_is(draw: Any) -> None:
     p_MNC, y_N = draw(skill=3.0) if draw is classified else draw()
     best, *_ = sorted(p_MNC, key=lambda p: float(abs(p - y_N).mean() if p.ndim == 1 else (p.argmax(1) != y_N).mean()))
-    assert complaint(best, best, y_N, WORSE) == ""
+    assert complaint(best, best, y_N, replaces=True) == ""
     rng = np.random.default_rng(0)
     other = best + 1e-2 * best.std() * rng.normal(size=best.shape)
-    assert complaint(other, best, y_N, WORSE) == ""
+    assert complaint(other, best, y_N, replaces=True) == ""
     same = np.broadcast_to(best.mean(0), best.shape)
     assert "it predicts the same for every row" in complaint(same, best, y_N)
     assert complaint(same, same, y_N) == "", "there is nothing to be learnt"

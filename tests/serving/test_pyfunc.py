@@ -28,6 +28,7 @@ from src.ensembles.mixture import Weighted
 from src.models.building import build
 from src.serving.bundle import read_bundle, write_bundle
 from src.serving.pyfunc import Ensemble
+from src.serving.registration import scores_on_newer_rows
 from src.system.errors import UserError
 from src.tracking.record import RunRecord
 from src.tracking.tracker import Tracker
@@ -230,6 +231,70 @@ def test_the_champion_is_the_best_on_the_same_data(shelf: Shelf) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     history = [point for run in runs for point in client.get_metric_history(run.info.run_id, "val/accuracy")]
     assert len(history) == 5
+
+
+def test_every_version_says_why_it_has_its_alias(shelf: Shelf) -> None:
+    assert shelf.add(0.90, "a")["reason"] == "it is the first of these data"
+    assert shelf.add(0.89, "b")["reason"] == "its score 0.89 does not beat 0.9 of version 1 on the same validation rows"
+    assert shelf.add(0.95, "c")["reason"] == "its score 0.95 beats 0.9 of version 1 on the same validation rows"
+    assert shelf.add(0.95, "c")["reason"].startswith("its score 0.95 beats 0.9"), "asked again, it says the same"
+    refused = shelf.add(0.99, "d", fit=False)
+    assert (refused["alias"], refused["reason"]) == ("challenger", "what would be served is not what was judged")
+
+
+def test_another_table_of_the_same_name_has_a_line_of_its_own(shelf: Shelf) -> None:
+    from mlflow.tracking import MlflowClient
+
+    assert shelf.add(0.90, "a")["name"] == "digits"
+    other = shelf.add(0.10, "b", sha256="d2", table="0123456789abcdef")
+    assert (other["name"], other["version"], other["alias"]) == ("digits-01234567", "1", "champion")
+    assert shelf.add(0.20, "c", sha256="d2", table="0123456789abcdef")["version"] == "2"
+    assert shelf.aliases() == {"champion": "1"}
+    aliases = MlflowClient(shelf.uri, shelf.uri).get_registered_model("digits-01234567").aliases
+    assert {name: str(number) for name, number in aliases.items()} == {"champion": "2"}
+
+
+def test_data_that_grew_are_judged_on_the_newer_rows(shelf: Shelf) -> None:
+    """The champion is asked for them as it is registered."""
+    asked: list[Any] = []
+
+    def on_newer_rows(champion: Any, n_before: int) -> tuple[float, float]:
+        asked.append((len(champion(raw_images()[:7])), n_before))
+        return 0.5, 0.6
+
+    shelf.add(0.90, "a")
+    grown = shelf.add(0.80, "b", sha256="d2", rows=150, on_newer_rows=on_newer_rows)
+    assert asked == [(7, 100)]
+    assert grown["alias"] == "champion"
+    assert grown["reason"] == "its score 0.6 beats 0.5 of version 1 on the newer validation rows"
+    assert "was judged on other rows" in shelf.add(0.99, "c", sha256="d3", rows=150)["reason"]
+
+
+@pytest.mark.parametrize("rows", [100, 400])
+def test_newer_rows_are_validation_rows_behind_those_that_were_there(rows: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=400)})
+    table["price"] = 3 * table["a"]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    data = conf("csv", root=str(tmp_path), file="t.csv", target="price", task="regression")
+    meta = prepare(data, tmp_path / "prepared")
+    rows_asked: list[Any] = []
+
+    def exact(raw: Any) -> Any:
+        rows_asked.append(raw)
+        return pd.DataFrame({"prediction": 3 * raw["a"]})
+
+    def off(raw: Any) -> Any:
+        return pd.DataFrame({"prediction": 3 * raw["a"] + 1})
+
+    scores = scores_on_newer_rows(data, meta, rows, off, exact)
+    if rows == 400:
+        assert scores is None
+        return
+    assert scores == (pytest.approx(1.0, rel=1e-4), pytest.approx(0.0, abs=1e-5))
+    positions = table.index[table["a"].round(6).isin(rows_asked[0]["a"].round(6))]
+    assert positions.min() >= 100
+    assert 30 <= len(positions) < 90
 
 
 def test_lower_is_better_for_errors_and_a_persons_choice_stands(shelf: Shelf) -> None:
