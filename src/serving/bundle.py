@@ -2,14 +2,18 @@
 
 The bundle folder holds `meta.json` (what the data are), `preprocessing.skops` (raw rows → x), `bundle.json` (each member's
 config and file), `member-<i>.safetensors`, `joint.safetensors` (the mixture that joins them), and `MLmodel`, by which
-`mlflow.pyfunc.load_model` finds this package.
+`mlflow.pyfunc.load_model` finds this package; and where the model shall be loaded outside of the project, `code.zip`, from
+which Python imports it.
 """
 
 import json
 import platform
 import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from src.ensembles.mixture import Mixture, Weighted, read, write
 from src.models.building import build
 from src.serving.ensemble_module import EnsembleModule
 from src.system.errors import UserError
-from src.system.files import atomic_folder, write_json, write_text
+from src.system.files import atomic_folder, write_bytes, write_json, write_text
 
 _FORMAT = 3  # of bundle.json; the first named no format, the second had no mixture; both had sums of nets as members
 
@@ -32,6 +36,9 @@ flavors:
     loader_module: src.serving
     python_version: {python}
 """
+_WITH_CODE = "    code: code.zip\n"
+_SOURCE = Path(__file__).parents[1]
+_ROOMS = ("config", "data", "ensembles", "models", "population", "serving", "system", "tracking")  # that predict
 
 Config = Mapping[str, Any]
 Weights = Mapping[str, Tensor]
@@ -43,6 +50,7 @@ def write_bundle(
     members: Sequence[tuple[Config, Weights]],
     prepared: Path,
     mixture: Mixture | None = None,
+    with_code: bool = False,
 ) -> None:
     """Make `folder` a bundle. The same members give the same bytes.
 
@@ -52,6 +60,7 @@ def write_bundle(
         members: config and weights by their `state_dict` names of each.
         prepared: the folder of the prepared data, which has the preprocessing.
         mixture: what joins the members; None: their mean.
+        with_code: whether it takes along the code that loads it, which models of the registry have anyway.
     """
     with atomic_folder(folder) as new:
         entries = [
@@ -63,7 +72,22 @@ def write_bundle(
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta)
         write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
-        write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()))
+        write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()) + _WITH_CODE * with_code)
+        if with_code:
+            write_bytes(new / "code.zip", _code())
+
+
+@cache
+def _code() -> bytes:
+    """The code that predicts, as an archive from which Python imports; the same bytes for the same code."""
+    packed = BytesIO()
+    files = [_SOURCE / "__init__.py", *(file for room in _ROOMS for file in sorted((_SOURCE / room).rglob("*.py")))]
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            entry = zipfile.ZipInfo(str(file.relative_to(_SOURCE.parent)), date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, file.read_bytes())
+    return packed.getvalue()
 
 
 def _packed(value: Tensor) -> Tensor:

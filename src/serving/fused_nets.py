@@ -58,7 +58,7 @@ class Group:
                 each[name].data = row  # in memory once
 
     def __call__(self, x: Tensor) -> Tensor:
-        if len(x) > self.rows:
+        if not self.rows or len(x) > self.rows:
             return torch.stack([net(x) for net in self.nets])
         with self._lock:
             return self._stacked(x, self._tensors, shared=True)

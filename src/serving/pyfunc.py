@@ -1,7 +1,8 @@
 """The model that MLflow loads and serves: raw rows in, a table of predictions out."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from src.data.dataset import transform
 from src.serving.bundle import read_bundle
 from src.serving.fused_nets import Fused
+from src.system.errors import UserError
 
 _ROWS = 4096  # predicted at a time
 
@@ -40,19 +42,40 @@ class Ensemble:
 
         `model_input` is a DataFrame with the columns that meta.json names, or an array [N, ...] of images; `params` is of
         MLflow's protocol and has no meaning here.
+
+        Raises:
+            BadRows: a column, a cell or the shape is wrong.
         """
         import pandas as pd
 
         raw = model_input if hasattr(model_input, "iloc") else np.asarray(model_input)
-        y = self.outputs(transform(self._folder, raw))
+        y = self.outputs(self._prepared(raw))
         if self._meta["task"] == "regression":
             return pd.DataFrame({"prediction": y})
         names = list(self._meta["class_names"])
         probabilities = {f"p_{name}": y[:, column] for column, name in enumerate(names)}
-        return pd.DataFrame({"prediction": np.array(names)[y.argmax(axis=1)], **probabilities})
+        return pd.DataFrame({"prediction": labels(names)[y.argmax(axis=1)], **probabilities})
+
+    def _prepared(self, raw: Any) -> NDArray[np.float32]:
+        """Raw rows as inputs of the nets."""
+        if len(raw) == 0:
+            return np.zeros((0, *self._meta["input_shape"]), np.float32)
+        try:
+            return transform(self._folder, raw)
+        except UserError as error:
+            from src.tracking.bad_rows import BadRows
+
+            sentence = re.sub(r" \(data\.[^)]*\)", "", str(error))  # advice to who prepares data, not to who asks
+            raise BadRows(f"{sentence}; correct it and send the rows again") from error
 
     @torch.no_grad()
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict prepared rows x [N, ...]: probabilities [N, C], or values [N] in the target's unit."""
         chunks = [torch.from_numpy(x[start : start + _ROWS]) for start in range(0, max(len(x), 1), _ROWS)]
         return np.asarray(torch.cat([self._module.combine(self._nets(chunk)) for chunk in chunks]).numpy())
+
+
+def labels(names: Sequence[str]) -> NDArray[Any]:
+    """Turn class names, which are text, into labels of the type that they have in the data: whole numbers, or text."""
+    whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in names)
+    return np.array([int(name) for name in names] if whole else list(names))

@@ -116,5 +116,7 @@ class Records:
         if not bundle.exists():
             states = [Checkpoint.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
             config = self.space.config(trial.params)
-            write_bundle(bundle, self.meta, [(config, state.model_weights) for state in states], self.data)
+            write_bundle(
+                bundle, self.meta, [(config, state.model_weights) for state in states], self.data, with_code=True
+            )
         return bundle

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
-from mlflow.types.schema import AnyType, ColSpec, Schema
+from mlflow.types.schema import ColSpec, DataType, Schema
 
 from src.system.errors import UserError, first_line, masked
 from src.tracking.champion import Contender, line, promote
@@ -149,14 +149,16 @@ def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any,
 
 
 def _signature(example: Any, answer: Any) -> ModelSignature:
-    """Infer the signature as MLflow does, but leave a table's cells to `data.transform` to check.
+    """Infer the signature as MLflow does, but of a table's columns numbers are doubles and all others strings.
 
-    MLflow would refuse a whole number in a column that had fractions, and a missing word in one that had none.
+    Requests are parsed by these types, as `text/csv` needs; a whole number may stand where there were fractions, and a number
+    may be missing.
     """
     inferred: ModelSignature = infer_signature(example, answer)
     if hasattr(example, "columns"):
-        anything: Any = AnyType  # untyped
-        inferred.inputs = Schema([ColSpec(anything(), str(name)) for name in example.columns])
+        numeric = [example[name].dtype.kind in "iuf" for name in example.columns]
+        types = [DataType.double if number else DataType.string for number in numeric]
+        inferred.inputs = Schema([ColSpec(kind, str(name)) for kind, name in zip(types, example.columns, strict=True)])
     return inferred
 
 

@@ -27,7 +27,7 @@ from src.data.preparing import prepare
 from src.ensembles.mixture import Weighted
 from src.models.building import build
 from src.serving.bundle import read_bundle, write_bundle
-from src.serving.pyfunc import Ensemble
+from src.serving.pyfunc import Ensemble, labels
 from src.serving.registration import scores_on_newer_rows
 from src.system.errors import UserError
 from src.tracking.record import RunRecord
@@ -115,7 +115,7 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(digits: Path, tmp_path:
     assert list(answer.columns) == ["prediction", *(f"p_{name}" for name in range(10))]
     np.testing.assert_allclose(answer.iloc[:, 1:].to_numpy(), expected, atol=2e-5)
     sure = np.sort(expected)[:, -1] - np.sort(expected)[:, -2] > 1e-3
-    assert (answer["prediction"].to_numpy()[sure] == expected.argmax(axis=1).astype(str)[sure]).all()
+    assert (answer["prediction"].to_numpy()[sure] == expected.argmax(axis=1)[sure]).all()
 
 
 def prices_bundle(folder: Path, prices: Path) -> Path:
@@ -172,6 +172,132 @@ def test_a_trials_model_comes_back_in_one_line(digits: Path, tmp_path: Path) -> 
 def test_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bundle\.json"):
         read_bundle(tmp_path)
+
+
+# Serving
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pd.DataFrame]:
+    """A bundle of a classifier whose labels are -1, 5 and 10, its prepared data, and the table."""
+    folder = tmp_path_factory.mktemp("codes")
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.normal(size=400), "word": rng.choice(["red", "green"], 400)})
+    rows["code"] = np.select([rows["a"] > 0.5, rows["a"] < -0.5], [10, -1], 5)
+    rows.to_csv(folder / "t.csv", index=False)
+    prepare(conf("csv", root=str(folder), file="t.csv", target="code", task="classification"), folder / "prepared")
+    data = load(folder / "prepared")
+    torch.manual_seed(0)
+    weights = build(LINEAR["model"], data.meta).state_dict()
+    write_bundle(folder / "b", data.meta, [(LINEAR, weights)], folder / "prepared", with_code=True)
+    return folder / "b", folder / "prepared", rows
+
+
+def test_labels_keep_the_type_that_they_have_in_the_data(codes: Any) -> None:
+    bundle, _, rows = codes
+    predictions = Ensemble(bundle).predict(rows)["prediction"]
+    assert predictions.dtype.kind == "i"
+    assert set(predictions) <= {-1, 5, 10}
+    assert labels(["no", "7"]).tolist() == ["no", "7"]
+    assert labels(["007", "8"]).tolist() == ["007", "8"], "codes with leading zeros are no numbers"
+
+
+def invocations(model: Any, body: str, kind: str) -> Any:
+    """What MLflow's scoring server makes of a request."""
+    from mlflow.pyfunc import scoring_server
+
+    answer = scoring_server.invocations(body, kind, model, model.metadata.get_input_schema())
+    assert answer.status == 200
+    return json.loads(answer.response)["predictions"]
+
+
+@pytest.fixture
+def registered(codes: Any, tmp_path: Path) -> Any:
+    """The classifier as it is registered, loaded."""
+    import mlflow
+
+    bundle, prepared, _ = codes
+    shelf = Shelf(f"sqlite:///{tmp_path}/mlflow.db", bundle, raw_example(prepared))
+    shelf.add(1.0, "a")
+    mlflow.set_tracking_uri(shelf.uri)
+    yield mlflow.pyfunc.load_model("models:/digits@champion")
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+
+
+def test_csv_and_an_empty_request_are_answered(registered: Any, codes: Any) -> None:
+    _, _, rows = codes
+    table = rows[["a", "word"]].head(3)
+    expected = registered.predict(table)["prediction"].tolist()
+    answer = invocations(registered, table.to_csv(index=False), "text/csv")
+    assert [row["prediction"] for row in answer] == expected
+    assert invocations(registered, "a,word\n1,\n,red\n", "text/csv"), "a whole number and missing cells"
+    assert invocations(registered, "a,word\n", "text/csv") == []
+    body = json.dumps({"dataframe_split": {"columns": ["a", "word"], "data": []}})
+    assert invocations(registered, body, "application/json") == []
+
+
+def test_a_bad_row_is_status_400_and_one_sentence(registered: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    body = json.dumps({"dataframe_split": {"columns": ["a", "word"], "data": [[1.0, "red"], [1e999, "red"]]}})
+    with pytest.raises(MlflowException) as refused:
+        invocations(registered, body, "application/json")
+    assert refused.value.get_http_status_code() == 400
+    sentence = json.loads(refused.value.serialize_as_json())["message"]
+    assert sentence == (
+        "column 'a', row 2: the value is infinite: it must be finite; correct it and send the rows again"
+    )
+    with pytest.raises(MlflowException) as refused:
+        invocations(registered, "a,word\nx,red\n", "text/csv")
+    assert refused.value.get_http_status_code() == 400
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_evaluates_classifiers_and_regressors(registered: Any, codes: Any, prices: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    _, _, rows = codes
+    result = mlflow.models.evaluate(
+        lambda table: registered.predict(table)["prediction"],
+        rows,
+        targets="code",
+        model_type="classifier",
+        evaluator_config={"log_model_explainability": False},
+    )
+    expected = (registered.predict(rows[["a", "word"]])["prediction"] == rows["code"]).mean()
+    assert result.metrics["accuracy_score"] == pytest.approx(expected)
+    shelf = Shelf(mlflow.get_tracking_uri(), prices_bundle(tmp_path, prices), raw_example(prices))
+    shelf.add(1.0, "b", higher=False, table="another1")
+    table = pd.DataFrame({"a": [0.0, 1.0], "b": [0.0, 0.0], "word": ["green", "red"], "price": [100.0, 127.0]})
+    result = mlflow.models.evaluate(
+        "models:/digits-another1@champion", table, targets="price", model_type="regressor", evaluators="regressor"
+    )
+    assert result.metrics["root_mean_squared_error"] < 6
+
+
+@pytest.mark.slow
+def test_a_trials_model_loads_outside_of_the_project(codes: Any, tmp_path: Path) -> None:
+    """A process in another folder, without the project on its path."""
+    bundle, _, rows = codes
+    rows[["a", "word"]].head(5).to_csv(tmp_path / "rows.csv", index=False)
+    program = (
+        "import mlflow, pandas, sys\n"
+        f"model = mlflow.pyfunc.load_model({str(bundle)!r})\n"
+        "print(model.predict(pandas.read_csv('rows.csv'))['prediction'].tolist())\n"
+        "print(sys.modules['src.serving'].__file__)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer, file = done.stdout.splitlines()
+    assert json.loads(answer) == Ensemble(bundle).predict(rows[["a", "word"]].head(5))["prediction"].tolist()
+    assert "code.zip" in file
 
 
 # The registry
