@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from src.ensembles.metrics import negative_log_likelihood
+from src.metrics.measures.nll import negative_log_likelihood
 
 CONSTANT = 1e-3  # of the spread that there could be: predictions that vary less over rows tell no row from another
 MUCH_WORSE = 3.0  # times the error of its like

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ class Ensemble:
         if self._meta["task"] == "regression":
             return pd.DataFrame({"prediction": y})
         names = list(self._meta["class_names"])
+        labels = np.array(self._meta.get("class_values", names))  # of the type that they have in the data
         probabilities = {f"p_{name}": y[:, column] for column, name in enumerate(names)}
-        return pd.DataFrame({"prediction": labels(names)[y.argmax(axis=1)], **probabilities})
+        return pd.DataFrame({"prediction": labels[y.argmax(axis=1)], **probabilities})
 
     def _prepared(self, raw: Any) -> NDArray[np.float32]:
         """Raw rows as inputs of the nets."""
@@ -73,9 +74,3 @@ class Ensemble:
         """Predict prepared rows x [N, ...]: probabilities [N, C], or values [N] in the target's unit."""
         chunks = [torch.from_numpy(x[start : start + _ROWS]) for start in range(0, max(len(x), 1), _ROWS)]
         return np.asarray(torch.cat([self._module.combine(self._nets(chunk)) for chunk in chunks]).numpy())
-
-
-def labels(names: Sequence[str]) -> NDArray[Any]:
-    """Turn class names, which are text, into labels of the type that they have in the data: whole numbers, or text."""
-    whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in names)
-    return np.array([int(name) for name in names] if whole else list(names))

@@ -71,7 +71,8 @@ def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, 
 
     meta = dict(accepted.comparison.pool[0].meta)
     by = default_selection(meta["task"])
-    kind = [meta[key] for key in ("task", "input_shape", "class_names", "columns")]
+    columns = [(column["name"], column["dtype"]) for column in meta["columns"]]
+    kind = [*(meta[key] for key in ("task", "input_shape", "class_names")), columns]
 
     def on_newer_rows(champion: Callable[[Any], Any], n_before: int) -> tuple[float, float] | None:
         return scores_on_newer_rows(data, meta, n_before, champion, ensemble.predict)
@@ -109,6 +110,7 @@ def scores_on_newer_rows(
     """
     import numpy as np
 
+    from src.data.columns import conform
     from src.data.reader import parse
     from src.data.splitting import split
     from src.metrics.listing import default_selection
@@ -120,9 +122,12 @@ def scores_on_newer_rows(
     rows = rows[rows >= n_before]
     if len(rows) < LEAST_NEWER_ROWS:
         return None
+    newer = raw.x.take(rows, axis=0)
+    if plain := [column for column in meta["columns"] if "reading" not in column]:  # a file's cells are text
+        newer = newer.assign(**conform(newer, plain)).reset_index(drop=True)
     by, scores = default_selection(meta["task"]), []
     for predict in (champion, contender):
-        table = predict(raw.x.take(rows, axis=0))
+        table = predict(newer)
         columns = [f"p_{name}" for name in meta["class_names"]] or "prediction"
         scores.append(score(meta["task"], np.asarray(table[columns]), raw.y[rows])[by])
     return scores[0], scores[1]

@@ -151,8 +151,7 @@ def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any,
 def _signature(example: Any, answer: Any) -> ModelSignature:
     """Infer the signature as MLflow does, but of a table's columns numbers are doubles and all others strings.
 
-    Requests are parsed by these types, as `text/csv` needs; a whole number may stand where there were fractions, and a number
-    may be missing.
+    Requests are parsed by these types, as `text/csv` needs; a number may be missing, or whole where others are fractions.
     """
     inferred: ModelSignature = infer_signature(example, answer)
     if hasattr(example, "columns"):

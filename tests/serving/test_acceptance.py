@@ -16,6 +16,7 @@ from src.ensembles.comparison import Comparison, compare, final_scores, predict_
 from src.ensembles.final_member import FinalMember
 from src.ensembles.pool import read_pool
 from src.ensembles.selection import Combiner, compare_combiners
+from src.metrics.listing import selection
 from src.serving.acceptance import Accepted, Inputs, write_accepted
 from src.serving.bundle import read_bundle
 from src.system.errors import UserError
@@ -55,7 +56,7 @@ def accepted(pool: list[FinalMember], prepared: Path, bundle: Path) -> Accepted:
     x_test, _ = load_test(prepared)
     y_val = val_targets(prepared)
     candidates = compare_combiners(pool, [Combiner("average", average)], y_val, y_val)
-    comparison: Comparison = compare("classification", pool, candidates, y_val)
+    comparison: Comparison = compare(selection("classification", None), pool, candidates, y_val)
     inputs = Inputs(load(prepared).x_val, y_val, x_test)
     return write_accepted(bundle, prepared, comparison, predict_members(pool, x_test), inputs)
 
