@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""Checks of a config before anything runs: known keys, right types, components that are there."""
 
 import inspect
 import json
@@ -30,7 +30,16 @@ COMPONENTS = tuple(group for group in GROUPS if group != "data")  # the stage `p
 
 
 def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[str] = COMPONENTS) -> None:
-    """Refuse a config with an unknown key, a wrong type or, in `groups`, a component that is not there."""
+    """Refuse a config with an unknown key, a wrong type or, in `groups`, a component that is not there.
+
+    Args:
+        config: composed.
+        components: whether to look components up, which imports them.
+        groups: whose sections are checked.
+
+    Raises:
+        UserError: it names the key that is wrong, and what would be right.
+    """
     validate(Root, config, "")
     for group in GROUPS:
         name = config[group].get("name")
@@ -45,7 +54,12 @@ def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[s
 
 
 def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) -> None:
-    """Check values against a schema, as JSON: a list may stand for a tuple, but no text for a number.
+    """Check `values` against a schema, as JSON: a list may stand for a tuple, but no text for a number.
+
+    Args:
+        schema: of the section.
+        values: of the section.
+        prefix: of its keys in a sentence, such as `model.`.
 
     Raises:
         UserError: the first key that is wrong, and what would be right.
@@ -96,7 +110,7 @@ def _fields(schema: Any, path: Sequence[Any]) -> list[str]:
 
 @lru_cache
 def _schema(target: Callable[..., Any]) -> type[BaseModel]:
-    """What a component takes from the config: a class its arguments, a function those that are keyword-only."""
+    """Make the schema of a component's section: of a class its arguments, of a function those that are keyword-only."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}

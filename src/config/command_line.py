@@ -1,4 +1,4 @@
-"""What every stage shares: a Hydra command line, errors in one sentence, and a lock so that no stage runs twice at once."""
+"""The frame of every stage: a Hydra command line, errors in one sentence, and an end that a signal asks for."""
 
 import inspect
 import multiprocessing
@@ -28,9 +28,11 @@ def stage(
 ) -> Callable[[], None]:
     """Make `main(config)` a verb: `python -m src.<verb> [Hydra overrides]`.
 
-    `components`: whether it uses any; one that does not need not import them to check their options.
-    `preload`: the modules that its worker processes need, which can import them while it reads its config.
-    `several`: the groups of which it can use more than one option (`combiner=[average,greedy]`).
+    Args:
+        main: the stage.
+        components: whether it uses any; one that does not need not import them to check their options.
+        preload: the modules that its worker processes need, which can import them while it reads its config.
+        several: the groups of which it can use more than one option (`combiner=[average,greedy]`).
     """
 
     def run() -> None:

@@ -35,7 +35,7 @@ def register_resolvers(about: str = "") -> None:
 
 
 def params() -> DictConfig:
-    """Read what `params.yaml` chooses, that of the working directory before the one that is shipped."""
+    """Read `params.yaml`, that of the working directory before the one that is shipped."""
     return OmegaConf.create(params_file.read())
 
 
@@ -61,19 +61,19 @@ def with_force_add(word: str) -> str:
 
 
 def is_group(key: str) -> bool:
-    """Whether a key chooses an option of a config group."""
+    """Tell whether a key chooses an option of a config group."""
     return re.fullmatch(r"\w+", key) is not None and (CONF / key).is_dir()
 
 
 def options_of(group: str) -> list[str]:
-    """The names that a config group offers, those of `--config-dir` too."""
+    """List the names that a config group offers, those of `--config-dir` too."""
     if GlobalHydra.instance().is_initialized():
         return list(GlobalHydra.instance().config_loader().get_group_options(group))
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def options_that_have(key: str) -> str:
-    """The end of a sentence about a key that is not there: the options of its config group that have it, if any."""
+    """End a sentence about a key that is not there with the options of its config group that have it, if any."""
     group, _, rest = key.partition(".")
     having = []
     for path in sorted((CONF / group).glob("*.yaml")):
@@ -84,7 +84,7 @@ def options_that_have(key: str) -> str:
 
 
 def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
-    """What Hydra composes by (options of config groups, and its own keys), and what then sets or deletes a key.
+    """Split a command line into what Hydra composes by (options of groups, its own keys) and what sets or deletes a key.
 
     Raises:
         UserError: an optional group has no such option.
@@ -103,39 +103,39 @@ def parse(words: Sequence[str]) -> tuple[list[str], list[Override]]:
     return groups, values
 
 
-def listed(group: str, groups: Sequence[str]) -> list[str]:
-    """The options of a group that a stage shall use one after another, those of the command line or of params.yaml.
+def chosen_options(group: str, groups: Sequence[str]) -> list[str]:
+    """List the options of a group that a stage shall use one after another: of the command line, or else of params.yaml.
 
-    None: whatever is the default.
+    Without any it uses the default.
 
     Raises:
         UserError: none is named, or one twice.
     """
-    given = [word for word in groups if word.lstrip("+").partition("=")[0] == group]
-    chosen = OmegaConf.from_dotlist([given[-1].lstrip("+")]) if given else params()
+    words = [word for word in groups if word.lstrip("+").partition("=")[0] == group]
+    chosen = OmegaConf.from_dotlist([words[-1].lstrip("+")]) if words else params()
     if group not in chosen:
         return []
-    found = OmegaConf.to_object(chosen[group]) if OmegaConf.is_config(chosen[group]) else chosen[group]
-    names = found if isinstance(found, list) else [found]
+    value = OmegaConf.to_object(chosen[group]) if OmegaConf.is_config(chosen[group]) else chosen[group]
+    names = value if isinstance(value, list) else [value]
     wrong = [name for name in names if not isinstance(name, str) or names.count(name) > 1]
     if wrong or not names:
-        raise UserError(f"{group}: name one or a list of {', '.join(options_of(group))}, each once, not {found!r}")
+        raise UserError(f"{group}: name one or a list of {', '.join(options_of(group))}, each once, not {value!r}")
     return [str(name) for name in names]
 
 
 def fixed_keys(values: Sequence[Override]) -> set[str]:
-    """The keys that are set, those inside of a mapping too."""
-    found: set[str] = set()
+    """Collect the keys that are set, those inside of a mapping too."""
+    fixed: set[str] = set()
     for override in values:
         if override.is_delete():
             continue
         key, value = override.key_or_group, override.value()
-        found |= set(keys(value, f"{key}.")) if isinstance(value, dict) else {key}
-    return found
+        fixed |= set(keys(value, f"{key}.")) if isinstance(value, dict) else {key}
+    return fixed
 
 
 def keys(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Every key of a tree, dotted."""
+    """Yield every key of a tree, dotted."""
     for name, node in tree.items():
         yield f"{path}{name}"
         if isinstance(node, Mapping):
@@ -179,8 +179,8 @@ def unreadable(word: str) -> str:
 # --- the config --------------------------------------------------------------------------------------------------------
 
 
-def composed(groups: Sequence[str], values: Sequence[Override], met: set[str]) -> dict[str, Any]:
-    """The config of these groups with the values set where their keys exist; `met` collects the keys that do."""
+def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[str]) -> dict[str, Any]:
+    """Compose the config of `groups` and set `values` where their keys exist; `met` collects the keys that do."""
     cfg = compose("config", overrides=list(groups))
     OmegaConf.set_struct(cfg, False)
     for override in values:
@@ -229,7 +229,7 @@ def _leads_to_a_value(cfg: DictConfig, path: Sequence[str]) -> bool:
 
 
 def _is_another_kind(old: Any, new: Any) -> bool:
-    """Whether one dimension of the search space takes the place of another, as choices do of an interval."""
+    """Tell whether one dimension of the search space takes the place of another, as choices do of an interval."""
     if not isinstance(old, DictConfig) or not isinstance(new, dict) or not isinstance(old.get("type"), str):
         return False
     kind = new.get("type") or ("categorical" if "choices" in new else None)

@@ -33,27 +33,31 @@ def dimensions(
     prefix: Callable[[str], str],
     refuse: Callable[[str, Any], None],
 ) -> dict[str, Dimension]:
-    """Parse a `space` tree against the config whose keys it names.
+    """Parse a `space` tree against the config whose keys it names, into dimensions by the names of their parameters.
 
-    `prefix(key)` goes before a parameter's name; `refuse(key, value)` raises UserError for a value that the key cannot have.
+    Args:
+        tree: the section `space`.
+        config: of a trial.
+        prefix: what goes before a parameter's name, by its key.
+        refuse: raises UserError for a key and a value that it cannot have.
 
     Raises:
         UserError: a dimension that no key has, whose bounds make no sense, or with a value that its key cannot have.
     """
-    found = {}
+    parsed = {}
     for key, entry in _entries(tree, ""):
         if not _has(config, key):
             refuse_first_name(f"space.{key}")
             names = [f"space.{name}" for name in _leaves(config, "")]
             raise UserError(f"space.{key}: the config has no key {key} to set{suggestion(f'space.{key}', names)}")
         dimension = _dimension(key, entry, refuse)
-        found[prefix(key) + key] = replace(dimension, prior=_prior(dimension, entry.get("prior")))
+        parsed[prefix(key) + key] = replace(dimension, prior=_prior(dimension, entry.get("prior")))
         for value in dimension.ends:
             try:
                 refuse(key, value)
             except UserError as error:
                 raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from None
-    return found
+    return parsed
 
 
 def _entries(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -130,18 +134,18 @@ def _prior(dimension: Dimension, entry: Any) -> Prior | None:
     where, d = f"space.{dimension.key}.prior", dimension.distribution
     if entry is None:
         return None
-    given = entry if isinstance(entry, Mapping) else {"center": entry}
-    if unknown := sorted(set(given) - {"center", "spread"}):
+    fields = entry if isinstance(entry, Mapping) else {"center": entry}
+    if unknown := sorted(set(fields) - {"center", "spread"}):
         raise UserError(
             f"{where}.{unknown[0]}: a prior has center and spread{suggestion(unknown[0], ['center', 'spread'])}"
         )
-    center, spread = label(given.get("center")), given.get("spread", SPREAD)
+    center, spread = label(fields.get("center")), fields.get("spread", SPREAD)
     if isinstance(d, IntDistribution | FloatDistribution):
         center = _number(f"{where}.center", "int" if isinstance(d, IntDistribution) else "float", center)
         if not d.low <= center <= d.high:
             raise UserError(f"{where}.center: {center} is not within {d.low} to {d.high}")
     elif center not in d.choices:  # type: ignore[attr-defined]
-        raise UserError(f"{where}.center: {given.get('center')!r} is none of {', '.join(map(str, dimension.choices))}")
+        raise UserError(f"{where}.center: {fields.get('center')!r} is none of {', '.join(map(str, dimension.choices))}")
     if not isinstance(spread, int | float) or isinstance(spread, bool) or not 0 < spread <= 1:
         raise UserError(f"{where}.spread: expected a share of the range, above 0 and at most 1, not {spread!r}")
     return Prior(center, float(spread))

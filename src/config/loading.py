@@ -1,4 +1,4 @@
-"""What `conf/` and a command line make: checks and resolves what a stage runs with.
+"""The config of a stage, made of `conf/` and a command line, checked and resolved.
 
 Defaults stand in `conf/` alone. What a component's constructor takes is the schema of its section; the sections that
 are no component have theirs in `src/config/schema.py`. Everything is checked before anything runs.
@@ -17,10 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config.checking import COMPONENTS, check
 from src.config.components import make, trust
 from src.config.compose import (
-    composed,
+    chosen_options,
+    compose_config,
     fixed_keys,
     keys,
-    listed,
     options_of,
     options_that_have,
     params,
@@ -51,7 +51,7 @@ class Config:
 
     @property
     def trial(self) -> dict[str, Any]:
-        """The config of a trial that takes every default."""
+        """Select the config of a trial that takes every default."""
         return {key: self.root[key] for key in OF_A_TRIAL}
 
     def typed(self, section: str) -> set[str]:
@@ -67,10 +67,13 @@ class Config:
 
 
 def load(overrides: Sequence[str], components: bool = True, several: Sequence[str] = ()) -> Config:
-    """Compose and check the config for the overrides of a command line; `components`: theirs too, which imports them.
+    """Compose and check the config of a command line. A plain value fixes its key, which leaves the space.
 
-    A plain value fixes its key, which leaves the space. `several` are groups of which the command line or params.yaml may
-    list more than one option: their sections stand in `Config.several`, the first in the root.
+    Args:
+        overrides: the words of the command line.
+        components: whether their sections are checked too, which imports them.
+        several: the groups of which the command line or params.yaml may list more than one option: their sections stand in
+            `Config.several`, the first in the root.
 
     Raises:
         UserError: naming the key that is wrong and what would be right.
@@ -86,8 +89,8 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     groups, values = parse(overrides)
     trust(packages := _trusted_packages(values))
     met: set[str] = set()
-    compose = partial(composed, values=values, met=met)
-    lists = {group: listed(group, groups) for group in several}
+    compose = partial(compose_config, values=values, met=met)
+    lists = {group: chosen_options(group, groups) for group in several}
     groups = [word for word in groups if word.lstrip("+").partition("=")[0] not in lists]
     firsts = {group: names[0] for group, names in lists.items() if names}
     sections: dict[str, list[dict[str, Any]]] = {}
@@ -163,7 +166,7 @@ def _with_listed_depth(config: dict[str, Any], fixed: set[str]) -> dict[str, Any
 
 
 def _options(group: str, options: Any) -> list[str]:
-    """What `choose` lists for a group, if it can be chosen from."""
+    """Check the options that `choose` lists for a group."""
     require_one_of("choose", group, GROUPS_OF_A_TRIAL)
     if not isinstance(options, list) or not options:
         raise UserError(f"choose.{group}: expected a list of some of {', '.join(options_of(group))}, not {options!r}")
@@ -173,7 +176,7 @@ def _options(group: str, options: Any) -> list[str]:
 
 
 def _leaf(config: dict[str, Any], chosen: Mapping[str, str], fixed: set[str], components: bool) -> Leaf:
-    """The trial's config and its dimensions, whose every end has been checked."""
+    """Make the leaf of a config: the trial's part and its dimensions, whose every end has been checked."""
     check(config, components)
     trial = {key: config[key] for key in OF_A_TRIAL}
 
@@ -196,8 +199,11 @@ def _check_device(name: str) -> None:
         return
     import torch
 
-    here, found = ["cpu"], torch.accelerator.current_accelerator(check_available=True)
-    if found:
-        here += [found.type, *(f"{found.type}:{index}" for index in range(torch.accelerator.device_count()))]
+    here, accelerator = ["cpu"], torch.accelerator.current_accelerator(check_available=True)
+    if accelerator:
+        here += [
+            accelerator.type,
+            *(f"{accelerator.type}:{index}" for index in range(torch.accelerator.device_count())),
+        ]
     if name not in here:
         raise UserError(f"device: {name!r} is not there; this machine has {', '.join(here)}")

@@ -20,7 +20,7 @@ class Section(BaseModel):
 
 
 class Penalty(Section):
-    """Its strengths: of the sum of absolute values, and of the sum of squares."""
+    """Strengths: of the sum of absolute values, and of the sum of squares."""
 
     l1: From0
     l2: From0
@@ -35,7 +35,7 @@ class Regularization(Penalty):
 
 
 class Augment(Section):
-    """How images are changed, each by chance, before every step."""
+    """Changes of images, each by chance, before every step."""
 
     flip: Share
     shift: Share
@@ -71,7 +71,7 @@ class EarlyStopping(Section):
 
 
 class Training(Section):
-    """How a step is taken, beside the optimizer."""
+    """The training of a member, beside its optimizer and schedule."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: From0
@@ -93,7 +93,7 @@ class Tracking(Section):
 
 
 class StudyKeys(Section):
-    """Where live studies stand, and what to do with one that is there."""
+    """The place of live studies, and what to do with one that is there."""
 
     root: str
     fresh: bool
@@ -107,7 +107,7 @@ class Replay(Section):
 
 
 class Objective(Section):
-    """What the search minimizes within which bounds, and on which rows: validation, or so many folds of training rows."""
+    """Minimized measures, bounds of measures, and folds of training rows by which a trial is judged; 1: validation rows."""
 
     minimize: list[str] | None
     constraints: dict[str, float]
@@ -168,7 +168,7 @@ class OfEverySearch(Section):
 
 
 class BatchScaling(Section):
-    """How the rate follows the batch size, and in how many epochs it rises to what that makes of it."""
+    """The rule by which the rate follows the batch size, and the epochs in which it rises to what that makes of it."""
 
     rule: Literal["none", "linear", "sqrt"]
     base_batch: Count

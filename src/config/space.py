@@ -1,4 +1,4 @@
-"""NEEDS A DOCSTRING."""
+"""The search space as a tree: choices between config groups, and leaves, which are configs with dimensions."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ Suggest = Callable[[str, BaseDistribution], Any]
 
 @dataclass(frozen=True)
 class Prior:
-    """Where a good value is believed to be, as Optuna takes it, and how far off that may be.
+    """A belief about a good value: `center`, as Optuna takes it, and how far off it may be.
 
     `spread`: the standard deviation as a share of the range (of its logarithm where log); of choices, the share of others.
     """
@@ -45,7 +45,7 @@ class Dimension:
         return with_value(config, self.key, value)
 
     def value(self, suggested: Any) -> Any:
-        """What the config takes for Optuna's value (a list is a categorical choice too, but not to Optuna)."""
+        """Return what the config takes for the value `suggested` by Optuna, to which a list is no choice."""
         if not self.choices:
             return suggested
         return next(c for c in self.choices if label(c) == suggested)
@@ -111,17 +111,17 @@ class Space:
 
     def distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         """The distributions of the parameters of a point."""
-        found: dict[str, BaseDistribution] = {}
+        distributions: dict[str, BaseDistribution] = {}
 
         def look_up(name: str, distribution: BaseDistribution) -> Any:
-            found[name] = distribution
+            distributions[name] = distribution
             return params[name]
 
         self.walk(look_up)
-        return found
+        return distributions
 
     def leaf(self, params: Mapping[str, Any]) -> Leaf:
-        """Where the choices of a point lead."""
+        """Follow the choices of a point to their leaf."""
         node = self.root
         while isinstance(node, Choice):
             node = node.options[params[node.name]]
@@ -146,15 +146,15 @@ class Space:
                 pending += [({**chosen, node.name: option}, child) for option, child in node.options.items()]
 
     def searches(self, key: str) -> bool:
-        """Whether some trials have a value of their own for a key."""
+        """Tell whether some dimension sets a key."""
         return any(d.key == key for _, leaf in self.leaves() for d in leaf.dimensions.values())
 
     def most_epochs(self) -> int:
         """The epochs of the longest trial."""
-        found: list[int] = []
+        epochs: list[int] = []
         for _, leaf in self.leaves():
-            found += [end for key, end, _ in leaf.ends() if key == "epochs"] or [leaf.config["epochs"]]
-        return max(found)
+            epochs += [end for key, end, _ in leaf.ends() if key == "epochs"] or [leaf.config["epochs"]]
+        return max(epochs)
 
     def only(self, chosen: Mapping[str, str]) -> "Space":
         """The part of the space to which these choices lead."""
@@ -196,12 +196,13 @@ class Space:
 
 
 def with_value(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """The config with one dotted key set; the rest is shared."""
+    """Return `config` with one dotted key set to `value`; the rest is shared."""
     first, _, rest = key.partition(".")
     return {**config, first: with_value(config[first], rest, value) if rest else value}
 
 
 def label(choice: Any) -> bool | int | float | str | None:
+    """Return a choice as Optuna takes it: a list or a mapping as JSON."""
     return choice if choice is None or isinstance(choice, bool | int | float | str) else json.dumps(choice)
 
 

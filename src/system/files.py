@@ -99,10 +99,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file of bytes."""
     atomic_write(path, data)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a file of text, in UTF-8."""
     atomic_write(path, text.encode())
 
 
@@ -113,12 +115,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_npy(path: Path, array: Any) -> None:
+    """Write an array as `.npy`."""
     import numpy as np
 
     atomic_write(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name as `.npz`."""
     import numpy as np
 
     atomic_write(path, lambda file: np.savez(file, **arrays))

@@ -1,4 +1,4 @@
-"""What the numbers of a study depend on, as digests: of texts, and of the code that can change them."""
+"""Digests of what the numbers of a study depend on: texts, and the code that can change them."""
 
 import ast
 import hashlib
@@ -31,27 +31,33 @@ def digest(*parts: str) -> str:
 
 
 def code_digests(source: Path, names: Iterable[str], more: Mapping[str, Path] | None = None) -> dict[str, str]:
-    """A digest for each module that can change a trial's numbers, blind to comments and docstrings; `more` by name."""
+    """Compute a digest of each module that can change a trial's numbers, blind to comments and docstrings.
+
+    Args:
+        source: the folder `src`.
+        names: files and folders below it.
+        more: further files, by a name of theirs.
+    """
     files = [f for name in names for f in (sorted((source / name).rglob("*.py")) or [source / name])]
-    found = {str(f.relative_to(source.parent)): _code_digest(f) for f in files}
-    found |= {name: _code_digest(path) for name, path in (more or {}).items()}
-    return found | {package: version(package) for package in PACKAGES}
+    digests = {str(f.relative_to(source.parent)): _code_digest(f) for f in files}
+    digests |= {name: _code_digest(path) for name, path in (more or {}).items()}
+    return digests | {package: version(package) for package in PACKAGES}
 
 
 def target_modules(config: Any) -> dict[str, Path]:
-    """The files of the modules that a `_target_` names anywhere in a config."""
+    """Find the files of the modules that a `_target_` names anywhere in a config."""
     if isinstance(config, Mapping):
         module = str(config.get("_target_", "")).rpartition(".")[0]
         spec = find_spec(module) if module else None
-        own = {module: Path(spec.origin)} if spec and spec.origin else {}
-        return own | target_modules(list(config.values()))
+        file = {module: Path(spec.origin)} if spec and spec.origin else {}
+        return file | target_modules(list(config.values()))
     if isinstance(config, list | tuple):
         return {name: path for part in config for name, path in target_modules(part).items()}
     return {}
 
 
 def _code_digest(path: Path) -> str:
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
