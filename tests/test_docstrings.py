@@ -11,9 +11,7 @@ from tests.test_architecture import ROOT, files
 
 ALL = [*files(), *sorted((ROOT / "hydra_plugins").rglob("*.py"))]
 UNFINISHED = {  # rooms, and verbs, that do not follow the rules yet; nothing is added here
-    *("config", "ensembles", "models"),
-    *("serving", "system", "hydra_plugins"),
-    "train",
+    *("ensembles", "serving", "train"),
 }
 VAGUE = ("Of", "That", "Those", "What", "Whether", "The same", "How", "Who", "Where", "Why")
 EVERYDAY = {"found", "own", "kept", "held", "told", "made", "given", "known", "drawn", "says", "say", "who", "anew"}

@@ -155,7 +155,7 @@ class Export(Section):
 
 
 class Ensemble(Section):
-    """How one ensemble is chosen: by this metric of the validation rows; null: the NLL, or the RMSE."""
+    """The metric of the validation rows by which one ensemble is chosen; null: the NLL, or the RMSE."""
 
     select_by: str | None
 

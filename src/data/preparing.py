@@ -18,7 +18,7 @@ from src.data.sources import origin
 from src.data.splitting import PARTS, split
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_npy
-from src.system.locks import alone
+from src.system.locks import exclusive
 
 N_EXAMPLES = 5
 MOST_UNREADABLE = 0.05  # of a part's rows
@@ -42,7 +42,7 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
     from src.data import transformer_file
 
     reader = parse(config)
-    with alone(out.with_name(f".{out.name}.lock"), f"prepare of {reader.name}"):
+    with exclusive(out.with_name(f".{out.name}.lock"), f"prepare of {reader.name}"):
         raw = reader.read()
         rows = split(raw, reader)
         preprocessor = reader.preprocessor(raw, rows["train"])

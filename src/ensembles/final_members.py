@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from src.config.command_line import ROOT
 from src.config.renamed import with_names_of_today
 from src.system.errors import UserError
-from src.system.locks import alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

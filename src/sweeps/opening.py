@@ -28,7 +28,7 @@ from src.sweeps.rate_prior import range_tested
 from src.sweeps.run_records import Records
 from src.system.errors import UserError, os_errors_as_user_errors
 from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
-from src.system.locks import alone
+from src.system.locks import exclusive
 from src.tracking.uri import check
 
 GO_ON = "the study is whole, so the same command goes on from here"
@@ -77,8 +77,8 @@ def opened(config: Config) -> Iterator[Sweep]:
     )
     with (
         os_errors_as_user_errors(GO_ON),
-        alone(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
-        alone(root / "locks" / f"out-{digest(str(out.absolute()))[:16]}", f"a sweep into {out}"),
+        exclusive(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
+        exclusive(root / "locks" / f"out-{digest(str(out.absolute()))[:16]}", f"a sweep into {out}"),
     ):
         study = _study(config, identity, search, aims)
         loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)

@@ -1,30 +1,39 @@
-"""Locks between processes."""
+"""Locks between processes: files that one process holds at a time, until it ends, however it does."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from src.system.errors import UserError
 
 
+def take(lock: Path) -> IO[str] | None:
+    """Take `lock` until the returned file is closed, at the latest by the end of the process; None where another has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file = lock.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
 @contextmanager
-def alone(lock: Path, what: str) -> Iterator[None]:
-    """Hold `lock` while the stage runs. It falls with the process, however that ends.
+def exclusive(lock: Path, task: str) -> Iterator[None]:
+    """Hold `lock` for a `task`, such as "the sweep of digits-mlp". It falls with the process, however that ends.
 
     Raises:
         UserError: another process holds it.
     """
-    import fcntl
-
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise UserError(f"{what} is running already (process {owner}); wait for it or stop it") from None
+    file = take(lock)
+    if file is None:
+        owner = lock.read_text(encoding="utf-8").strip() or "unknown"
+        raise UserError(f"{task} is running already (process {owner}); wait for it or stop it")
+    with file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -32,9 +41,7 @@ def alone(lock: Path, what: str) -> Iterator[None]:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds `lock`; the file is left as it is."""
-    import fcntl
-
+    """Tell whether a process holds `lock`; the file is left as it is."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

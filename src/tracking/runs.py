@@ -1,6 +1,5 @@
 """The runs of one MLflow experiment, as projections of records."""
 
-import fcntl
 import getpass
 import hashlib
 import shutil
@@ -19,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from src.system.errors import UserError, masked
 from src.system.files import atomic_folder, atomic_write
+from src.system.locks import take
 from src.tracking import sqlite as database
 from src.tracking.change import Change, Shown, content_digest, difference, folder_digest
 from src.tracking.record import RunRecord
@@ -257,13 +257,9 @@ def _lock(path: Path) -> IO[str]:
 
     Raises TimeoutError where another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise TimeoutError("another process is writing the same runs") from None
+    file = take(path)
+    if file is None:
+        raise TimeoutError("another process is writing the same runs")
     return file
 
 

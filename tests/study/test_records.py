@@ -14,7 +14,7 @@ from src.study.storage import Shelf
 from src.study.study import Study
 from src.study.warm_start import warm_start
 from src.system.errors import UserError
-from src.system.locks import alone
+from src.system.locks import exclusive
 from tests.support.stored import Stored, opened, table
 from tests.support.virtual import BASE, conditional
 
@@ -74,7 +74,10 @@ def test_an_end_that_optuna_lacks_is_given_by_the_owner_alone(tmp_path: Path, jo
 
 def test_a_study_whose_sweep_runs_brings_nothing(tmp_path: Path, journal: bytes) -> None:
     name = put(tmp_path, journal).parent.name
-    with alone(tmp_path / "locks" / "digits-mlp-abababab-", "a sweep"), pytest.raises(UserError, match="is running"):
+    with (
+        exclusive(tmp_path / "locks" / "digits-mlp-abababab-", "a sweep"),
+        pytest.raises(UserError, match="is running"),
+    ):
         warm_start(tmp_path, None, name, conditional(), "loss", "minimize")
 
 
