@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -31,19 +32,23 @@ def parse(cells: Sequence[str], form: str) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(pd.to_datetime(pd.Series(cells, dtype=object), format=form, utc=True, errors="coerce"))
 
 
-def candidates(cells: Mapping[str, int], share: float) -> list[str]:
+def candidates(cells: Mapping[str, int], share: float, digits: bool = False) -> list[str]:
     """List the formats in which at least `share` of the rows can be read.
 
     Args:
         cells: distinct cells, each with the number of its rows.
         share: the part of the rows that must be readable.
+        digits: all cells are plain numbers, so that 20230131 is the only date that they can be.
     """
+    words = list(islice(cells, SAMPLE))
+    if digits and not all(DIGITS_CELL.fullmatch(word) for word in words):
+        return []
     words = list(cells)
     if not words or not any(re.search(r"\d", word) and re.search(r"[-/.: ]|^\d{8}$", word) for word in words[:SAMPLE]):
         return []
     counts = np.array(list(cells.values()))
     accepted = []
-    for form in FORMATS:
+    for form in ("%Y%m%d",) if digits else FORMATS:
         if _reads(words[:SAMPLE], form).mean() < share / 2:
             continue
         if counts[_reads(words, form)].sum() >= share * counts.sum():

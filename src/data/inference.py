@@ -169,7 +169,7 @@ def _number(name: str, cells: Cells, evidence: Mapping[str, Evidence], hints: Hi
     padded = [word for word in cells.counts if word[:1] in "0+-" and PADDED_CELL.fullmatch(word)]
     if sum(cells.counts[word] for word in padded) > PADDED * cells.n_rows:
         return Reading("category"), f"leading zeros ({_listed(padded, 1)}): codes, not numbers"
-    if forms := date_format.candidates(cells.counts, MOSTLY):
+    if forms := date_format.candidates(cells.counts, MOSTLY, cells.plain):
         return _dated(name, cells, forms)
     if cells.plain and not column.units:  # inf
         return Reading(), ""

@@ -20,6 +20,7 @@ OTHERS = (".zip", ".zst", ".7z", ".tar", ".tgz", ".rar", ".xlsx", ".xls", ".ods"
 CHUNK = 1 << 22
 BOMB = 1 << 25  # bytes, from which the ratio of unpacked to packed is looked at
 RATIO = 150  # of unpacked to packed bytes; text has about 10
+MOST_COLUMNS = 20_000
 OBJECTS = 8  # bytes of memory that a byte of text takes once it is cells
 
 
@@ -40,7 +41,10 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     opener = PACKED.get(path.suffix.lower())
     if opener is None:
         check_size(path, size, budget)
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
     kind, chunks, total = path.suffix.lower().removeprefix("."), [], 0
     try:
         with opener(path) as file:

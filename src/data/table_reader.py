@@ -56,7 +56,7 @@ class TableFileReader(TableReader):
     dates: dict[str, str] | None
     decimal: Literal[".", ","] | None
     thousands: Annotated[str, Field(min_length=1, max_length=1)] | None
-    na_values: list[str] | dict[str, list[str]]
+    na_values: list[str] | dict[str, list[str]] | None
     target_strip: str
     target_scale: Annotated[float, Field(gt=0)]
 
@@ -148,7 +148,7 @@ class TableFileReader(TableReader):
         words = {*self.missing_words, ""}
         if isinstance(self.na_values, list):
             words |= {*self.na_values}
-        elif name in self.na_values:
+        elif self.na_values and name in self.na_values:
             words = {"", *self.na_values[name]}
         return cells.mask(cells.isin(words))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.data.raw_file import read_bytes
+from src.data.raw_file import MOST_COLUMNS, read_bytes
 from src.system.errors import UserError
 
 MARKS = {  # at the start of a file, and the encoding that they mean; the longer ones first
@@ -31,7 +31,6 @@ ESCAPES = {r"\t": "\t", "tab": "\t", "\\\\t": "\t"}
 SAMPLE = 60  # lines by which the separator is recognised
 HEAD = 1 << 18  # bytes that hold them
 LONGEST_LINE = 1 << 20  # bytes
-MOST_COLUMNS = 20_000
 TOTALS = re.compile(
     r"(grand )?(total|sum|summe|gesamt|insgesamt|average|mean|mittelwert|durchschnitt|somme|suma)s?:?", re.I
 )

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.dataset import load, load_test, train_targets
+from src.data.dataset import load, load_test, read_meta, train_targets
 from src.data.preparing import prepare
 from src.system.errors import UserError
 from tests.data.support import conf, csv
+from tests.support.running import Place
 
 RNG = np.random.default_rng(2)
 REGRESSION = {"task": "regression"}
@@ -95,6 +96,16 @@ def test_a_class_called_none(tmp_path: Path) -> None:
     assert meta["class_names"] == ["None", "mild", "severe"]
     with pytest.raises(UserError, match=r"data\.na_values names 'z', which is no column"):
         prepare(csv(tmp_path, table(cells), na_values={"z": []}), tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["{y: []}", "{y: [None]}", "[mild_]"])
+def test_words_for_a_missing_value_on_the_command_line(tmp_path: Path, words: str) -> None:
+    first = "None" if words.endswith("[]}") else "No"
+    csv(tmp_path, table([first, "mild", "severe"] * 30))
+    values = ["data.file=t.csv", "data.target=y", "data.task=classification", f"data.na_values={words}"]
+    Place(tmp_path).run("data=csv", *values, verb="prepare")
+    assert read_meta(tmp_path / "data/prepared/csv")["class_names"] == [first, "mild", "severe"]
 
 
 def test_a_rare_class_is_said(tmp_path: Path) -> None:
