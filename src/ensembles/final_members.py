@@ -60,7 +60,7 @@ def train(
         for section in config.several["members"]:
             training = _training(config, section, best, context, engine)
             training.replaced = {m.name: m.val_predictions for m in replaced if m.method == training.method}
-            with alone(training.folder / "lock", f"the training of {config['model']['name']}"):
+            with exclusive(training.folder / "lock", f"the training of {config['model']['name']}"):
                 requested = config.make("members", section, training.best, config["seed"], context)
                 yield training, _trained(training, requested)
 

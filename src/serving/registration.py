@@ -46,7 +46,7 @@ def register(
     from src.tracking import registry
 
     example, ensemble = raw_example(prepared), Ensemble(bundle)
-    with alone(lock, "the registration of a model"):
+    with exclusive(lock, "the registration of a model"):
         return registry.register(
             uri,
             experiment,
