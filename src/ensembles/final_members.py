@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from src.config.command_line import ROOT
 from src.config.renamed import with_names_of_today
 from src.system.errors import UserError
+from src.system.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -43,6 +43,7 @@ def register(
     """
     from src.data.dataset import raw_example
     from src.serving.pyfunc import Ensemble
+    from src.system.locks import exclusive
     from src.tracking import registry
 
     example, ensemble = raw_example(prepared), Ensemble(bundle)
