@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.system.locks import exclusive
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
