@@ -44,3 +44,23 @@ def test_telemetry_is_off_however_a_verb_is_started() -> None:
     code = "import src.show, os; print(os.environ['MLFLOW_DISABLE_TELEMETRY'], os.environ['DO_NOT_TRACK'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["true", "true"]
+
+
+def test_no_password_is_written_by_a_multirun(tmp_path: Path) -> None:
+    """Jobs that fail at once leave what any multirun leaves: its config, and folders named after the choices."""
+    (tmp_path / "params.yaml").write_text("models: [mlp]\n", encoding="utf-8")
+    secret = "pa/s@s"
+    words = ["-m", "seed=1,2", f"storage='postgresql://me:{secret}@host/db','postgresql://me:{secret}@host/other'"]
+    done = subprocess.run(
+        [sys.executable, "-m", "src.report", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "4 of 4 jobs failed" in done.stderr
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "multirun.yaml" for path in written)
+    texts = [path.read_text(encoding="utf-8") for path in written] + [str(path) for path in tmp_path.rglob("*")]
+    assert not [text for text in texts if secret in text or "pa-s" in text]
+    assert secret not in done.stdout + done.stderr
