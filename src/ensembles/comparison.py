@@ -73,7 +73,7 @@ class FinalScores:
     """Scores of a comparison on the test rows as metrics.json has them, what the report draws, and predictions [N, C]."""
 
     metrics: dict[str, Any]
-    drawn: dict[str, Any]
+    report_data: dict[str, Any]
     ensemble: NDArray[np.float64]
     single: NDArray[np.float32]
 
@@ -135,8 +135,8 @@ def final_scores(
         },
         "ensembles": ensembles,
     }
-    drawn = report_data.on_test(task, pool, chosen, members_MNC, ours, single, x_test, y_test)
-    return FinalScores(metrics, drawn, ours, single)
+    on_test = report_data.on_test(task, pool, chosen, members_MNC, ours, single, x_test, y_test)
+    return FinalScores(metrics, on_test, ours, single)
 
 
 def _members(candidate: Candidate, judged_MNC: NDArray[Any], refit_MNC: NDArray[Any]) -> NDArray[Any]:

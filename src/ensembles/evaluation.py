@@ -1,4 +1,4 @@
-"""How good an ensemble is, how its members differ and what it costs: pure functions on predictions.
+"""Evaluation of an ensemble: its chance of being better, how its members differ, what more of them gain and cost.
 
 Predictions are probabilities [M, N, C] or values [M, N] of M members on N rows; shares [M] of at least zero sum to 1.
 """
@@ -37,10 +37,10 @@ def intervals(
     ours = row_losses(task, predictions, y_N)
     names, theirs = list(ours), row_losses(task, other, y_N) if other is not None else {}
     columns = np.stack([*ours.values(), *theirs.values()], 1)
-    drawn = np.concatenate([columns.mean(0)[None], _resampled(columns, seed)])
+    means = np.concatenate([columns.mean(0)[None], _resampled(columns, seed)])
     for k, name in enumerate([*ours, *theirs]):
-        drawn[:, k] = metrics()[name].from_mean(drawn[:, k])
-    values = drawn[:, : len(names)] - (drawn[:, len(names) :] if theirs else 0)
+        means[:, k] = metrics()[name].from_mean(means[:, k])
+    values = means[:, : len(names)] - (means[:, len(names) :] if theirs else 0)
     low, high = np.quantile(values[1:], (0.025, 0.975), axis=0)
     return {
         name: {"value": float(values[0, k]), "low": float(low[k]), "high": float(high[k])}
@@ -52,7 +52,7 @@ def intervals(
 
 
 def diversity(p_MNC: NDArray[Any], y_N: NDArray[Any]) -> dict[str, Array]:
-    """Pairs of members [M, M] (Kuncheva & Whitaker 2003), NaN where a measure is not defined.
+    """Measure how each pair of members differs, [M, M] (Kuncheva & Whitaker 2003), NaN where a measure is not defined.
 
     Of classes: `disagreement`, the share of rows that one has right and the other wrong; Yule's `q`; `double_fault`, the
     share that both have wrong; `correlation` of being right. Of values: the root mean squared difference as
@@ -86,13 +86,13 @@ def _correlation(x_MN: Array) -> Array:
 
 
 def mean_pair(pairs_MM: Array) -> float | None:
-    """The mean over pairs of different members; None where there is none."""
-    found = pairs_MM[np.triu_indices(len(pairs_MM), 1)]
-    return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else None
+    """Average a measure `pairs_MM` over pairs of different members; None where it is defined for none."""
+    pairs = pairs_MM[np.triu_indices(len(pairs_MM), 1)]
+    return float(pairs[np.isfinite(pairs)].mean()) if np.isfinite(pairs).any() else None
 
 
 def ambiguity(p_MNC: NDArray[Any], y_N: NDArray[Any], shares: Array) -> dict[str, float]:
-    """Krogh & Vedelsby 1995: the squared error of the mean is that of its members less their ambiguity, exactly.
+    """Decompose the squared error of the mean: that of its members less their ambiguity, exactly (Krogh & Vedelsby 1995).
 
     The mean is by shares; of probabilities the squared error is the Brier score. Whatever else a combiner does is not in it.
     """
@@ -109,7 +109,7 @@ def ambiguity(p_MNC: NDArray[Any], y_N: NDArray[Any], shares: Array) -> dict[str
 
 
 def embedding(p_KNC: NDArray[Any]) -> tuple[Array, list[float]]:
-    """Predictions as points of a plane [K, 2] by principal components, and the share of the variance on each axis."""
+    """Place K predictions in a plane [K, 2] by principal components, with the share of the variance on each axis."""
     from sklearn.decomposition import PCA
 
     flat = np.asarray(p_KNC, np.float64).reshape(len(p_KNC), -1)
@@ -123,7 +123,13 @@ def embedding(p_KNC: NDArray[Any]) -> tuple[Array, list[float]]:
 
 
 def disputed(p_MNC: NDArray[Any], shares: Array, n: int) -> NDArray[np.int64]:
-    """The rows on which the members differ most: by the variance of their predictions, summed over classes."""
+    """Find the `n` rows on which the members differ most: by the variance of their predictions, summed over classes.
+
+    Args:
+        p_MNC: predictions of the members, [M, N, C] or [M, N].
+        shares: of the members [M], sum 1.
+        n: rows at most.
+    """
     p_MNC = np.asarray(p_MNC, np.float64)
     apart = np.tensordot(shares, (p_MNC - np.tensordot(shares, p_MNC, 1)) ** 2, 1)
     return np.argsort(-(apart.sum(1) if apart.ndim == 2 else apart), kind="stable")[:n]
@@ -133,15 +139,23 @@ def disputed(p_MNC: NDArray[Any], shares: Array, n: int) -> NDArray[np.int64]:
 
 
 def growth(task: str, p_MNC: NDArray[Any], y_N: NDArray[Any], by: str, draws: int = 40) -> list[dict[str, float]]:
-    """The metric `by` of the average of n members: the mean over random choices, their tenth and ninetieth percentile."""
+    """Score the average of n members: the mean over random choices of them, their tenth and ninetieth percentile.
+
+    Args:
+        task: `classification` or `regression`.
+        p_MNC: predictions of the members, [M, N, C] or [M, N].
+        y_N: targets of these rows.
+        by: the metric.
+        draws: random choices for each n.
+    """
     rng, m = np.random.default_rng(0), len(p_MNC)
     orders = [rng.permutation(m) for _ in range(draws)]
-    found = []
+    points = []
     for n in _sizes(m):
         values = [_metric(task, np.mean(p_MNC[order[:n]], 0), y_N, by) for order in (orders if n < m else orders[:1])]
         low, high = np.quantile(values, (0.1, 0.9))
-        found.append({"n": n, "value": float(np.mean(values)), "low": float(low), "high": float(high)})
-    return found
+        points.append({"n": n, "value": float(np.mean(values)), "low": float(low), "high": float(high)})
+    return points
 
 
 def _sizes(m: int) -> Iterator[int]:
@@ -154,17 +168,20 @@ def _metric(task: str, predictions: NDArray[Any], y_N: NDArray[Any], by: str) ->
 
 
 def frontier(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """The places that nothing beats in both cost and value (lower is better), by cost."""
-    best, found = np.inf, []
-    for place in np.lexsort((values, costs)):
-        if values[place] < best:
-            best = values[place]
-            found.append(int(place))
-    return found
+    """List the positions that nothing beats in both cost and value (lower is better), by cost."""
+    best, front = np.inf, []
+    for position in np.lexsort((values, costs)):
+        if values[position] < best:
+            best = values[position]
+            front.append(int(position))
+    return front
 
 
 def smallest(costs: Sequence[float], losses_PN: Array) -> tuple[int, float]:
-    """The cheapest place whose mean loss is within a standard error of the best's (Breiman et al. 1984), and that limit."""
+    """Find the cheapest position whose mean loss is within a standard error of the best's (Breiman et al. 1984).
+
+    `losses_PN` are of each position and row. Returns the position and the limit.
+    """
     means = losses_PN.mean(1)
     best = int(means.argmin())
     limit = float(means[best] + losses_PN[best].std(ddof=1) / np.sqrt(losses_PN.shape[1]))

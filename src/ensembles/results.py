@@ -40,7 +40,7 @@ def write(
     on_validation = report_data.on_validation(
         task, default_selection(task), pool, comparison.candidates, comparison.chosen, y_val, sizes
     )
-    write_json(out / "judged.json", on_validation | scores.drawn)
+    write_json(out / "judged.json", on_validation | scores.report_data)
     ms = [latency(member, x_test) for member in pool]  # measured: apart from what is the same every time
     times = {name: sum(ms[k] for k in each.used) for name, each in comparison.candidates.items()}
     write_json(out / "timing.json", {"ms_per_row": {m.title: t for m, t in zip(pool, ms, strict=True)} | times})

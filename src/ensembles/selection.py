@@ -101,8 +101,8 @@ def compare_combiners(
             members = [pool[k] for k in positions]
             for name, fit, on_out_of_fold in fits:
                 out_of_fold = on_out_of_fold and all(m.out_of_fold_predictions is not None for m in members)
-                made = _on_out_of_fold if out_of_fold else _on_validation
-                candidates[f"{group}+{name}"] = made(positions, members, fit, y_val, y_train)
+                candidate = _on_out_of_fold if out_of_fold else _on_validation
+                candidates[f"{group}+{name}"] = candidate(positions, members, fit, y_val, y_train)
     return candidates
 
 

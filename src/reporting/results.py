@@ -282,6 +282,8 @@ def read_ensemble(folder: Path) -> Ensemble | None:
     best = metrics.get("best_single")
     title = f"best single model ({best['name']})" if best and "name" in best else "best single model"
     single = Result(title, best.get("val", {}), best.get("test", {})) if best else None
+    if judged := metrics.get("judged") if metrics.get("refit") else None:  # the row above is as it is served
+        results.append(Result(f"{chosen}, as judged before the refit", judged["val"], judged["test"]))
     results += [single] if single else []
     registered = _json(folder / "registered.json")
     ensemble = Ensemble(

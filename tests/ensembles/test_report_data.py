@@ -133,6 +133,20 @@ def test_the_report_has_a_section_of_the_ensemble(task: str, tmp_path: Path) -> 
     assert "ms a row" not in section  # there is no timing.json
 
 
+def test_the_report_shows_judged_beside_served_and_what_was_left_out(tmp_path: Path) -> None:
+    write_outputs(tmp_path, models=("mlp",), n_trials=12)
+    file = tmp_path / "outputs/ensemble/metrics.json"
+    metrics = json.loads(file.read_text())
+    judged = {part: {name: value * 0.99 for name, value in metrics[part].items()} for part in ("val", "test")}
+    notes = ["mlp: seeds-1 is left out; the member that was judged stays: it has collapsed"]
+    write_json(file, metrics | {"refit": True, "judged": judged, "notes": notes})
+    html = pages.render(results.read(tmp_path / "outputs", ["mlp"], tmp_path / "prepared"))
+    assert "as judged before the refit" in html
+    assert notes[0] in html
+    write_json(file, metrics | {"refit": False, "judged": judged})
+    assert "as judged" not in pages.render(results.read(tmp_path / "outputs", ["mlp"], tmp_path / "prepared"))
+
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 OWN = README.partition("# src/ensembles/combiners/best.py")[2].partition("\n")[2].partition("```")[0]
 
