@@ -19,10 +19,12 @@ check: .venv/ready  ## lint, format, types
 	mypy
 
 ui: .venv/ready  ## MLflow on http://127.0.0.1:5000
-	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --allowed-hosts localhost:5000,127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1 \
+	  --host 127.0.0.1 --port 5000 --allowed-hosts localhost:5000,127.0.0.1:5000
 
-clean:  ## everything that a run has made; the environment stays
-	rm -rf outputs report metrics.json .lockstep data/prepared multirun mlflow.db mlflow.db-* mlflow.db.locks mlartifacts dvc.lock .dvc/cache .dvc/tmp
+clean:  ## what runs have made and git does not track; the environment and DVC's cache stay (dvc gc -w empties it)
+	rm -rf outputs report .lockstep data/prepared multirun mlflow.db mlflow.db-* mlflow.db.locks mlartifacts
+	git ls-files --error-unmatch metrics.json >/dev/null 2>&1 || rm -f metrics.json
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
