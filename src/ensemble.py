@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from src.config.loading import Config
 
 
-@partial(stage, several=("combiner",))
+@partial(stage, several=("combiner",), output="ensemble")
 def main(config: Config) -> None:
     """Write `outputs/ensemble/` and `metrics.json`."""
     import torch
@@ -31,13 +31,16 @@ def main(config: Config) -> None:
     from src.serving.bundle import read_bundle
     from src.serving.export import check, export
     from src.serving.registration import register
+    from src.system.passed_over import passed_over
     from src.tracking.uri import check as check_uri
 
     check(config["export"])
     check_uri(config["tracking"]["uri"])
     folder, meta = prepared(config)
     outputs, out = Path(config["outputs"]), Path(config["outputs"]) / "ensemble"
-    pool, y_val = read_pool(outputs, config["models"], meta), val_targets(folder)
+    unsuited = passed_over(outputs / "train", config["models"])
+    models = [model for model in config["models"] if model not in unsuited]
+    pool, y_val = read_pool(outputs, models, meta), val_targets(folder)
     candidates = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
     comparison = compare(selection(meta["task"], config["ensemble"]["select_by"]), pool, candidates, y_val)
     x_test, y_test = load_test(folder)  # the only place where they are read
@@ -52,7 +55,7 @@ def main(config: Config) -> None:
     addresses = config["tracking"]["uri"], config["tracking"]["experiment"], config["data"]["name"]
     registered = register(*addresses, lock, out / "model", folder, config["data"], accepted, scores.metrics)
     metrics = Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json"
-    notes = [*read_notes(outputs, config["models"]), *accepted.notes]
+    notes = [*read_notes(outputs, models), *accepted.notes]
     results.finish(
         [out / "metrics.json", metrics], scores.metrics | {"notes": notes}, out / "registered.json", registered
     )

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.command_line import stage
-from src.engine.compatibility import prepared, refuse_impossible_trial
+from src.engine.compatibility import prepared, refuse_impossible_trial, unsuitable
 
 if TYPE_CHECKING:
     from src.config.loading import Config
 
 
-@stage
+@partial(stage, output="lr_range/{model}")
 def main(config: Config) -> None:
     """Write `outputs/lr_range/<model>/lr_range.json` and its picture."""
     from dataclasses import asdict, replace
@@ -29,6 +29,9 @@ def main(config: Config) -> None:
     from src.system.files import write_json
 
     folder, meta = prepared(config)
+    out = Path(config["outputs"]) / "lr_range" / config["model"]["name"]
+    if unsuitable(config, meta, out, ["lr_range.json"]):
+        return
     refuse_impossible_trial(config, meta)
     one_thread()
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), max_rows=config["lr_range"]["rows"])
@@ -48,7 +51,6 @@ def main(config: Config) -> None:
     suggested = {"suggested_lr": suggestions[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **suggestions}
     calm = replace(rise, loss_KS=smooth(rise.loss_KS.mean(0))[None])
     curves = {"curve": calm.points(), "linear": line.points(), "parallel": beside.points()}
-    out = Path(config["outputs"]) / "lr_range" / name
     header = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"], "rule": keys["rule"]}
     write_json(out / "lr_range.json", {**header, **suggested, **curves})
     write_png({**suggested, **curves}, out / "lr_range.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = 
         write_text(out / "plots" / f"{name}.csv", table)
 
 
-@stage
+@partial(stage, output="report")
 def main(config: Config) -> None:
     """Write `report/`."""
     folder, _ = prepared(config)

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 def main(config: Config) -> None:
     """Run or resume the sweep and write `outputs/sweep/<model>/`."""
     from src.sweeps import exports
-    from src.sweeps.opening import opened
+    from src.sweeps.opening import opened, passed_over
     from src.sweeps.progress import Progress
     from src.tracking.tracker import Tracker
 
     began = time.monotonic()
+    if passed_over(config):
+        return
     with (
         opened(config) as sweep,
         Tracker(config["tracking"]["uri"], config["tracking"]["experiment"]) as tracker,

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from src.config.loading import Config
 
 
-@partial(stage, preload=PRELOAD, several=("members",))
+@partial(stage, preload=PRELOAD, several=("members",), output="train/{model}")
 def main(config: Config) -> None:
     """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
     from src.data.dataset import val_targets
-    from src.engine.compatibility import prepared
+    from src.engine.compatibility import prepared, unsuitable
     from src.engine.task import WorkerSetup
     from src.ensembles import final_members
     from src.ensembles.run_records import records
@@ -31,9 +31,11 @@ def main(config: Config) -> None:
     from src.tracking.uri import check
 
     model = config["model"]["name"]
-    folder, _ = prepared(config)
+    folder, meta = prepared(config)
     check(config["tracking"]["uri"])
     sweep, out = (Path(config["outputs"]) / verb / model for verb in ("sweep", "train"))
+    if unsuitable(config, meta, out):
+        return
     best = final_members.best_config(sweep, model)
     one_thread()
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +25,11 @@ class Stopped(BaseException):
 
 
 def stage(
-    main: Callable[[Any], None], components: bool = True, preload: Sequence[str] = (), several: Sequence[str] = ()
+    main: Callable[[Any], None],
+    components: bool = True,
+    preload: Sequence[str] = (),
+    several: Sequence[str] = (),
+    output: str = "",
 ) -> Callable[[], None]:
     """Make `main(config)` a verb: `python -m src.<verb> [Hydra overrides]`.
 
@@ -33,6 +38,7 @@ def stage(
         components: whether it uses any; one that does not need not import them to check their options.
         preload: the modules that its worker processes need, which can import them while it reads its config.
         several: the groups of which it can use more than one option (`combiner=[average,greedy]`).
+        output: the folder below `outputs` that it writes, `{model}` in it being the model's name: one writes at a time.
     """
 
     def run() -> None:
@@ -53,7 +59,7 @@ def stage(
             sys.argv[1:] = [with_force_add(word) for word in sys.argv[1:]]
             register_resolvers(inspect.getdoc(sys.modules[main.__module__]) or "")
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(
-                _task(main, components, several)
+                _task(main, components, several, output)
             )()
         except UserError as error:
             sys.exit(f"error: {error}")
@@ -77,7 +83,7 @@ def _prepare_workers(preload: Sequence[str]) -> None:
     forkserver.ensure_running()
 
 
-def _task(main: Callable[[Any], None], components: bool, several: Sequence[str]) -> Callable[[Any], None]:
+def _task(main: Callable[[Any], None], components: bool, several: Sequence[str], output: str) -> Callable[[Any], None]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -90,7 +96,9 @@ def _task(main: Callable[[Any], None], components: bool, several: Sequence[str])
             print(f"--- {Path(hydra.runtime.output_dir).name}", flush=True)
             multiprocessing.set_start_method("forkserver", force=True)  # joblib's own is unknown to our workers
         try:
-            main(load([*hydra.overrides.hydra, *hydra.overrides.task], components, several))
+            config = load([*hydra.overrides.hydra, *hydra.overrides.task], components, several)
+            with _locked(config, output):
+                main(config)
         except UserError as error:
             if multirun:
                 raise  # the other jobs go on
@@ -99,6 +107,19 @@ def _task(main: Callable[[Any], None], components: bool, several: Sequence[str])
     module = sys.modules[main.__module__]
     task.__module__ = module.__spec__.name if module.__spec__ else main.__module__  # names the verb, also under `-m`
     return task
+
+
+def _locked(config: Any, output: str) -> AbstractContextManager[None]:
+    """The lock of a stage on the folder that it writes.
+
+    A stage that lost its parent goes on by itself: whoever starts another meanwhile is told so.
+    """
+    from src.system.locks import exclusive, output_lock
+
+    if not output:
+        return nullcontext()
+    out = Path(config["outputs"]) / output.format(model=config["model"]["name"])
+    return exclusive(output_lock(Path(config["study"]["root"]), out), f"{output.partition('/')[0]} into {out}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -216,6 +216,7 @@ class Root(Section):
     storage: str | None
     study: StudyKeys
     outputs: str
+    unsuitable: Literal["refuse", "skip"]
     ensemble: Ensemble
     export: Export
     lr_range: LrRange

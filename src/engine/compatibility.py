@@ -1,6 +1,6 @@
 """The agreement of a config, with every end of its search space, and the prepared data, checked before the first epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,29 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     folder = prepared_folder(config["data"], config.typed("data"))
     verify(folder)
     return folder, read_meta(folder)
+
+
+def unsuitable(config: Any, meta: Mapping[str, Any], out: Path, placeholders: Sequence[str] = ()) -> bool:
+    """Pass the model over, where it cannot take the data and `unsuitable=skip` lets the pipeline go on without it.
+
+    Args:
+        config: of the stage.
+        meta: of the prepared data.
+        out: the folder of the model that the stage writes.
+        placeholders: the files in it on which the next stage depends.
+    """
+    from src.models.building import build
+    from src.system.passed_over import FILE, pass_over
+
+    (out / FILE).unlink(missing_ok=True)
+    if config["unsuitable"] != "skip":
+        return False
+    try:
+        build(config.trial["model"], meta)
+    except ValueError as error:
+        pass_over(out, str(error), placeholders)
+        return True
+    return False
 
 
 def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:

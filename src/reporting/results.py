@@ -21,6 +21,7 @@ from src.diagnosis.rules import KINDS
 from src.reporting import plots
 from src.reporting.advice import DiagnosedTrial, advise
 from src.system.errors import UserError
+from src.system.passed_over import passed_over
 from src.system.tables import read_csv
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
@@ -123,6 +124,7 @@ class Report:
     ensemble: Ensemble | None
     meta: Mapping[str, Any] = field(default_factory=dict)
     comparison: Mapping[str, Any] = field(default_factory=dict)  # of the multirun that the sweeps were part of
+    unsuitable: Mapping[str, str] = field(default_factory=dict)  # why models were passed over, by their names
 
     @property
     def regression(self) -> bool:
@@ -153,17 +155,19 @@ def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> 
     `prepared` is the folder of the prepared data.
 
     Raises:
-        UserError: `models` is empty, or the sweep of one is not there.
+        UserError: `models` is empty or all were passed over, or the sweep of one is not there.
     """
     if not models:
         raise UserError("models is empty: name at least one model whose sweep the report shall show")
+    unsuitable = passed_over(outputs / "sweep", models)
+    models = [model for model in models if model not in unsuitable]
     sweeps = [read_sweep(outputs, model) for model in models]
     members = _json(outputs / "train" / models[0] / "members.json")
     guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
     inferred = {"task": members.get("task", guess), "sha256": members.get("sha256")}
     meta = _json(prepared / "meta.json") if prepared else {}
     comparison = _json(outputs.parent / "comparison.json")
-    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**inferred, **meta}, comparison)
+    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**inferred, **meta}, comparison, unsuitable)
 
 
 def read_sweep(outputs: Path, model: str) -> Sweep:

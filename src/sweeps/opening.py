@@ -11,7 +11,7 @@ from src.config.command_line import ROOT
 from src.config.loading import Config
 from src.config.renamed import with_first_names
 from src.data.dataset import load
-from src.engine.compatibility import prepared, refuse_impossible_space
+from src.engine.compatibility import prepared, refuse_impossible_space, unsuitable
 from src.engine.cross_validation import folds
 from src.engine.engine import Engine
 from src.engine.task import WorkerSetup
@@ -28,7 +28,8 @@ from src.sweeps.rate_prior import range_tested
 from src.sweeps.run_records import Records
 from src.system.errors import UserError, os_errors_as_user_errors
 from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
-from src.system.locks import exclusive
+from src.system.locks import exclusive, output_lock
+from src.system.passed_over import FILE
 from src.tracking.uri import check
 
 GO_ON = "the study is whole, so the same command goes on from here"
@@ -51,6 +52,15 @@ class Sweep:
     def stopped(self) -> str:
         """The terminator's reason to start no more trials, or ""."""
         return self.search.reason(self.study.history) if isinstance(self.search, Terminated) else ""
+
+
+EXPECTED = ("best.yaml", "predictions.npz", "ranking.json", f"weights/{FILE}")  # by the stage `train`, in DVC's eyes
+
+
+def passed_over(config: Config) -> bool:
+    """Pass the model over, where it cannot take the data and the pipeline shall go on without it."""
+    _, meta = prepared(config)
+    return unsuitable(config, meta, Path(config["outputs"]) / "sweep" / config["model"]["name"], EXPECTED)
 
 
 @contextmanager
@@ -78,7 +88,7 @@ def opened(config: Config) -> Iterator[Sweep]:
     with (
         os_errors_as_user_errors(GO_ON),
         exclusive(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
-        exclusive(root / "locks" / f"out-{digest(str(out.absolute()))[:16]}", f"a sweep into {out}"),
+        exclusive(output_lock(root, out), f"a sweep into {out}"),
     ):
         study = _study(config, identity, search, aims)
         loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)

@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import IO
 
 from src.system.errors import UserError
+from src.system.fingerprint import digest
+
+
+def output_lock(root: Path, out: Path) -> Path:
+    """Name the lock, below `root`, of a stage that writes into the folder `out`."""
+    return root / "locks" / f"out-{digest(str(out.absolute()))[:16]}"
 
 
 def take(lock: Path) -> IO[str] | None:
