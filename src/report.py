@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from src.config.command_line import stage
 from src.engine.compatibility import prepared
+from src.system.errors import UserError
 
 if TYPE_CHECKING:
     from src.config.loading import Config
 
 
-def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = None) -> None:
+def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = None) -> str | None:
     """Write `out`/index.html and `out`/plots/*.csv from `outputs`, for `models`.
 
-    `prepared` is the folder of the prepared data, which has its name, rows, classes and profile.
+    `prepared` is the folder of the prepared data, which has its name, rows, classes and profile. Returns the id of the
+    ensemble's run in MLflow, if there is one.
     """
     from src.reporting import page as pages
     from src.reporting import results
@@ -26,6 +28,7 @@ def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = 
     write_text(out / "index.html", pages.render(everything))
     for name, table in pages.plots_data(everything).items():
         write_text(out / "plots" / f"{name}.csv", table)
+    return everything.ensemble.registered.get("run_id") if everything.ensemble else None
 
 
 @partial(stage, output="report")
@@ -33,7 +36,14 @@ def main(config: Config) -> None:
     """Write `report/`."""
     folder, _ = prepared(config)
     out = Path("report") if config["outputs"] == "outputs" else Path(config["outputs"]) / "report"
-    report(Path(config["outputs"]), config["models"], out, folder)
+    run = report(Path(config["outputs"]), config["models"], out, folder)
+    if run:
+        from src.tracking.report_artifact import log_report
+
+        try:
+            log_report(config["tracking"]["uri"], run, out / "index.html")
+        except UserError as error:  # the page is written all the same
+            print(error)
     print(f"open {out / 'index.html'}")
 
 

@@ -36,7 +36,7 @@ def main(config: Config) -> None:
         tracker.level(sweep.records.all("RUNNING"))
         with Progress(sweep.label, config["n_trials"], sweep.study.history) as progress:
             for trial in sweep.loop.run(sweep.engine):
-                progress.show()
+                progress.show(waiting=tracker.waiting())
                 if trial:
                     tracker.project(sweep.records.trial(trial))
         trained = time.monotonic()

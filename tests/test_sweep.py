@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from src.diagnosis.rules import KINDS
 from tests.support.postgres import Server
 from tests.support.running import ROOT, Place, alive, end_all, kill, wait_until
-from tests.support.sweeps import check_outputs, check_tracking
+from tests.support.sweeps import check_outputs, check_times, check_tracking
 
 SMALL = ("n_trials=12", "epochs=6", "seed=1")
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -57,6 +57,7 @@ def test_the_table_is_the_same_on_one_worker_and_on_two(undisturbed: Place, plac
 def test_the_folder_and_mlflow_say_what_happened(undisturbed: Place) -> None:
     check_outputs(undisturbed)
     check_tracking(undisturbed)
+    check_times(undisturbed)
     states = {row["state"] for row in undisturbed.rows()}
     assert states == {"complete", "pruned"}
     timing = json.loads((undisturbed.out / "timing.json").read_text())

@@ -73,6 +73,8 @@ def mean_outcome(outcomes: Sequence[Outcome]) -> Outcome:
         curves=_means([_until(outcome, outcome.curves, epochs) for outcome in outcomes]),
         best_epoch_curves=_means([_until(outcome, outcome.best_epoch_curves, epochs) for outcome in outcomes]),
         seconds=sum(outcome.seconds for outcome in outcomes),
+        began=min(outcome.began for outcome in outcomes),
+        ended=max(outcome.ended for outcome in outcomes),
         error=failed.error,
         detail=failed.detail,
         note=next((outcome.note for outcome in outcomes if outcome.note), ""),

@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
+from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
 
 from src.config.renamed import name_of_today
 from src.study.history import NO_REASON, Direction, Goals, History, Proposal, Trial, TrialState
@@ -56,6 +56,7 @@ class Study:
         self.curves: list[dict[str, list[float]]] = []
         self.seconds: list[float] = []
         self.segments: list[float] = []  # seconds of each report, in order
+        self.times: list[tuple[float, float] | None] = []  # Unix seconds at which a trial began to train and ended
         self._ids: list[int] = []
         with damage_as_user_error(folder / "journal.log"):
             self._load()
@@ -183,6 +184,7 @@ class Study:
         seconds: float = 0.0,
         measures: Mapping[str, float] | None = None,
         metrics: Mapping[str, float] | None = None,
+        times: tuple[float, float] | None = None,
     ) -> None:
         """Acknowledge the next epochs of a trial. When this returns they survive any crash.
 
@@ -195,6 +197,7 @@ class Study:
             seconds: that the epochs took.
             measures: figures beside the objective.
             metrics: figures that nothing compares.
+            times: Unix seconds at which its training began and ended.
         """
         trial_id, first = self._ids[number], self.history.trials[number].epochs
         event: dict[str, Any] = {
@@ -206,6 +209,7 @@ class Study:
             "seconds": seconds,
             "measures": dict(measures or {}),
             "metrics": dict(metrics or {}),
+            **({"times": list(times)} if times else {}),
         }
         for epoch, value in enumerate(values, start=first + 1):
             self.storage.set_trial_intermediate_value(trial_id, epoch, value)
@@ -260,6 +264,8 @@ class Study:
         for loaded, stored in zip(self.history.trials, trials, strict=False):
             if epoch := missing_value(stored, loaded.epochs):
                 raise Damaged(f"the value of trial {loaded.number} after epoch {epoch} is missing")
+        for stored in trials[: len(self.times)]:
+            self._complete_times(stored)
 
     def _end_what_has_ended(self) -> None:
         """Give Optuna the ends of trials that a crash kept from it."""
@@ -277,6 +283,13 @@ class Study:
         complete = trial.state == "complete"
         values = [trial.values[-1], *(trial.measures[name] for name in goals.minimized)] if complete else None
         self.storage.set_trial_state_values(self._ids[number], STATES[trial.state], values)
+        if not self.times[number]:
+            self._complete_times(self.storage.get_trial(self._ids[number]))
+
+    def _complete_times(self, trial: FrozenTrial) -> None:
+        """Take Optuna's times of a trial that is over and has none: it trained before they were recorded, or not at all."""
+        if not self.times[trial.number] and trial.datetime_start and trial.datetime_complete:
+            self.times[trial.number] = trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()
 
     def _begin(self, proposal: Proposal, max_epochs: int, cost: float, measures: Mapping[str, float] | None) -> Trial:
         trial = self.history.start(proposal, max_epochs, cost, measures)
@@ -285,6 +298,7 @@ class Study:
             self.curves.append({n: c[: trial.inherited] for n, c in before.items()} if trial.inherited else {})
             trial.curves = self.curves[-1]
             self.seconds.append(0.0)
+            self.times.append(None)
         return trial
 
     def _take(self, number: int, event: Mapping[str, Any]) -> None:
@@ -293,6 +307,9 @@ class Study:
         self.history.report(number, event["report"], event["state"], reason, event.get("measures"))
         self.seconds[number] += event["seconds"]
         self.segments.append(event["seconds"])
+        if times := event.get("times"):
+            began, ended = self.times[number] or times
+            self.times[number] = min(began, times[0]), max(ended, times[1])
         for name, curve in event["curves"].items():
             self.curves[number].setdefault(name, [math.nan] * before).extend(curve)
         trial.metrics |= event.get("metrics", {})

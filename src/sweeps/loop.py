@@ -4,6 +4,7 @@ With the engine, the search and the timetable, this is all that decides a trial'
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +183,8 @@ class Loop:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
         text = error or outcome.stopped or (self._growth_refusal(trial) if state == "complete" else "")
-        self.study.report(trial.number, values, new, state, Reason.read(text), outcome.seconds, measured, metrics)
+        report = (values, new, state, Reason.read(text), outcome.seconds, measured, metrics, _times(outcome))
+        self.study.report(trial.number, *report)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
 
@@ -293,6 +295,13 @@ def _is_whole(checkpoint: Path) -> bool:
         return bool(Checkpoint.load(checkpoint).weights)
     except OSError:
         return False
+
+
+def _times(outcome: Outcome) -> tuple[float, float] | None:
+    """Convert the begin and the end of a segment to Unix seconds; None where it had trained before a crash."""
+    shift = time.time() - time.monotonic()
+    trained = outcome.ended and (outcome.seconds or outcome.error)
+    return (outcome.began + shift, outcome.ended + shift) if trained else None
 
 
 def _refuse_broken_machine(outcome: Outcome) -> None:

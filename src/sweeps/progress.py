@@ -38,11 +38,12 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def show(self, final: bool = False) -> None:
-        """Bring the line up to date."""
+    def show(self, final: bool = False, waiting: str = "") -> None:
+        """Bring the line up to date; `final`: for the last time; `waiting`: what its records wait for, if anything."""
+        tail = f"; waiting for {waiting}" if waiting else ""
         if self._live:
-            self._live.update(self.line())
-        elif (final or time.monotonic() - self._last > EVERY) and (line := self.line()) != self._said:
+            self._live.update(self.line() + tail)
+        elif (final or time.monotonic() - self._last > EVERY) and (line := self.line() + tail) != self._said:
             self._last, self._said = time.monotonic(), line
             print(line, file=sys.stderr, flush=True)
 

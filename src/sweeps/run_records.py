@@ -54,6 +54,7 @@ class Records:
         """The run of the sweep, in `state`, then those of all trials."""
         best, metric = self.study.history.best, self.study.attributes["metric"]
         figures = {metric: best.values[-1], **best.measures} if best and state == "FINISHED" else {}
+        times = [each for each in self.study.times if each]
         sweep = RunRecord(
             key="sweep",
             fingerprint=self.study.attributes["fingerprint"],
@@ -64,6 +65,8 @@ class Records:
             metrics={f"best/{name}": figure for name, figure in figures.items()},
             tags={"lockstep.stage": "sweep", "lockstep.study": self.study.name, "model": self.model},
             dataset=self.meta,
+            started=min((began for began, _ in times), default=None),
+            ended=max((ended for _, ended in times), default=None) if state != "RUNNING" else None,
         )
         reference = least(self.study.curves)
         return [sweep, *(self.trial(trial, reference) for trial in self.study.history.trials)]
@@ -79,6 +82,8 @@ class Records:
         curves = {name: curve for name, curve in curves.items() if self._as_curve(name)}
         figures = {n: figure for n, figure in (last | trial.measures).items() if over and n not in curves}
         figures = {n: figure for n, figure in figures.items() if not math.isnan(figure)}
+        costs = {"seconds": self.study.seconds[trial.number], "epochs": float(trial.epochs)} if over else {}
+        began, ended = self.study.times[trial.number] or (None, None)
         return RunRecord(
             key=f"trial-{trial.number}",
             fingerprint=self.study.attributes["fingerprint"],
@@ -87,11 +92,12 @@ class Records:
             state=STATES.get(trial.state, "RUNNING"),
             params={**trial.params, "epochs": trial.max_epochs},
             curves=curves,
-            metrics=figures,
+            metrics={**costs, **figures},
             tags={
                 "lockstep.stage": "sweep",
                 "lockstep.trial": str(trial.number),
                 "lockstep.state": trial.state,
+                "lockstep.device": str(self.study.attributes.get("device", "")),
                 "lockstep.diagnosis": diagnosis_of(trial.reason, self.study.curves[trial.number], reference)
                 if over
                 else "",
@@ -99,6 +105,8 @@ class Records:
             | ({"lockstep.parent": "@".join(map(str, trial.start_from))} if trial.start_from else {}),
             dataset=self.meta,
             model=self._bundle(trial),
+            started=began,
+            ended=ended if over else None,
         )
 
     def _as_curve(self, name: str) -> bool:

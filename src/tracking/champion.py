@@ -23,7 +23,7 @@ def _none(champion: Predict, rows: int) -> tuple[float, float] | None:
 
 @dataclass(frozen=True)
 class Contender:
-    """What a new version is compared with the champion by.
+    """The figures by which a new version is compared with the champion.
 
     Args:
         value: its score on the validation rows.
@@ -67,7 +67,7 @@ def line(client: MlflowClient, name: str, table: str) -> str:
 def promote(client: MlflowClient, candidate: ModelVersion, contender: Contender) -> tuple[str, str]:
     """Give the version `candidate` its alias, once: what a person does to aliases later stands.
 
-    It becomes `champion` where there is none, or where it beats the champion: by the score on the same validation rows, or,
+    It becomes `champion` where there is none, or where `contender` beats it: by the score on the same validation rows, or,
     where the data have grown, on the newer ones; else `challenger`. `client` is MLflow's. Returns the alias, and why.
     """
     if ALIAS in candidate.tags:
@@ -81,7 +81,7 @@ def promote(client: MlflowClient, candidate: ModelVersion, contender: Contender)
 
 
 def _contest(client: MlflowClient, candidate: ModelVersion, contender: Contender) -> tuple[bool, str]:
-    """Whether the contender wins, and why."""
+    """Decide whether the contender wins, and say why."""
     if not contender.fit or math.isnan(contender.value):
         return False, "what would be served is not what was judged" if not contender.fit else "it has no score"
     champion = _champion(client, candidate.name)

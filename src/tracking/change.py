@@ -70,9 +70,8 @@ def difference(record: RunRecord, shown: Shown, tags: Mapping[str, str]) -> Chan
 
 
 def content_digest(record: RunRecord, bundle: str) -> str:
-    """Compute the SHA-256 of a record with the contents of its files; `bundle` is the digest of its model."""
-    files = {name: _file_digest(path) for name, path in record.artifacts.items()}
-    content = vars(record) | {"model": bundle, "artifacts": files}
+    """Compute the SHA-256 of a record; `bundle` is the digest of its model."""
+    content = vars(record) | {"model": bundle}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ class RunRecord:
     """Everything that MLflow shall show of one run. Projecting it twice changes nothing.
 
     Point i of a curve is epoch i + 1. NaN and infinities are stored as NaN: MLflow would make ±1.8e308 of an infinity,
-    which no chart survives. A parameter and a point keep their first value; tags, model and artifacts follow the record.
+    which no chart survives. A parameter and a point keep their first value; tags, model and times follow the record.
 
     Raises:
         UserError: a name that MLflow refuses, or a parameter that it would cut in silence.
@@ -34,8 +34,9 @@ class RunRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)  # name, sha256, source, n_train
     model: Path | None = None  # a bundle of `serving.write_bundle`, shown as the artifact "model"
-    artifacts: Mapping[str, Path] = field(default_factory=dict)  # artifact path → local file
-    started: float | None = None  # Unix seconds; by default those of the projection
+    started: float | None = (
+        None  # Unix seconds: when its training began and ended; by default the time of the projection
+    )
     ended: float | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +54,5 @@ class RunRecord:
 
 def for_writer(record: RunRecord) -> RunRecord:
     """Prepare a record for the writer, which works in another folder: absolute paths, and no more than it needs."""
-    artifacts = {name: path.absolute() for name, path in record.artifacts.items()}
     dataset = {key: record.dataset[key] for key in ("name", "sha256", "source", "n_train") if key in record.dataset}
-    return replace(record, model=record.model and record.model.absolute(), artifacts=artifacts, dataset=dataset)
+    return replace(record, model=record.model and record.model.absolute(), dataset=dataset)

@@ -68,7 +68,7 @@ def register(
         contender: what it is compared with the champion by.
 
     Returns:
-        name, version, alias, why it has that alias, run_id and model_uri.
+        name, version, alias, why it has that alias, run_id, model_uri and experiment_id.
 
     Raises:
         UserError: MLflow stayed away for 90 s.
@@ -111,6 +111,8 @@ def _register(
                 runs.client.create_registered_model(name)
             tags = identity | contender.tags
             registered = runs.client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id)
+        elif not _has_files(runs.client, model_id := str(registered.source).rpartition("/")[2]):
+            _log(runs, str(registered.run_id), record, bundle, example, answer, model_id)
         run_id = runs.write(replace(record, model=None))
         alias, reason = promote(runs.client, registered, contender)
     except BaseException:
@@ -121,7 +123,7 @@ def _register(
         runs.release()
     address = f"models:/{name}/{registered.version}"
     version = {"name": name, "version": str(registered.version), "alias": alias, "reason": reason}
-    return version | {"run_id": run_id, "model_uri": address}
+    return version | {"run_id": run_id, "model_uri": address, "experiment_id": runs.experiment_id}
 
 
 def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVersion | None:
@@ -129,14 +131,23 @@ def _find(client: MlflowClient, name: str, identity: dict[str, str]) -> ModelVer
     return next((version for version in versions if identity.items() <= version.tags.items()), None)
 
 
-def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any, answer: Any) -> str:
+def _has_files(client: MlflowClient, model_id: str) -> bool:
+    """Tell whether the files of a logged model are still in MLflow."""
+    return {"MLmodel", "data", "code"} <= {file.path for file in client.list_logged_model_artifacts(model_id)}
+
+
+def _log(
+    runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any, answer: Any, model_id: str | None = None
+) -> str:
     """Log the bundle as a full MLflow model, with its code, requirements and signature; returns the id of the model."""
-    model = runs.client.create_logged_model(runs.experiment_id, "model", run_id, model_type="ensemble")
+    if model_id is None:
+        model = runs.client.create_logged_model(runs.experiment_id, "model", run_id, model_type="ensemble")
+        model_id = str(model.model_id)
     Model.log(
         artifact_path=None,
         flavor=mlflow.pyfunc,
         run_id=run_id,
-        model_id=model.model_id,
+        model_id=model_id,
         step=max(map(len, record.curves.values()), default=0),
         loader_module="src.serving",
         data_path=str(bundle),
@@ -145,7 +156,7 @@ def _log(runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any,
         input_example=example,
         pip_requirements=[f"{package}=={version(package).split('+')[0]}" for package in _PACKAGES],
     )
-    return str(model.model_id)
+    return model_id
 
 
 def _signature(example: Any, answer: Any) -> ModelSignature:

@@ -2,25 +2,26 @@
 
 import getpass
 import hashlib
+import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from src.system.errors import UserError, masked
-from src.system.files import atomic_folder, atomic_write
+from src.system.files import atomic_folder
 from src.system.locks import take
 from src.tracking import sqlite as database
 from src.tracking.change import Change, Shown, content_digest, difference, folder_digest
+from src.tracking.experiment import VIEW, choose_columns, find_or_make
 from src.tracking.record import RunRecord
 from src.tracking.uri import sqlite_file
 
@@ -49,6 +50,7 @@ class Runs:
         self._locks = Path(f"{self._file}.locks") if self._file else _server_locks(uri)
         self._claims: dict[str, IO[str]] = {}
         self._shown: dict[str, dict[str, Shown]] = {}  # by fingerprint and key
+        self._seen_models: set[str] = set()  # runs on a server whose model was there
         self._unsure: set[tuple[str, str]] = set()  # runs whose last write failed: MLflow may show half of it
         self._origin = {"mlflow.user": _user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
         if self._file and not self._file.exists():
@@ -59,7 +61,7 @@ class Runs:
             self.client = _connect(uri)
         self._store = self.client._tracking_client.store
         self._database = database.is_known(self._store)
-        self._experiment = self._find_experiment(experiment, artifacts)
+        self._experiment = find_or_make(self.client, experiment, artifacts)
         self.experiment_id = str(self._experiment.experiment_id)
         self._kill_orphans()
 
@@ -132,19 +134,6 @@ class Runs:
         self._shown[fingerprint] |= self._search(fingerprint, key)
         self._unsure.discard((fingerprint, key))
 
-    def _find_experiment(self, name: str, artifacts: Path | None) -> Any:
-        experiment = self.client.get_experiment_by_name(name)
-        if not experiment:
-            folder = (artifacts / quote(name, safe="")).as_uri() if artifacts else None
-            with suppress(MlflowException):  # another process was faster
-                self.client.create_experiment(name, folder)
-            experiment = self.client.get_experiment_by_name(name)
-        if not experiment or experiment.lifecycle_stage != "active":
-            raise UserError(
-                f"MLflow's experiment {name!r} was deleted: `mlflow experiments restore` it, or name another tracking.uri."
-            )
-        return experiment
-
     # Writing
 
     def write(self, record: RunRecord) -> str:
@@ -152,12 +141,16 @@ class Runs:
         runs, place = self._shown[record.fingerprint], (record.fingerprint, record.key)
         if place in self._unsure:
             self._reread(*place)
+        if record.curves and VIEW not in self._experiment.tags:
+            choose_columns(self.client, self._experiment, record.curves.keys() | {"seconds", "epochs"})
         shown, tags = runs.get(record.key), self._tags(record)
-        if shown and (shown.status, shown.tags.get(CONTENT)) == (record.state, tags[CONTENT]):
+        whole = shown is not None and shown.tags.get(BUNDLE) == tags.get(BUNDLE) and self._has_model(record, shown)
+        if shown and whole and (shown.status, shown.tags.get(CONTENT)) == (record.state, tags[CONTENT]):
             return shown.run_id
         try:
             shown = shown or self._begin(record, tags)
-            self._put_files(record, shown, new_model=shown.tags.get(BUNDLE) != tags.get(BUNDLE))
+            if record.model and not whole:
+                self._put_model(record.model, shown)
             self._read_steps(record, shown)
             change = difference(record, shown, tags)
             if self._database:
@@ -196,14 +189,22 @@ class Runs:
         first = {key: tags[key] for key in tags if key not in (CONTENT, BUNDLE)}
         return Shown.of(self.client.create_run(self.experiment_id, _ms(record.started), first, record.name))
 
-    def _put_files(self, record: RunRecord, shown: Shown, new_model: bool) -> None:
-        model = record.model if new_model else None
+    def _has_model(self, record: RunRecord, shown: Shown) -> bool:
+        """Tell whether the files of a record's model are still in MLflow; asked of a server once for each run."""
+        if not record.model or shown.run_id in self._seen_models:
+            return True
+        names = {path.relative_to(record.model).as_posix() for path in record.model.rglob("*") if path.is_file()}
         if folder := _local(shown.artifact_uri):
-            _gather(model, record, folder)
-        elif model or record.artifacts:
-            with tempfile.TemporaryDirectory() as name:
-                _gather(model, record, Path(name))
-                self.client.log_artifacts(shown.run_id, name)
+            return all((folder / "model" / name).is_file() for name in names)
+        self._seen_models.add(shown.run_id)
+        return bool(self.client.list_artifacts(shown.run_id, "model"))
+
+    def _put_model(self, model: Path, shown: Shown) -> None:
+        if folder := _local(shown.artifact_uri):
+            with atomic_folder(folder / "model") as copy:
+                shutil.copytree(model, copy, dirs_exist_ok=True)
+        else:
+            self.client.log_artifacts(shown.run_id, str(model), "model")
 
     def _read_steps(self, record: RunRecord, shown: Shown) -> None:
         for name in shown.unread & (record.curves.keys() | record.metrics.keys()):
@@ -244,14 +245,6 @@ def _chunks(items: list[Any], size: int) -> list[list[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _gather(model: Path | None, record: RunRecord, folder: Path) -> None:
-    if model:
-        with atomic_folder(folder / "model") as copy:
-            shutil.copytree(model, copy, dirs_exist_ok=True)
-    for name, path in record.artifacts.items():
-        atomic_write(folder / name, path.read_bytes())
-
-
 def _lock(path: Path) -> IO[str]:
     """Take a lock until the returned file is closed, at the latest by the end of the process.
 
@@ -264,7 +257,22 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _server_locks(uri: str) -> Path:
-    return Path(tempfile.gettempdir(), f"lockstep-{_user()}", hashlib.sha256(uri.encode()).hexdigest()[:32])
+    """Choose the folder for the locks of a server, which others of this machine cannot write into.
+
+    Raises:
+        UserError: it cannot be made, or others can write into it.
+    """
+    home = os.environ.get("XDG_STATE_HOME") or Path(os.path.expanduser("~"), ".local", "state")  # noqa: PTH111, no home
+    folder = Path(home, "lockstep", "locks")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{error}; set XDG_STATE_HOME to a folder that is yours, for locks") from error
+    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022:
+        raise UserError(
+            f"{folder} can be written by others; make it yours alone, or set XDG_STATE_HOME to another folder"
+        )
+    return folder / hashlib.sha256(uri.encode()).hexdigest()[:32]
 
 
 def _user() -> str:

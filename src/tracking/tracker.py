@@ -12,7 +12,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +23,10 @@ from typing import Any, Self
 from src.system.errors import UserError
 from src.tracking.record import RunRecord, for_writer
 from src.tracking.uri import absolute, artifacts
+from src.tracking.writer import PATIENCE
 
+_PAUSE, _LONGEST_PAUSE = 0.1, 10.0  # seconds after which a writer that died is followed by the next
+_SHORT_LIFE = 5.0  # seconds; a writer that dies sooner may do so again
 _GRACE = 3.0  # seconds that a stopped sweep waits for its writer to make RUNNING runs KILLED
 _CALM = {  # the writer's, where the user's environment says nothing else
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -43,7 +48,10 @@ class Tracker:
         self._address = (absolute(uri), experiment, Path(sys.argv[0]).name, artifacts(uri))
         self._latest: dict[tuple[str, str], RunRecord] = {}
         self._refusals: list[str] = []
-        self._starts = 0
+        self._deaths, self._code = 0, 0
+        self._pause = _PAUSE
+        self._retry_at: float | None = None  # when the next writer starts, once one has died
+        self._obstacle = ""
         self._closing = self._closed = False
         self.run_ids: dict[str, str] = {}  # key → run id, once closed
         self.seconds = 0.0  # CPU time of the writer, once closed
@@ -73,22 +81,42 @@ class Tracker:
         """
         batch = [for_writer(record) for record in records]
         self._latest.update({(record.fingerprint, record.key): record for record in batch})
-        while self._pipe.poll():
-            self._hear()
+        self._listen()
         self._raise_refusals()
-        self._send(batch)
+        if not self._is_down:  # else the next writer gets all of them
+            self._send(batch)
+
+    def waiting(self) -> str:
+        """Say in a few words what keeps the writer from its work just now; "" where nothing does.
+
+        Raises:
+            UserError: it has given up.
+        """
+        self._listen()
+        return "the next writer of MLflow's runs, since the last one died" if self._is_down else self._obstacle
 
     def close(self) -> dict[str, str]:
         """Wait until all is written, for up to 90 s while MLflow is away; return the run ids by key.
 
-        Raises UserError where something could not be written. The study has it: the next start brings MLflow level.
+        Raises:
+            UserError: something could not be written. The study has it: the next start brings MLflow level.
         """
+        began = time.monotonic()
         try:
             self._closing = True
-            if not self._closed:
+            if not self._closed and not self._is_down:
                 self._send("close")
             while not self._closed:
-                self._hear()
+                if not self._is_down:
+                    self._hear()
+                elif time.monotonic() > began + PATIENCE:
+                    raise UserError(
+                        f"the writer of MLflow's runs died {self._deaths} times, at last with exit code {self._code}; see "
+                        "its message above, then run the same command again, since the study is whole"
+                    )
+                else:
+                    time.sleep(0.05)
+                    self._revive()
         finally:
             self._stop()
         self._raise_refusals()
@@ -104,7 +132,7 @@ class Tracker:
             threading.Thread(target=self._process.wait, daemon=True).start()
 
     def _start(self) -> None:
-        self._starts += 1
+        self._started, self._retry_at = time.monotonic(), None
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -118,34 +146,50 @@ class Tracker:
         self._pipe = Connection(ours.detach())
         self._pipe.send(self._address)
 
-    def _restart(self) -> None:
+    def _listen(self) -> None:
+        """Take what the writer has said, and start another one where it has died."""
+        self._revive()
+        while not self._closed and not self._is_down and self._pipe.poll():
+            self._hear()
+
+    @property
+    def _is_down(self) -> bool:
+        return self._retry_at is not None
+
+    def _note_death(self) -> None:
+        """Let a writer that lived for long be followed at once, and others after ever longer pauses."""
         self._pipe.close()
-        code = self._process.wait()
-        if self._starts == 3:
-            self._closed = True
-            raise UserError(
-                f"The MLflow writer died three times, at last with exit code {code}: see its message above."
-            )
-        self._start()
-        self._send(list(self._latest.values()))
-        if self._closing:
-            self._send("close")
+        self._code = self._process.wait()
+        self._deaths += 1
+        quick = time.monotonic() - self._started < _SHORT_LIFE
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE) if quick else _PAUSE
+        self._retry_at = time.monotonic() + self._pause
+        self._revive()
+
+    def _revive(self) -> None:
+        """Start another writer once it is time, and give it all that is to be shown."""
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
+            self._start()
+            self._send(list(self._latest.values()))
+            if self._closing:
+                self._send("close")
 
     def _send(self, message: Any) -> None:
-        try:
+        with suppress(OSError):  # it has died: its last words come next, then the end of the pipe
             self._pipe.send(message)
-        except OSError:
-            self._hear()  # its last words, or the end of the pipe and a new writer
-            self._send(message)
 
     def _hear(self) -> None:
         try:
             kind, *content = self._pipe.recv()
         except (EOFError, OSError):
-            self._restart()
+            self._note_death()
             return
         if kind == "refused":
             self._refusals += content
+        elif kind == "waiting":
+            (self._obstacle,) = content
+            if self._closing and self._obstacle:
+                print(f"waiting for {self._obstacle}", file=sys.stderr, flush=True)
         elif kind == "closed":
             self.run_ids, self.seconds = content
             self._closed = True

@@ -9,8 +9,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 PATIENCE = 90.0  # seconds that MLflow may stay away after the sweep's end; while the sweep runs, for ever
 _HURRY = 2.0  # seconds for what is still unwritten when the sweep died
+_PATIENT = 2.0  # seconds that a step may take before the sweep is told
 _PERIOD = 1.0  # seconds between writes, so that twenty reports of one trial cost one
 
 
@@ -95,6 +96,9 @@ class _Writer:
         self._pipe = pipe
         self._address = pipe.recv()
         self._inbox = _Inbox(pipe)
+        self._where = f"tracking.uri={masked(self._address[0])}"
+        self._obstacle = ""
+        self._sending = threading.Lock()
 
     def work(self) -> None:
         """Write until the sweep ends, in order or by death."""
@@ -137,16 +141,20 @@ class _Writer:
             if self._inbox.hurry and not last and time.monotonic() > (self._inbox.ended or 0.0) + _HURRY:
                 raise _Hurry
             try:
-                return act()
+                with self._telling_delays():
+                    result = act()
+                self._name_obstacle("")
+                return result
             except UserError:
                 raise
             except Exception as error:
-                cause = f"tracking.uri={masked(self._address[0])}: {first_line(error)}"
+                cause = f"{self._where}: {first_line(error)}"
                 if not curable(error):
                     if hopeless:
                         raise UserError(f"{cause}.") from error
                     hopeless = True
                 failed_at = failed_at or time.monotonic()
+                self._name_obstacle(cause)
                 ended = self._inbox.ended
                 if ended and time.monotonic() > max(ended, failed_at) + PATIENCE:
                     again = "the study is whole, so run the same command again to bring MLflow level"
@@ -154,6 +162,23 @@ class _Writer:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
+    @contextmanager
+    def _telling_delays(self) -> Iterator[None]:
+        """Tell the sweep where a step takes long: a database that is locked waits for its turn without a word."""
+        timer = threading.Timer(_PATIENT, self._name_obstacle, [f"{self._where}: no answer yet"])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _name_obstacle(self, cause: str) -> None:
+        """Tell the sweep what is waited for, where that has changed."""
+        if cause != self._obstacle:
+            self._obstacle = cause
+            self._send("waiting", cause)
+
     def _send(self, *message: Any) -> None:
-        with suppress(OSError):  # the sweep may be dead
+        with self._sending, suppress(OSError):  # the sweep may be dead
             self._pipe.send(message)

@@ -23,7 +23,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check_tracking(place: Place) -> None:
     """MLflow shows each trial once, in its state, with each point of its curves once, below the sweep's run.
 
-    Of the statistics of the training it shows the last point.
+    Of the statistics of the training and of further metrics it shows the last point.
     """
     states = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
     study = json.loads((place.out / "summary.json").read_text())
@@ -40,19 +40,42 @@ def check_tracking(place: Place) -> None:
     assert {int(row["number"]): (states[row["state"]], row["state"], parents[0][0]) for row in place.rows()} == {
         number: (run[1], run[3], run[4]) for number, run in trials.items()
     }
-    shown = Counter(
-        (uuid, key, step)
-        for uuid, key, step in place.query("SELECT run_uuid, key, step FROM metrics")
-        if "best/" not in key
-    )
     names = [name for name in place.rows("curves")[0] if name not in ("number", "epoch")]
+    points = Counter(place.query("SELECT run_uuid, key, step FROM metrics WHERE key NOT LIKE 'best/%'"))
+    assert set(points.values()) == {1}
+    shown = {point: count for point, count in points.items() if point[1] in names}
     last = {row["number"]: row["epoch"] for row in place.rows("curves")}
     assert shown == {
         (trials[int(row["number"])][0], name, int(row["epoch"])): 1
         for row in place.rows("curves")
         for name in names
-        if row[name] and (name not in NAMES or row["epoch"] == last[row["number"]])
+        if row[name] and (_is_curve(name) or row["epoch"] == last[row["number"]])
     }
+
+
+def _is_curve(name: str) -> bool:
+    further = name.startswith("val/") and name not in ("val/loss", "val/accuracy", "val/rmse")
+    return name not in NAMES and not further
+
+
+def check_times(place: Place) -> None:
+    """Each trial's run has the times of its training, inside those of the sweep's run; seconds and epochs are figures."""
+    times = place.query(
+        "SELECT t.value, r.start_time, r.end_time, s.value, e.value FROM runs r "
+        "LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'lockstep.trial' "
+        "LEFT JOIN latest_metrics s ON s.run_uuid = r.run_uuid AND s.key = 'seconds' "
+        "LEFT JOIN latest_metrics e ON e.run_uuid = r.run_uuid AND e.key = 'epochs'"
+    )
+    ((_, began, ended, *_),) = [run for run in times if run[0] is None]
+    timing = json.loads((place.out / "timing.json").read_text())["trials"]
+    rows = {row["number"]: row for row in place.rows()}
+    trials = [run for run in times if run[0] is not None]
+    assert trials
+    for number, start, end, seconds, epochs in trials:
+        assert began <= start < end <= ended
+        assert seconds == timing[number]["seconds"]
+        assert seconds <= (end - start) / 1000 + 0.01
+        assert epochs == int(rows[number]["epochs"])
 
 
 def check_outputs(place: Place) -> None:

@@ -120,6 +120,24 @@ def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
     assert_whole(uri)
 
 
+def test_the_writer_may_die_any_number_of_times(uri: str) -> None:
+    """The sweep never stops for it, says what it waits for, and in the end everything is there."""
+    with Tracker(uri, STUDY) as tracker:
+        said = set()
+        for epoch in range(1, 8):
+            tracker._process.kill()
+            tracker._process.wait()
+            began = time.monotonic()
+            tracker.level([record(f"trial-{n}", epoch, "RUNNING") for n in range(6)])
+            said.add(tracker.waiting())
+            assert time.monotonic() - began < 1
+            wait_for(lambda: not tracker.waiting())
+        assert any("died" in words for words in said)
+        assert tracker._deaths == 7
+        tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
+    assert_whole(uri)
+
+
 def test_signals_to_the_writer_are_not_its_own(uri: str) -> None:
     with Tracker(uri, STUDY) as tracker:
         tracker.level([record("sweep", state="RUNNING"), record("trial-0", 5, "RUNNING")])
@@ -127,7 +145,7 @@ def test_signals_to_the_writer_are_not_its_own(uri: str) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             tracker._process.send_signal(number)
         tracker.level([record("sweep"), record("trial-0")])
-    assert tracker._starts == 1
+    assert tracker._deaths == 0
     assert_whole(uri, trials=1)
 
 
@@ -186,7 +204,8 @@ def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) ->
                     tracker.project(record(f"trial-{n}", epoch, "RUNNING" if epoch < 20 else "FINISHED"))
             tracker.project(record("sweep"))
             assert time.monotonic() - began < 3, "it does not wait for the lock"
-            time.sleep(4.0)
+            wait_for(lambda: "mlflow.db" in tracker.waiting())
+        wait_for(lambda: not tracker.waiting())
     assert_whole(uri)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sqlite3
@@ -40,13 +41,10 @@ pytestmark = [
 
 
 def test_a_run_shows_all_of_its_record(uri: str, tmp_path: Path) -> None:
-    picture, bundle = tmp_path / "p.txt", tmp_path / "bundle"
-    picture.write_text("picture")
+    bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "MLmodel").write_text("flavors: {}")
-    trial = record(
-        metrics={"best": 0.75}, model=bundle, artifacts={"plots/p.txt": picture}, started=1000.0, ended=1060.5
-    )
+    trial = record(metrics={"best": 0.75}, model=bundle, started=1000.0, ended=1060.5)
     with Tracker(uri, STUDY) as tracker:
         tracker.project(record("sweep"))
         tracker.project(trial)
@@ -67,7 +65,6 @@ def test_a_run_shows_all_of_its_record(uri: str, tmp_path: Path) -> None:
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("digits", ("ab" * 32)[:36])
     folder = client(uri).download_artifacts(run.info.run_id, "")
-    assert Path(folder, "plots/p.txt").read_text() == "picture"
     assert Path(folder, "model/MLmodel").is_file()
     assert Path(folder).is_relative_to(tmp_path / "mlartifacts")
 
@@ -241,7 +238,7 @@ def test_a_deleted_experiment(uri: str) -> None:
 
 def test_a_model_that_is_not_there(uri: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent"), Tracker(uri, STUDY) as tracker:
-        tracker.level([record("sweep"), record("trial-0", artifacts={"a": tmp_path / "absent"}), record("trial-1")])
+        tracker.level([record("sweep"), record("trial-0", model=tmp_path / "absent"), record("trial-1")])
     assert by_key(uri).keys() == {"sweep", "trial-1"}
 
 
@@ -267,3 +264,69 @@ def test_a_long_tag_is_cut_visibly(uri: str) -> None:
     shown = by_key(uri)["sweep"].data.tags["error"]
     assert len(shown) == 8000
     assert shown.endswith("(cut)")
+
+
+# What a person meets
+
+
+def tags_of(uri: str) -> dict[str, str]:
+    return dict(client(uri).get_experiment_by_name(STUDY).tags)
+
+
+def test_the_experiment_says_what_it_is_and_what_a_person_wrote_there_stands(uri: str) -> None:
+    for _ in range(2):
+        with Tracker(uri, STUDY) as tracker:
+            tracker.level([record("sweep"), record("trial-0")])
+        tags = tags_of(uri)
+        assert tags["mlflow.experimentKind"] == "custom_model_development"  # as MLflow's own pages name it
+        number = client(uri).get_experiment_by_name(STUDY).experiment_id
+        assert f"#/experiments/{number}/runs?workflowType=machine_learning" in tags["mlflow.note.content"]
+        view = json.loads(tags["mlflow.sharedViewState.lockstep"])
+        assert {"metrics.`val/loss`", "metrics.`seconds`", "attributes.`Duration`"} <= set(view["selectedColumns"])
+    client(uri).set_experiment_tag(number, "mlflow.note.content", "mine")
+    with Tracker(uri, STUDY) as tracker:
+        tracker.project(record("trial-1"))
+    assert tags_of(uri)["mlflow.note.content"] == "mine"
+
+
+def test_the_times_of_a_run_are_those_of_its_training(uri: str) -> None:
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep", state="RUNNING"), record("trial-0", 5, "RUNNING")])
+        wait_for(lambda: "trial-0" in by_key(uri))
+        tracker.level([record("sweep", started=1000.0, ended=1090.0), record("trial-0", started=1001.0, ended=1002.5)])
+    times = {key: (run.info.start_time, run.info.end_time) for key, run in by_key(uri).items()}
+    assert times == {"sweep": (1_000_000, 1_090_000), "trial-0": (1_001_000, 1_002_500)}
+
+
+@pytest.mark.parametrize("lost", ["model", "model/weights", "."])
+def test_files_that_were_deleted_come_back_at_the_next_start(uri: str, tmp_path: Path, lost: str) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "MLmodel").write_text("flavors: {}")
+    (bundle / "weights").write_bytes(b"1")
+    everything = [record("sweep"), record("trial-0", model=bundle)]
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level(everything)
+    folder = Path(by_key(uri)["trial-0"].info.artifact_uri.removeprefix("file://"))
+    gone = folder / lost
+    gone.unlink() if gone.is_file() else shutil.rmtree(gone)
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level(everything)
+    assert {path.name: path.read_bytes() for path in (folder / "model").iterdir()} == {
+        "MLmodel": b"flavors: {}",
+        "weights": b"1",
+    }
+
+
+def test_the_locks_of_a_server_are_in_a_folder_that_only_its_user_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.tracking.runs import _server_locks
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = _server_locks("http://host:5000")
+    assert folder.is_relative_to(tmp_path)
+    assert (tmp_path / "lockstep" / "locks").stat().st_mode & 0o077 == 0
+    (tmp_path / "lockstep" / "locks").chmod(0o777)
+    with pytest.raises(UserError, match="written by others"):
+        _server_locks("http://host:5000")
