@@ -20,14 +20,26 @@ def absolute(uri: str) -> str:
 def sqlite_file(uri: str) -> Path | None:
     """Find the database file of a `sqlite:///path`; None for a server."""
     scheme, _, path = uri.partition(":///")
-    return Path(path).absolute() if scheme == "sqlite" and path not in ("", ":memory:") else None
+    return _project() / path if scheme == "sqlite" and path not in ("", ":memory:") else None
+
+
+def _project() -> Path:
+    """The folder where relative paths begin: this one, or of a copy that `dvc exp run --temp` made the project itself.
+
+    DVC deletes such a copy, `.dvc/tmp/exps/<name>`, and with it all that nobody looks for in it.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if folder.parts[-4:-1] == (".dvc", "tmp", "exps"):
+            return folder.parents[3]
+    return here
 
 
 def artifacts(uri: str) -> Path | None:
     """Find the folder for files of new experiments: beside a SQLite file, here for another database; None for a server."""
     if path := sqlite_file(uri):
         return path.parent / "mlartifacts"
-    return None if urlsplit(uri).scheme in ("http", "https") else Path("mlartifacts").absolute()
+    return None if urlsplit(uri).scheme in ("http", "https") else _project() / "mlartifacts"
 
 
 def check(uri: str) -> None:

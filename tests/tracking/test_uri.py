@@ -1,0 +1,26 @@
+"""Relative addresses of MLflow begin in the project, also where DVC runs an experiment in a copy of it."""
+
+from pathlib import Path
+
+import pytest
+
+from src.tracking.uri import absolute, artifacts, sqlite_file
+
+
+def test_an_experiment_in_a_copy_leaves_its_runs_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpx1y2"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert absolute("sqlite:///mlflow.db") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert artifacts("sqlite:///mlflow.db") == tmp_path / "mlartifacts"
+    assert artifacts("postgresql://me@host/db") == tmp_path / "mlartifacts"
+
+
+def test_elsewhere_they_begin_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sqlite_file("sqlite:///runs/mlflow.db") == tmp_path / "runs" / "mlflow.db"
+    assert sqlite_file("sqlite:////data/mlflow.db") == Path("/data/mlflow.db")
+    assert sqlite_file("sqlite:///:memory:") is None
+    assert absolute("http://host:5000") == "http://host:5000"
