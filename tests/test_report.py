@@ -346,3 +346,21 @@ def eventually(browser: Any, script: str, wanted: Any, seconds: float = 60) -> A
 
 def rgb(colour: str) -> str:
     return f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
+
+
+def test_the_profile_of_the_data_shows_warnings_first_and_names_as_text(tmp_path: Path) -> None:
+    write_outputs(tmp_path, regression=True, models=("mlp",))
+    path = tmp_path / "prepared" / "meta.json"
+    lines = [
+        {"column": "area", "kind": "number", "read_as": "number", "distinct": 1234, "missing": 5, "note": ""},
+        {"column": "<i>id</i>", "kind": "id", "read_as": "left out", "distinct": 9000, "missing": 0, "note": "an id"},
+    ]
+    meta = json.loads(path.read_text(encoding="utf-8")) | {"profile": lines, "warnings": ["half of the rows are copies"]}
+    path.write_text(json.dumps(meta), encoding="utf-8")
+    section = page(tmp_path).partition('<section id="data">')[2].partition("</section>")[0]
+    assert section.index("half of the rows") < section.index("&lt;i&gt;id&lt;/i&gt;") < section.index("area")
+    assert "1,234" in section
+    assert "an id" in section
+    assert "<i>id" not in section
+    write_outputs(tmp_path / "older", regression=True, models=("mlp",))
+    assert 'id="data"' not in page(tmp_path / "older")

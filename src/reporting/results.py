@@ -143,6 +143,11 @@ class Report:
         return [str(name) for name in self.meta.get("class_names") or range(classes)]
 
     @property
+    def profile(self) -> list[Mapping[str, Any]]:
+        """A line for each column of the raw data, those with a note first."""
+        return sorted(self.meta.get("profile", ()), key=lambda line: not line.get("note"))
+
+    @property
     def wall_s(self) -> float | None:
         """Seconds of all sweeps together; None where one does not say."""
         times = [sweep.timing["wall_s"] for sweep in self.sweeps if "wall_s" in sweep.timing]
