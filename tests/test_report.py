@@ -355,7 +355,10 @@ def test_the_profile_of_the_data_shows_warnings_first_and_names_as_text(tmp_path
         {"column": "area", "kind": "number", "read_as": "number", "distinct": 1234, "missing": 5, "note": ""},
         {"column": "<i>id</i>", "kind": "id", "read_as": "left out", "distinct": 9000, "missing": 0, "note": "an id"},
     ]
-    meta = json.loads(path.read_text(encoding="utf-8")) | {"profile": lines, "warnings": ["half of the rows are copies"]}
+    meta = json.loads(path.read_text(encoding="utf-8")) | {
+        "profile": lines,
+        "warnings": ["half of the rows are copies"],
+    }
     path.write_text(json.dumps(meta), encoding="utf-8")
     section = page(tmp_path).partition('<section id="data">')[2].partition("</section>")[0]
     assert section.index("half of the rows") < section.index("&lt;i&gt;id&lt;/i&gt;") < section.index("area")
