@@ -107,10 +107,14 @@ class Replay(Section):
 
 
 class Objective(Section):
-    """Minimized measures, bounds of measures, and folds of training rows by which a trial is judged; 1: validation rows."""
+    """Minimized measures, bounds of measures, and folds of training rows by which a trial is judged; 1: validation rows.
+
+    `candidates`: between so many of the best trials a second seed decides.
+    """
 
     minimize: list[str] | None
     constraints: dict[str, float]
+    candidates: Count
     folds: Count
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal, get_args
 
 from src.system.reason import Reason
@@ -109,6 +110,8 @@ class History:
     trials: list[Trial] = field(default_factory=list)
     events: list[Started | Reported] = field(default_factory=list)
     goals: Goals = field(default_factory=Goals)
+    candidates: int = 1  # between so many of the best trials a second seed decides
+    second_values: dict[int, float | None] = field(default_factory=dict)  # of trials trained again; None: it failed
 
     def __post_init__(self) -> None:
         self.trials_from_scratch = sum(not trial.start_from for trial in self.trials)  # how many trials have begun anew
@@ -196,8 +199,27 @@ class History:
 
     @property
     def best(self) -> Trial | None:
-        """The feasible trial of best value; of equals the one with the better further objectives, then the first."""
+        """The feasible trial of best value; of equals the one with the better further objectives, then the first.
+
+        Once all contenders have been trained again, it is the one of the best mean over both seeds.
+        """
+        contenders = self.contenders
+        if contenders and all(trial.number in self.second_values for trial in contenders):
+            return min(contenders, key=self._mean_loss)
         return min(self.feasible, key=lambda trial: (*self.losses(trial), trial.number), default=None)
+
+    @property
+    def contenders(self) -> list[Trial]:
+        """The trials of best value, the best first, between which a second seed decides; none where it decides nothing."""
+        if self.candidates < 2 or self.goals.minimized:
+            return []
+        ordered = sorted(self.feasible, key=lambda trial: (*self.losses(trial), trial.number))
+        return ordered[: self.candidates] if len(ordered) > 1 else []
+
+    def _mean_loss(self, trial: Trial) -> float:
+        second = self.second_values[trial.number]
+        sign = 1 if self.direction == "minimize" else -1
+        return inf if second is None else (self.losses(trial)[0] + sign * second) / 2
 
     @property
     def front(self) -> list[Trial]:

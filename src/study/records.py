@@ -11,6 +11,7 @@ from src.system.errors import UserError
 
 Event = Mapping[str, Any]
 MAX_FOLDS = 10_000
+SECOND = "second value:"  # begins the attribute of a trial that was trained again, before its number
 ALWAYS = ("slots", "metric", "fingerprint", "code")  # attributes that are there before the first trial
 
 
@@ -51,9 +52,21 @@ def check_attributes(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial
     for key in ALWAYS:
         if trials and key not in attributes:
             raise Damaged(f"its attribute {key} is missing")
-    for key in ("folds", "slots"):
+    for key in ("folds", "slots", "candidates"):
         if not _is_whole(attributes.get(key, 1), 1, MAX_FOLDS):
             raise Damaged(f"its attribute {key} cannot be {attributes[key]!r}")
+
+
+def second_values(attributes: Mapping[str, Any], trials: int) -> dict[int, float | None]:
+    """The objectives under a second seed, by trial; None where that training failed.
+
+    Raises:
+        Damaged: one is no number, or of none of the `trials`.
+    """
+    values = {int(key.removeprefix(SECOND)): value for key, value in attributes.items() if key.startswith(SECOND)}
+    if not all(0 <= number < trials and (value is None or _is_number(value)) for number, value in values.items()):
+        raise Damaged("a value of a second seed is none of its trials'")
+    return values
 
 
 def folder_below(root: Path, name: str) -> Path:

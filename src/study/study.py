@@ -24,7 +24,15 @@ from src.config.renamed import name_of_today
 from src.study.history import NO_REASON, Direction, Goals, History, Proposal, Trial, TrialState
 from src.study.identity import Identity
 from src.study.journal import Journal
-from src.study.records import Damaged, check_attributes, missing_value, notes, ordered_events
+from src.study.records import (
+    SECOND,
+    Damaged,
+    check_attributes,
+    missing_value,
+    notes,
+    ordered_events,
+    second_values,
+)
 from src.study.storage import Shelf, damage_as_user_error, storage_errors_as_user_errors, study_attributes
 from src.system.errors import UserError
 from src.system.reason import Reason
@@ -238,6 +246,19 @@ class Study:
                 self.storage.set_study_user_attr(self.id, "finished", finished)
             self.attributes["finished"] = finished
 
+    def choose_between(self, candidates: int) -> None:
+        """Record between how many of the best trials a second seed decides."""
+        if candidates != self.attributes.get("candidates", 1):
+            with self.together():
+                self.storage.set_study_user_attr(self.id, "candidates", candidates)
+        self.attributes["candidates"] = self.history.candidates = candidates
+
+    def report_second(self, number: int, value: float | None) -> None:
+        """Acknowledge the objective of a trial that was trained again with a second seed; None: that failed."""
+        with self.together():
+            self.storage.set_study_user_attr(self.id, f"{SECOND}{number}", value)
+        self.history.second_values[number] = value
+
     def checkpoints(self, number: int, epoch: int) -> list[Path]:
         """The files of a trial's states after an epoch: one, or under cross-validation one a fold."""
         count = self.attributes.get("folds", 1)
@@ -248,6 +269,8 @@ class Study:
         trials = self.storage.get_all_trials(self.id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
         check_attributes(self.attributes, trials)
+        self.history.candidates = self.attributes.get("candidates", 1)
+        self.history.second_values = second_values(self.attributes, len(trials))
         for number, event in ordered_events(trials):
             if "start" in event:
                 trial, begun = trials[number], number < len(self.history.trials)

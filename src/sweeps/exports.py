@@ -17,7 +17,7 @@ from src.diagnosis.rules import diagnosis_of, least
 from src.metrics.listing import metrics
 from src.population.checkpoint import Checkpoint
 from src.study import lineage
-from src.study.history import Reported, Trial
+from src.study.history import History, Reported, Trial
 from src.study.study import Study
 from src.sweeps.objectives import LATENCY
 from src.sweeps.opening import Sweep
@@ -136,6 +136,7 @@ def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
         search: the name of the strategy.
     """
     history, best = study.history, study.history.best
+    second = {str(t.number): history.second_values.get(t.number) for t in history.contenders}
     count = Counter(trial.state for trial in history.trials)
     distributions = {n: d for t in history.trials for n, d in space.distributions(t.params).items()}
     return {
@@ -146,6 +147,7 @@ def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
         "states": {state: count[state] for state in ("complete", "pruned", "fail")},
         "best_number": best.number if best else None,
         "best_value": best.value if best else None,
+        **({"second_values": second} if second else {}),
         "metric": study.attributes["metric"],
         "direction": history.direction,
         **_goals(study),
@@ -201,10 +203,21 @@ def print_notes(sweep: Sweep) -> None:
     """
     for note in sorted(sweep.loop.notes):
         print(f"{sweep.label}: trained one by one, since {note}")
+    history, best = sweep.study.history, sweep.study.history.best
+    if history.contenders and best is not None and best is not (first := history.contenders[0]):
+        print(f"{sweep.label}: trial {best.number} is chosen, since trial {first.number} was {_luck(history, first)}")
     if sweep.stopped:
         print(f"{sweep.label}: stopped, since {sweep.stopped}")
     if sweep.study.history.best is None:
         raise UserError(failure(sweep.study, sweep.label))
+
+
+def _luck(history: History, trial: Trial) -> str:
+    """The words for a trial that a second seed did not bear out."""
+    second = history.second_values[trial.number]
+    return f"the best by luck: {trial.values[-1]:.4g}, with a second seed " + (
+        "it fails" if second is None else f"{second:.4g}"
+    )
 
 
 def timing(study: Study, runs: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ class Loop:
             self._stop_on_a_bug(outcome)
         if not self.search.done(self.history):
             raise UserError("search: it proposes nothing while nothing trains, and is not done")
+        yield from self._train_contenders_again(engine)
         study.finish(True)
 
     def _fill(self) -> None:
@@ -213,6 +215,38 @@ class Loop:
         config = self.space.config(trial.params) | {"epochs": trial.max_epochs}
         member = Member(config, seed, rows, holdout_rows=holdout_rows)
         return Task(checkpoint.stem, member, stop, None, checkpoint)
+
+    def _train_contenders_again(self, engine: Engine) -> Iterator[None]:
+        """Train the best trials with a second seed, so that none is chosen for its luck; None now and then while waiting."""
+        history = self.history
+        tasks = {
+            t: self._second_task(t) for t in (c.number for c in history.contenders) if t not in history.second_values
+        }
+        engine.submit(tasks.values())
+        for number, task in tasks.items():
+            while (outcome := engine.result(task.key, PATIENCE)) is None:
+                yield None
+            _refuse_broken_machine(outcome)
+            curve = outcome.prediction_curves.get(self.objectives.metric, [])
+            value = curve[-1] if curve and not outcome.error else None
+            self.study.report_second(number, value if value is not None and isfinite(value) else None)
+            for trained in (*task.lineage, task):
+                trained.checkpoint.unlink(missing_ok=True)
+
+    def _second_task(self, number: int) -> Task:
+        """The whole training of a trial, and of those whose weights it began with, under other seeds."""
+        trial = self.history.trials[number]
+        *ancestors, _ = self.history.lineage(trial)
+        *lineage, task = (
+            self._with_second_seed(part, self._training(part, until, 0), number)
+            for part, until in [*ancestors, (trial, trial.max_epochs)]
+        )
+        return replace(task, lineage=tuple(lineage))
+
+    def _with_second_seed(self, trial: Trial, task: Task, number: int) -> Task:
+        key = f"second-{number}-{task.key}"
+        member = replace(task.member, seed=derived_seed(self.seed, "second seed of a trial", trial.number))
+        return replace(task, key=key, member=member, checkpoint=task.checkpoint.with_stem(key))
 
     def _checkpoints(self, trial: Trial, epoch: int) -> list[Path]:
         return self.study.checkpoints(trial.number, epoch)

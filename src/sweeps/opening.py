@@ -133,7 +133,9 @@ def _search(config: Config, meta: Mapping[str, Any], aims: Objectives, before: W
 
 def _identity(config: Config, meta: Mapping[str, Any], before: WarmStart, schedule: Schedule) -> Identity:
     """The identity of the study: the trial table is a function of it."""
-    keys = with_first_names({key: config[key] for key in ("search", "seed", "slots", "device", "objective")})
+    keys = {key: config[key] for key in ("search", "seed", "slots", "device")}
+    keys["objective"] = {key: value for key, value in config["objective"].items() if key != "candidates"}
+    keys = with_first_names(keys)  # the choice between trials changes none of them
     observed = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
     text = json.dumps([keys, observed] if before.first else keys, sort_keys=True)
     replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []
@@ -148,4 +150,7 @@ def _study(config: Config, identity: Identity, search: Search, aims: Objectives)
     choices = {"slots": count, "kernel": "eager", "device": config["device"], "metric": aims.metric}
     choices["folds"] = config["objective"]["folds"]
     root, url = Path(keys["root"]), config["storage"]
-    return Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
+    study = Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
+    means = config["objective"]["folds"] > 1 or config["search"]["name"] == "replay"  # of several seeds already
+    study.choose_between(1 if means else config["objective"]["candidates"])
+    return study

@@ -83,8 +83,10 @@ def check_outputs(place: Place) -> None:
     summary = json.loads((place.out / "summary.json").read_text())
     rows = place.rows()
     complete = {int(row["number"]): float(row["value"]) for row in rows if row["state"] == "complete"}
-    assert summary["best_value"] == max(complete.values())
-    assert summary["best_number"] == min(n for n, value in complete.items() if value == summary["best_value"])
+    second = {int(n): value for n, value in summary["second_values"].items()}
+    assert list(second) == sorted(complete, key=lambda n: (-complete[n], n))[: len(second)], "the best by their values"
+    assert summary["best_number"] == max(second, key=lambda n: complete[n] + second[n])
+    assert summary["best_value"] == complete[summary["best_number"]]
     assert summary["states"] == {s: sum(row["state"] == s for row in rows) for s in ("complete", "pruned", "fail")}
     assert sorted(path.name for path in (place.out / "weights").iterdir()) == sorted(
         f"{n}.safetensors" for n in complete
