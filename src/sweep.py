@@ -35,14 +35,17 @@ def main(config: Config) -> None:
         sweep.loop.mend(sweep.engine)
         tracker.level(sweep.records.all("RUNNING"))
         with Progress(sweep.label, config["n_trials"], sweep.study.history) as progress:
+            sweep.study.waiting = progress.waiting
             for trial in sweep.loop.run(sweep.engine):
                 progress.show(waiting=tracker.waiting())
                 if trial:
                     tracker.project(sweep.records.trial(trial))
-        trained = time.monotonic()
-        exports.write(sweep)
-        tracker.level(sweep.records.all("FINISHED" if sweep.study.history.best else "FAILED"))
-        runs = tracker.close()
+            trained = time.monotonic()
+            with progress.waiting(f"the disk of {sweep.out}"):
+                exports.write(sweep)
+            tracker.level(sweep.records.all("FINISHED" if sweep.study.history.best else "FAILED"))
+            with progress.waiting("MLflow"):
+                runs = tracker.close()
         exports.write_timing(sweep, runs, began, trained, progress.done)
         exports.print_notes(sweep)
 

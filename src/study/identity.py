@@ -1,7 +1,7 @@
 """The identity of a study: the same command finds its own study again, and no other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from src.system.fingerprint import digest
 
@@ -13,6 +13,7 @@ class Identity:
     label: str
     inputs: str  # digest of data, trial configs, space, search and seed
     code: Mapping[str, str]  # digest of each module
+    parts: Mapping[str, str] = field(default_factory=dict)  # digest of each of the inputs, by what a person calls it
 
     @property
     def fingerprint(self) -> str:

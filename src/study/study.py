@@ -6,9 +6,10 @@ dashboard shows. The event is the record that counts: values without one were ne
 """
 
 import math
+import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from src.study.records import (
 )
 from src.study.storage import Shelf, damage_as_user_error, storage_errors_as_user_errors, study_attributes
 from src.system.errors import UserError
+from src.system.locks import is_held
 from src.system.reason import Reason
 
 NO_GOALS = Goals()
@@ -65,6 +67,7 @@ class Study:
         self.seconds: list[float] = []
         self.segments: list[float] = []  # seconds of each report, in order
         self.times: list[tuple[float, float] | None] = []  # Unix seconds at which a trial began to train and ended
+        self.waiting: Callable[[str], AbstractContextManager[None]] = lambda what: nullcontext()  # tells a person
         self._ids: list[int] = []
         with damage_as_user_error(folder / "journal.log"):
             self._load()
@@ -114,11 +117,12 @@ class Study:
         if goals != NO_GOALS:
             choices = {**choices, "goals": {"minimized": list(goals.minimized), "bounds": dict(goals.bounds)}}
         attributes = {**choices, "fingerprint": identity.fingerprint, "code": dict(identity.code)}
+        attributes["parts"] = dict(identity.parts)
         attributes[_SYSTEM_ATTR_METRIC_NAMES] = [choices["metric"], *goals.minimized]
         if shelf.database:  # others may have a study of this name, for which the same folder is not the place
             attributes["folder"] = f"{name}-{uuid.uuid4().hex[:8]}"
         for key in attributes.keys() - study_attributes(storage, study_id):  # all, or what a crash let through
-            hidden = key in ("code", _SYSTEM_ATTR_METRIC_NAMES)
+            hidden = key in ("code", "parts", _SYSTEM_ATTR_METRIC_NAMES)
             write = storage.set_study_system_attr if hidden else storage.set_study_user_attr
             write(study_id, key, attributes[key])
         folder = shelf.folder(str(study_attributes(storage, study_id).get("folder", name)))
@@ -236,7 +240,9 @@ class Study:
             UserError: they cannot be written.
         """
         backend = getattr(self.storage, "_backend", None)
-        with storage_errors_as_user_errors(), backend.together() if isinstance(backend, Journal) else nullcontext():
+        journal = backend if isinstance(backend, Journal) else None
+        what = f"the disk of {self.folder}" if journal else "the database of studies"
+        with self.waiting(what), storage_errors_as_user_errors(), journal.together() if journal else nullcontext():
             yield
 
     def finish(self, finished: bool) -> None:
@@ -336,6 +342,31 @@ class Study:
         for name, curve in event["curves"].items():
             self.curves[number].setdefault(name, [math.nan] * before).extend(curve)
         trial.metrics |= event.get("metrics", {})
+
+
+def left_behind(root: Path, url: str | None, identity: Identity) -> str:
+    """The sentence that names unfinished studies of the same label but other inputs, of which no sweep runs, or "".
+
+    Args:
+        root: the folder of studies.
+        url: the database of studies; None for journals below `root`.
+        identity: of the study that is about to begin; there is nothing to say of one that is there already.
+    """
+    shelf = Shelf(root, url)
+    names = shelf.names()
+    if any(name.startswith(identity.stem) for name in names):
+        return ""
+    for name in names:
+        match = re.fullmatch(rf"({re.escape(identity.label)}-[0-9a-f]{{8}}-)[0-9a-f]{{8}}(-\d+)?", name)
+        if match is None or is_held(root / "locks" / match.group(1)):
+            continue
+        attributes = shelf.attributes(name)
+        if "code" in attributes and not attributes.get("finished"):
+            before = attributes.get("parts", {})
+            changed = [part for part, value in identity.parts.items() if before.get(part, value) != value]
+            why = f": it had another {' and '.join(changed)}" if changed else ""
+            return f"a new study begins, and {name} is left unfinished{why}"
+    return ""
 
 
 def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:

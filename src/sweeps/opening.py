@@ -12,6 +12,7 @@ from src.config.loading import Config
 from src.config.renamed import with_first_names
 from src.data.dataset import load
 from src.engine.compatibility import prepared, refuse_impossible_space, unsuitable
+from src.engine.cost import measures
 from src.engine.cross_validation import folds
 from src.engine.engine import Engine
 from src.engine.task import WorkerSetup
@@ -20,18 +21,20 @@ from src.search.protocol import Search, Spec
 from src.study import lineage
 from src.study.identity import Identity
 from src.study.lineage import Schedule
-from src.study.study import Study
+from src.study.study import Study, left_behind
 from src.study.warm_start import WarmStart, warm_start
 from src.sweeps.loop import Loop, known_measures, slots
 from src.sweeps.objectives import Objectives, objectives
 from src.sweeps.rate_prior import range_tested
 from src.sweeps.run_records import Records
 from src.system.errors import UserError, os_errors_as_user_errors
+from src.system.files import require_writable
 from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
 from src.system.locks import exclusive, output_lock
 from src.system.passed_over import FILE
 from src.tracking.uri import check
 
+TENTH = 10  # at least one trial in so many comes to its end
 GO_ON = "the study is whole, so the same command goes on from here"
 
 
@@ -90,6 +93,7 @@ def opened(config: Config) -> Iterator[Sweep]:
         exclusive(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
         exclusive(output_lock(root, out), f"a sweep into {out}"),
     ):
+        require_writable("outputs", out, _least_bytes(config, meta))
         study = _study(config, identity, search, aims)
         loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)
         records = Records.of(study, config, identity.label, folder, meta)
@@ -142,7 +146,20 @@ def _identity(config: Config, meta: Mapping[str, Any], before: WarmStart, schedu
     inputs = digest(meta["sha256"], config.space.describe(), text, *replayed)
     configs = [leaf.config for _, leaf in config.space.leaves()]
     code = code_digests(ROOT / "src", TRIAL, target_modules([configs, config["search"]]))
-    return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code)
+    parts = {"data": meta["sha256"], "space": json.dumps(config.space.describe(), sort_keys=True), **keys}
+    parts = {name: digest(json.dumps(part, sort_keys=True))[:8] for name, part in parts.items()}
+    return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code, parts)
+
+
+def _least_bytes(config: Config, meta: Mapping[str, Any]) -> int:
+    """The least that a tenth of the trials leave: weights and predictions of the validation rows, in single precision."""
+    _, leaf = next(config.space.leaves())
+    try:
+        parameters = measures(leaf.config, meta)["parameters"]
+    except Exception:  # a model that cannot be made: its worker says why, and the trial fails
+        parameters = 0
+    trials = 1 + int(config["n_trials"]) // TENTH
+    return trials * int(4 * (parameters + meta["n_val"] * (meta["n_classes"] or 1)))
 
 
 def _study(config: Config, identity: Identity, search: Search, aims: Objectives) -> Study:
@@ -150,6 +167,8 @@ def _study(config: Config, identity: Identity, search: Search, aims: Objectives)
     choices = {"slots": count, "kernel": "eager", "device": config["device"], "metric": aims.metric}
     choices["folds"] = config["objective"]["folds"]
     root, url = Path(keys["root"]), config["storage"]
+    if note := left_behind(root, url, identity):
+        print(f"{identity.label}: {note}", flush=True)
     study = Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
     means = config["objective"]["folds"] > 1 or config["search"]["name"] == "replay"  # of several seeds already
     study.choose_between(1 if means else config["objective"]["candidates"])

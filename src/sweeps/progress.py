@@ -3,6 +3,10 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf
+from threading import Timer
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +16,7 @@ from rich.live import Live
 from src.study.history import History
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
+PATIENCE = 3.0  # seconds of waiting that need no word
 
 
 class Progress:
@@ -23,8 +28,10 @@ class Progress:
         self._before = self._over()
         self._began = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=8) if sys.stderr.isatty() else None
-        self._last, self._said = 0.0, ""
+        self._last, self._text, self._printed = 0.0, "", ""
+        self._waits: tuple[str, float] | None = None
+        live = Live(console=self._console, refresh_per_second=8, get_renderable=self._shown)
+        self._live = live if sys.stderr.isatty() else None
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -42,10 +49,37 @@ class Progress:
         """Bring the line up to date; `final`: for the last time; `waiting`: what its records wait for, if anything."""
         tail = f"; waiting for {waiting}" if waiting else ""
         if self._live:
-            self._live.update(self.line() + tail)
-        elif (final or time.monotonic() - self._last > EVERY) and (line := self.line() + tail) != self._said:
-            self._last, self._said = time.monotonic(), line
+            self._text = self.line() + tail
+            self._live.refresh()
+        elif (final or time.monotonic() - self._last > EVERY) and (line := self.line() + tail) != self._printed:
+            self._last, self._printed = time.monotonic(), line
             print(line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Say for what the sweep waits, if the block takes more than `PATIENCE` seconds."""
+        before, self._waits = self._waits, (what, time.monotonic())
+        timer = Timer(PATIENCE, self._print_waiting)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._waits = before
+
+    def _print_waiting(self) -> None:
+        """Print it where there is no live line, which shows it itself."""
+        if self._waits and not self._live:
+            print(f"{self.name}:{self._suffix()}", file=sys.stderr, flush=True)
+
+    def _shown(self) -> str:
+        return self._text + (f",{self._suffix()}" if self._suffix() else "")
+
+    def _suffix(self) -> str:
+        what, since = self._waits or ("", inf)
+        seconds = time.monotonic() - since
+        return f" waiting for {what} ({seconds:.0f} s)" if seconds >= PATIENCE else ""
 
     def line(self) -> str:
         """Trials done of all, running, paused, pruned, failed, the best and its number, the rate and the time left.

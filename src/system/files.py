@@ -9,10 +9,13 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from src.system.errors import UserError
 
 
 def atomic_write(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
@@ -96,6 +99,32 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_writable(key: str, folder: Path, size: int = 0) -> None:
+    """Refuse a folder that cannot be written or has no room, before any work is done.
+
+    Args:
+        key: the config key that names the folder, for the message.
+        folder: which is made if it is not there.
+        size: bytes that will be written at least.
+
+    Raises:
+        UserError: it names the folder and what would help.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".tmp") as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+    except OSError as error:
+        raise UserError(
+            f"{key}: {folder} cannot be written ({error.strerror}); name another folder, or free it"
+        ) from error
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise UserError(
+            f"{key}: {folder} has {free:,} bytes free and needs {size:,}; free some, or name another folder"
+        )
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -140,3 +140,18 @@ def test_on_a_terminal_it_is_one_live_line() -> None:
     assert "\x1b[2K" in text, "lines are drawn over"
     last = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", text).strip().splitlines()[-1]
     assert last.startswith("digits: 3 trials, 0 pruned, best 0.2000 (trial 2)")
+
+
+def test_the_line_says_for_what_it_waits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once that takes more than a moment, also from inside a call that does not return."""
+    monkeypatch.setattr("src.sweeps.progress.PATIENCE", 0.05)
+    progress = Progress("digits", 20, history("complete"))
+    with progress.waiting("the database of studies"):
+        assert "waiting" not in progress._shown()
+        time.sleep(0.3)
+        assert progress._shown().endswith("waiting for the database of studies (0 s)")
+    assert capsys.readouterr().err == "digits: waiting for the database of studies (0 s)\n"
+    with progress.waiting("MLflow"):
+        pass
+    time.sleep(0.1)
+    assert "waiting" not in progress._shown() + capsys.readouterr().err
