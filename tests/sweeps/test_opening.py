@@ -10,7 +10,7 @@ from src.study.identity import Identity
 from src.study.study import left_behind
 from src.system.errors import UserError
 from src.system.files import require_writable
-from src.system.locks import alone
+from src.system.locks import exclusive
 from tests.support.running import Place, end_all
 from tests.support.stored import CODE, opened
 
@@ -42,7 +42,7 @@ def test_nothing_is_said_where_nothing_is_left_behind(tmp_path: Path) -> None:
     name = begun(tmp_path)
     assert left_behind(tmp_path, None, Identity("adult-mlp", "cd" * 32, CODE)) == "", "other data"
     assert left_behind(tmp_path, None, Identity("digits-mlp", "ab" * 32, CODE)) == "", "the study itself"
-    with alone(tmp_path / "locks" / "digits-mlp-abababab-", "a sweep"):
+    with exclusive(tmp_path / "locks" / "digits-mlp-abababab-", "a sweep"):
         assert left_behind(tmp_path, None, other(seed="1")) == "", "its sweep runs"
     assert name in left_behind(tmp_path, None, other(seed="1"))
     opened(tmp_path, identity=Identity("digits-mlp", "ab" * 32, CODE)).finish(True)
