@@ -18,6 +18,7 @@ def pass_over(out: Path, reason: str, placeholders: Iterable[str]) -> None:
         reason: one line.
         placeholders: the files on which the next stage depends, in DVC's eyes.
     """
+    reason = reason.removesuffix(".")
     for name in (*placeholders, FILE):
         write_json(out / name, {"passed_over": reason})
     print(f"{out.name}: passed over, since {reason}")
