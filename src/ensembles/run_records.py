@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +33,12 @@ def records(
     tags = {"lockstep.stage": "train", "model": model, "lockstep.members": method}
     figures = {f"held/{name}": value for name, value in out_of_fold.items()}
     title = f"train {model} {method}"
+    shift = time.time() - time.monotonic()  # members that an earlier start trained have the times of their runs already
+    times = {name: (o.began + shift, o.ended + shift) for name, o in training.outcomes.items() if o.seconds}
     runs = [RunRecord("train", fingerprint, title, None, "FINISHED", metrics=figures, tags=tags, dataset=meta)]
+    if times:
+        began, ended = min(start for start, _ in times.values()), max(end for _, end in times.values())
+        runs[0] = replace(runs[0], started=began, ended=ended)
     configs = {member.name: member.member.config for member in members}
     for name, config in (configs | training.configs).items():
         outcome = training.outcomes.get(name)
@@ -46,8 +53,11 @@ def records(
                 "FAILED" if outcome and outcome.error else "FINISHED",
                 params,
                 outcome.curves if outcome else {},
+                metrics={"seconds": outcome.seconds} if outcome and name in times else {},
                 tags=tags | {"lockstep.member": name},
                 dataset=meta,
+                started=times.get(name, (None, None))[0],
+                ended=times.get(name, (None, None))[1],
             )
         )
     return runs

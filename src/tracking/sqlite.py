@@ -63,7 +63,10 @@ def write(store: Any, experiment: int, user: str, record: RunRecord, shown: Show
         end = None if record.state == "RUNNING" else _ms(record.ended)
         if shown.status:
             active = (_RUNS.c.run_uuid == shown.run_id) & (_RUNS.c.lifecycle_stage == "active")
-            times = {"end_time": end} | ({"start_time": _ms(record.started)} if record.started else {})
+            same = record.ended is None and shown.status == record.state  # then it keeps the end that it has
+            times = ({} if same else {"end_time": end}) | (
+                {"start_time": _ms(record.started)} if record.started else {}
+            )
             if not session.execute(_RUNS.update().where(active).values(status=record.state, **times)).rowcount:
                 raise MlflowException(f"run {shown.run_id} was deleted")
         else:

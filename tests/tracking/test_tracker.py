@@ -296,6 +296,9 @@ def test_the_times_of_a_run_are_those_of_its_training(uri: str) -> None:
         tracker.level([record("sweep", started=1000.0, ended=1090.0), record("trial-0", started=1001.0, ended=1002.5)])
     times = {key: (run.info.start_time, run.info.end_time) for key, run in by_key(uri).items()}
     assert times == {"sweep": (1_000_000, 1_090_000), "trial-0": (1_001_000, 1_002_500)}
+    with Tracker(uri, STUDY) as tracker:  # of one that does not know them any more
+        tracker.level([record("sweep"), record("trial-0", metrics={"further": 1.0})])
+    assert {key: (run.info.start_time, run.info.end_time) for key, run in by_key(uri).items()} == times
 
 
 @pytest.mark.parametrize("lost", ["model", "model/weights", "."])
