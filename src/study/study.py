@@ -6,7 +6,6 @@ dashboard shows. The event is the record that counts: values without one were ne
 """
 
 import math
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -36,7 +35,6 @@ from src.study.records import (
 )
 from src.study.storage import Shelf, damage_as_user_error, storage_errors_as_user_errors, study_attributes
 from src.system.errors import UserError
-from src.system.locks import is_held
 from src.system.reason import Reason
 
 NO_GOALS = Goals()
@@ -342,31 +340,6 @@ class Study:
         for name, curve in event["curves"].items():
             self.curves[number].setdefault(name, [math.nan] * before).extend(curve)
         trial.metrics |= event.get("metrics", {})
-
-
-def left_behind(root: Path, url: str | None, identity: Identity) -> str:
-    """The sentence that names unfinished studies of the same label but other inputs, of which no sweep runs, or "".
-
-    Args:
-        root: the folder of studies.
-        url: the database of studies; None for journals below `root`.
-        identity: of the study that is about to begin; there is nothing to say of one that is there already.
-    """
-    shelf = Shelf(root, url)
-    names = shelf.names()
-    if any(name.startswith(identity.stem) for name in names):
-        return ""
-    for name in names:
-        match = re.fullmatch(rf"({re.escape(identity.label)}-[0-9a-f]{{8}}-)[0-9a-f]{{8}}(-\d+)?", name)
-        if match is None or is_held(root / "locks" / match.group(1)):
-            continue
-        attributes = shelf.attributes(name)
-        if "code" in attributes and not attributes.get("finished"):
-            before = attributes.get("parts", {})
-            changed = [part for part, value in identity.parts.items() if before.get(part, value) != value]
-            why = f": it had another {' and '.join(changed)}" if changed else ""
-            return f"a new study begins, and {name} is left unfinished{why}"
-    return ""
 
 
 def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:

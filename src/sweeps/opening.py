@@ -20,8 +20,9 @@ from src.search.proposing.terminator import Terminated, terminated
 from src.search.protocol import Search, Spec
 from src.study import lineage
 from src.study.identity import Identity
+from src.study.left_behind import left_behind
 from src.study.lineage import Schedule
-from src.study.study import Study, left_behind
+from src.study.study import Study
 from src.study.warm_start import WarmStart, warm_start
 from src.sweeps.loop import Loop, known_measures, slots
 from src.sweeps.objectives import Objectives, objectives

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.study.identity import Identity
-from src.study.study import left_behind
+from src.study.left_behind import left_behind
 from src.system.errors import UserError
 from src.system.files import require_writable
 from src.system.locks import exclusive
