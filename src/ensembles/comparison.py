@@ -140,5 +140,5 @@ def final_scores(
 
 
 def _members(candidate: Candidate, judged_MNC: NDArray[Any], refit_MNC: NDArray[Any]) -> NDArray[Any]:
-    """What the members of a candidate predict as they are served."""
+    """Predictions of the members of a candidate as they are served."""
     return (judged_MNC if candidate.refit_mixture is None else refit_MNC)[candidate.positions]

@@ -33,6 +33,13 @@ def intervals(
     """Each metric that is a mean over rows, less `other`'s on the same rows, with its 95 % interval by the bootstrap.
 
     The rows are drawn again (Efron 1979).
+
+    Args:
+        task: `classification` or `regression`.
+        predictions: probabilities [N, C], or values [N] in the target's unit.
+        y_N: classes [N], or values [N] in the same unit.
+        other: predictions of another model for the same rows, of the same shape.
+        seed: of the rows that are drawn.
     """
     ours = row_losses(task, predictions, y_N)
     names, theirs = list(ours), row_losses(task, other, y_N) if other is not None else {}
@@ -94,7 +101,8 @@ def mean_pair(pairs_MM: Array) -> float | None:
 def ambiguity(p_MNC: NDArray[Any], y_N: NDArray[Any], shares: Array) -> dict[str, float]:
     """Decompose the squared error of the mean: that of its members less their ambiguity, exactly (Krogh & Vedelsby 1995).
 
-    The mean is by shares; of probabilities the squared error is the Brier score. Whatever else a combiner does is not in it.
+    The mean of the predictions `p_MNC` (probabilities [M, N, C], or values [M, N]) is by `shares` [M]; against classes `y_N`
+    the squared error is the Brier score. Whatever else a combiner does is not in it.
     """
     p_MNC = np.asarray(p_MNC, np.float64)
     truth = np.eye(p_MNC.shape[2])[y_N] if p_MNC.ndim == 3 else np.asarray(y_N, np.float64)

@@ -130,7 +130,7 @@ def _existing(path: Path, model: str) -> Path:
 
 
 def _rows_left_out(member: Member, n_rows: int) -> NDArray[np.int64]:
-    """Those of `n_rows` training rows that a member was not trained on: they are not among its rows, or weigh nothing."""
+    """Rows of the `n_rows` training rows that a member was not trained on: not among its own, or of no weight."""
     if member.weights is not None:
         return np.flatnonzero(member.weights == 0)
     return np.setdiff1d(np.arange(n_rows), np.arange(n_rows) if member.rows is None else member.rows)

@@ -102,8 +102,17 @@ def with_refits(
 
     Members that the sweep trained have none, and none is made where training looks at the validation rows (early stopping,
     a schedule that watches them) or with `refit=false`. A refit that is worse than its member on the validation rows, which
-    it knows, is no improvement: it is left out. The other arguments are those of `train`. Returns the members, and notes on
-    what was trained again or left out.
+    it knows, is no improvement: it is left out.
+
+    Args:
+        config: the stage's.
+        best: the config of the best trial.
+        setup: where workers find the data, and the device.
+        sweep: the folder that the sweep left.
+        members: those to attach the refits to.
+
+    Returns:
+        The members, and notes on what was trained again or left out.
     """
     if not config["refit"] or _reads_validation(config, best):
         return list(members), []
@@ -121,7 +130,7 @@ def with_refits(
 
 
 def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMember], y_val: Any) -> str:
-    """Why the refits of boosting, whose members depend on each other, cannot replace its members; else an empty text.
+    """Explain why the refits of boosting, whose members depend on each other, cannot replace its members, if so.
 
     Members of other methods have no weights of their own, and are compared one by one.
     """
@@ -141,7 +150,7 @@ def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMemb
 
 
 def _reads_validation(config: Config, best: dict[str, Any]) -> bool:
-    """Whether training by the config `best` looks at the validation rows, on which it then cannot train."""
+    """Tell whether training by the config `best` looks at the validation rows, on which it then cannot train."""
     from src.optim.schedule import watched
     from src.population.early_stopping import stops
 

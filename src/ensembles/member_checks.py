@@ -77,7 +77,7 @@ def _errors(predictions: NDArray[Any], reference: NDArray[Any], y_N: NDArray[Any
 
 
 def _is_beyond_chance(difference_N: NDArray[np.float64]) -> bool:
-    """Whether differences of errors are above zero by their mean, or by their signs, which a few wild rows cannot hide."""
+    """Tell whether differences of errors are above zero by their mean, or by their signs, which few rows cannot hide."""
     for values in (difference_N, np.sign(difference_N)):
         deviation = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.inf
         if values.mean() > SURE * deviation:

@@ -136,7 +136,7 @@ class MemberTraining:
         }
 
     def _faults(self, segments: Mapping[str, Segment], trained: Mapping[str, FinalMember]) -> dict[str, str]:
-        """What is wrong with the members of these segments, by the name of each that has a fault."""
+        """Find what is wrong with the members of these segments, by the name of each that has a fault."""
         y_val, faults = self.context.y_val, {}
         for name, segment in segments.items():
             if name not in trained:
@@ -210,7 +210,7 @@ class MemberTraining:
 
 
 def _milder(segment: Segment) -> Segment:
-    """The same training with another seed and at half the rate."""
+    """Repeat a training with another seed and at half the rate."""
     member = segment.member
     optimizer = {**member.config["optimizer"], "lr": member.config["optimizer"]["lr"] / 2}
     config = {**member.config, "optimizer": optimizer}

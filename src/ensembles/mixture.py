@@ -55,14 +55,17 @@ class Weighted(Mixture):
         self.register_buffer("bias", _double(bias))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
+        """Join the predictions of the members, `p_MNC` [M, N, C] or [M, N], to [N, C] or [N]."""
         mean: Tensor = torch.tensordot(self.weights, p_MNC.double(), 1) + self.bias
         return mean
 
     @property
     def shares(self) -> Tensor:
+        """Share of each member [M], as in `Mixture`."""
         return self.weights / self.weights.sum() if (self.weights >= 0).all() else _equal(self.weights)
 
     def subset(self, positions: NDArray[np.int64]) -> Weighted:
+        """Return the mixture of the members at `positions` alone, as in `Mixture`."""
         return Weighted(self.weights[positions], self.bias)
 
 
@@ -76,6 +79,7 @@ class Vote(Mixture):
         self.register_buffer("weights", _double(weights))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
+        """Join the predictions of the members, `p_MNC` [M, N, C] or [M, N], to [N, C] or [N]."""
         p_MNC = p_MNC.double()
         if p_MNC.ndim == 2:
             return self._median(p_MNC)
@@ -84,7 +88,7 @@ class Vote(Mixture):
         return shares_NC
 
     def _median(self, values_MN: Tensor) -> Tensor:
-        """Where half of the weight is reached; halfway between two members where it is reached between them."""
+        """Find the value where half of the weight is reached, halfway between two members where it is between them."""
         ordered_MN, order_MN = values_MN.sort(0)
         cumulated_MN = self.weights[order_MN].cumsum(0)
         ends = [(cumulated_MN - 0.5 < shift).sum(0).clamp(max=len(self.weights) - 1) for shift in (-1e-9, 1e-9)]
@@ -93,9 +97,11 @@ class Vote(Mixture):
 
     @property
     def shares(self) -> Tensor:
+        """Share of each member [M], as in `Mixture`."""
         return self.weights
 
     def subset(self, positions: NDArray[np.int64]) -> Vote:
+        """Return the mixture of the members at `positions` alone, as in `Mixture`."""
         return Vote(self.weights[positions])
 
 
@@ -111,14 +117,17 @@ class Stacking(Mixture):
         self.register_buffer("intercept", _double(intercept))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
+        """Join the predictions of the members, `p_MNC` [M, N, C] or [M, N], to [N, C] or [N]."""
         log_p_MNC = p_MNC.double().clamp_min(LEAST).log()
         return (torch.einsum("mnc,mck->nk", log_p_MNC, self.coefficients) + self.intercept).softmax(-1)
 
     @property
     def shares(self) -> Tensor:
+        """Share of each member [M], as in `Mixture`."""
         return _equal(self.coefficients[:, 0, 0])
 
     def subset(self, positions: NDArray[np.int64]) -> Stacking:
+        """Return the mixture of the members at `positions` alone, as in `Mixture`."""
         return Stacking(self.coefficients[positions], self.intercept)
 
 
@@ -134,15 +143,18 @@ class Temperature(Mixture):
         self.register_buffer("temperature", _double(temperature))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
+        """Join the predictions of the members, `p_MNC` [M, N, C] or [M, N], to [N, C] or [N]."""
         tiny = torch.finfo(torch.float64).tiny
         p_NC: Tensor = self.inner(p_MNC)
         return (p_NC.clamp_min(tiny).log() / self.temperature).softmax(-1)
 
     @property
     def shares(self) -> Tensor:
+        """Share of each member [M], as in `Mixture`."""
         return self.inner.shares
 
     def subset(self, positions: NDArray[np.int64]) -> Temperature:
+        """Return the mixture of the members at `positions` alone, as in `Mixture`."""
         return Temperature(self.inner.subset(positions), self.temperature)
 
 
@@ -158,14 +170,17 @@ class Committees(Mixture):
         self.register_buffer("weights", _double(weights))
 
     def forward(self, p_MNC: Tensor) -> Tensor:
+        """Join the predictions of the members, `p_MNC` [M, N, C] or [M, N], to [N, C] or [N]."""
         prediction: Tensor = self.inner(torch.tensordot(self.weights, p_MNC.double(), 1))
         return prediction
 
     @property
     def shares(self) -> Tensor:
+        """Share of each member [M], as in `Mixture`."""
         return self.inner.shares @ self.weights
 
     def subset(self, positions: NDArray[np.int64]) -> Committees:
+        """Return the mixture of the members at `positions` alone, as in `Mixture`."""
         return Committees(self.inner, self.weights[:, positions])
 
 

@@ -39,7 +39,7 @@ def read_pool(outputs: Path, models: Sequence[str], meta: Mapping[str, Any]) -> 
 
 
 def read_members(folder: Path, model: str, meta: Mapping[str, Any]) -> list[FinalMember]:
-    """Read the members that `train` left in `folder`, for the data of `meta`.
+    """Read the members of `model` that `train` left in `folder`, for the data of `meta`.
 
     Raises:
         UserError: one is missing, or they were trained on other data or classes.

@@ -122,7 +122,7 @@ def _on_validation(
 
 
 def _takes_member_weights(mixture: Mixture, weight_M: NDArray[np.float64]) -> bool:
-    """Whether a mixture consists of the members' own weights, so that nothing in it was fitted."""
+    """Tell whether a mixture consists of the members' own weights, so that nothing in it was fitted."""
     if type(mixture) not in (Weighted, Vote):
         return False
     buffers = mixture.state_dict()

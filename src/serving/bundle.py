@@ -96,7 +96,7 @@ def _packed(value: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle in `folder` holds: `meta` of the data, each member's model config and weights, and their mixture."""
+    """Content of a bundle in `folder`: `meta` of the data, each member's model config and weights, and their mixture."""
 
     folder: Path
     meta: dict[str, Any]

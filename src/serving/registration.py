@@ -61,7 +61,7 @@ def register(
 
 
 def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, metrics: dict[str, Any]) -> Contender:
-    """What the ensemble is compared with the champion by."""
+    """Value by which the ensemble is compared with the champion."""
     import json
 
     from src.metrics.listing import default_selection
