@@ -37,7 +37,7 @@ def main(config: Config) -> None:
         with Progress(sweep.label, config["n_trials"], sweep.study.history) as progress:
             sweep.study.waiting = progress.waiting
             for trial in sweep.loop.run(sweep.engine):
-                progress.show(waiting=tracker.waiting())
+                progress.show(sweep.loop.awaited, waiting=tracker.waiting())
                 if trial:
                     tracker.project(sweep.records.trial(trial))
             trained = time.monotonic()

@@ -38,7 +38,7 @@ def main(config: Config) -> None:
         return
     best = final_members.best_config(sweep, model)
     one_thread()
-    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]))
+    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), timeout=config["trial"]["timeout"])
     with (
         os_errors_as_user_errors("the same command goes on from here"),
         Tracker(config["tracking"]["uri"], config["tracking"]["experiment"]) as tracker,

@@ -186,11 +186,12 @@ def test_a_rerun_trains_nothing_and_a_larger_total_goes_on(undisturbed: Place, f
 
 
 def test_a_complete_trial_whose_checkpoint_is_lost_is_trained_again(undisturbed: Place, finished: Place) -> None:
-    """Torn or gone, with its model or not: the weights behind the sweep are the same bits, and the study is as it was."""
+    """Changed by a bit or gone, with its model or not: the weights behind the sweep are the same, the study as it was."""
     (study,) = finished.studies
     journal = (study / "journal.log").read_bytes()
-    torn, gone = [path for path in sorted(study.glob("checkpoints/*")) if path.stem.endswith("-6")][:2]
-    torn.write_bytes(torn.read_bytes()[:1000])
+    changed, gone = [path for path in sorted(study.glob("checkpoints/*")) if path.stem.endswith("-6")][:2]
+    whole = changed.read_bytes()
+    changed.write_bytes(whole[:-5000] + bytes([whole[-5000] ^ 1]) + whole[-4999:])
     gone.unlink()
     shutil.rmtree(study / "models" / gone.stem.partition("-")[0])
     shutil.rmtree(finished.out)
@@ -306,7 +307,36 @@ def test_the_same_bug_in_the_first_trials_stops_the_sweep(place: Place, broken: 
     assert "error: the first 3 trials failed alike: three is no width" in stopped.stderr
     assert stopped.stderr.count("Traceback") == 1
     assert "broken.py" in stopped.stderr
-    assert place.query("SELECT count(*) FROM runs WHERE status = 'RUNNING'") == [(0,)]
+    end = time.monotonic() + 60
+    while not (place.folder / "mlflow.db").exists():  # its writer may still be importing MLflow
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert place.query("SELECT count(*) FROM sqlite_master WHERE name = 'runs'") == [(0,)] or (
+        place.query("SELECT count(*) FROM runs WHERE status = 'RUNNING'") == [(0,)]
+    )
+
+
+def test_a_bug_whose_text_names_the_point_is_one_bug(place: Place, broken: tuple[str, ...]) -> None:
+    """The shapes in the message differ from trial to trial; a ValueError of a user's code is a bug too."""
+    code = BROKEN.replace("raise RuntimeError(", "raise ValueError(f'{self.width} features, not ' ").replace(
+        "== 3", "> 0"
+    )
+    (place.folder / "broken.py").write_text(code, encoding="utf-8")
+    space = "+space.model.width={type: int, low: 1, high: 1000}"
+    stopped = place.run(*broken, "n_trials=40", "slots=1", space, ok=False)
+    assert "error: the first 3 trials failed alike: " in stopped.stderr
+    assert " features, not three is no width" in stopped.stderr
+    assert stopped.stderr.count("Traceback") == 1
+    assert "broken.py" in stopped.stderr
+
+
+def test_one_trial_that_fails_by_a_bug_shows_its_traceback(place: Place, broken: tuple[str, ...]) -> None:
+    code = BROKEN.replace("RuntimeError", "ValueError")
+    (place.folder / "broken.py").write_text(code, encoding="utf-8")
+    failed = place.run(*broken, "n_trials=1", ok=False)
+    assert failed.stderr.strip().endswith("1 of 1 failed with: three is no width")
+    assert failed.stdout.count("Traceback") == 1
+    assert "broken.py" in failed.stdout
 
 
 @pytest.mark.slow

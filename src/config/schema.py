@@ -100,6 +100,12 @@ class StudyKeys(Section):
     accept_code: bool
 
 
+class TrialKeys(Section):
+    """Bounds of a trial: the seconds that it may train between two reports; None: for ever."""
+
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
 class Replay(Section):
     """Whose schedule `search=replay` follows: the name of a study, or the path of a schedule.json."""
 
@@ -217,6 +223,7 @@ class Root(Section):
     slots: Count | Literal["auto"]
     device: str
     tracking: Tracking
+    trial: TrialKeys
     storage: str | None
     study: StudyKeys
     outputs: str

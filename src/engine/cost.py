@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from src.models.building import build, n_operations, n_parameters
+from src.engine.inspection import INSPECTOR
+from src.engine.model_size import operations_and_parameters
 from src.population.batching import batch_starts
 
 STEP_SECONDS = 3e-4  # what a step takes however small the net
@@ -31,6 +32,4 @@ def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, fl
 
 @lru_cache(maxsize=1024)
 def _size(model: str, meta: str) -> tuple[int, int]:
-    data = json.loads(meta)
-    net = build(json.loads(model), data)
-    return n_operations(net, tuple(data["input_shape"])), n_parameters(net)
+    return INSPECTOR.ask(operations_and_parameters, json.loads(model), json.loads(meta))

@@ -77,6 +77,7 @@ def mean_outcome(outcomes: Sequence[Outcome]) -> Outcome:
         ended=max(outcome.ended for outcome in outcomes),
         error=failed.error,
         detail=failed.detail,
+        origin=failed.origin,
         note=next((outcome.note for outcome in outcomes if outcome.note), ""),
         metrics={},
         stopped=f"stopped early: its folds after {ends} epochs" if stopped else "",

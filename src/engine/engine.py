@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Literal, Self
 
 from src.engine import PRELOAD
+from src.engine.processes import last_words, start
 from src.engine.task import Outcome, Task, WorkerSetup
-from src.engine.worker import start, train
+from src.engine.worker import train
 
 MAX_MEMBERS = 32  # members of a population; more are no faster
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
@@ -95,7 +96,7 @@ class Engine:
                 del self._waiting[task.key]
             try:
                 self._running[self._executor.submit(train, group, self.setup)] = group
-            except BrokenProcessPool:
+            except (BrokenProcessPool, EOFError, ConnectionError):  # the last two: the forkserver itself is gone
                 self._waiting = {task.key: task for task in group} | self._waiting
                 self._replace_pool()
 
@@ -123,13 +124,21 @@ class Engine:
             try:
                 outcomes = future.result()
             except BrokenProcessPool:
-                self._waiting = {task.key: replace(task, checkpoint_each_epoch=True) for task in group} | self._waiting
-                for task in group:
-                    self._count_death(task)
+                self._take_back(group)
                 continue
             self.outcomes += outcomes
             self._done |= {outcome.key: outcome for outcome in outcomes}
         self._dispatch()
+
+    def _take_back(self, group: list[Task]) -> None:
+        """Let a group wait again whose worker, or another of its pool, has died; a task whose time was over has failed."""
+        if len(group) == 1 and (text := last_words(group[0].timeout_note)):
+            error = f"it took more than trial.timeout={self.setup.timeout:g} s, and did not end when it was told to"
+            self._done[group[0].key] = Outcome(group[0].key, 0, {}, 0.0, error, text, "trial.timeout")
+            return
+        self._waiting = {task.key: replace(task, checkpoint_each_epoch=True) for task in group} | self._waiting
+        for task in group:
+            self._count_death(task)
 
     def _count_death(self, task: Task) -> None:
         """Note that the pool died while `task` was in flight; all tasks in flight come back so, and one is the cause."""

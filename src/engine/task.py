@@ -28,6 +28,11 @@ class Task:
         """The file of the last epoch, for a task that is saved each epoch."""
         return self.checkpoint.with_suffix(".part")
 
+    @property
+    def timeout_note(self) -> Path:
+        """The file in which a worker whose time is over leaves its traceback."""
+        return self.checkpoint.with_suffix(".timeout")
+
     def epochs_done(self) -> int:
         """Return how many epochs the file of a task that is saved each epoch has."""
         state = read_checkpoint(self.part)
@@ -49,6 +54,7 @@ class Outcome:
     seconds: float
     error: str = ""
     detail: str = ""
+    origin: str = ""  # the type of the error and the line that raised it, where the error is a bug: has a traceback
     note: str = ""  # why its population was not fused
     began: float = 0.0
     ended: float = 0.0
@@ -68,7 +74,8 @@ class WorkerSetup:
     """The prepared data that a worker trains on, its device, and the packages whose classes a config may name.
 
     `with_validation`: whether the validation rows are among the training rows. `max_rows`: at most so many of either, at
-    random. `metrics`: names of those whose curves are wanted beside those of every training.
+    random. `metrics`: names of those whose curves are wanted beside those of every training. `timeout`: seconds that a
+    member may train between two reports; None: for ever.
     """
 
     data: Path
@@ -77,6 +84,7 @@ class WorkerSetup:
     with_validation: bool = False
     max_rows: int | None = None
     metrics: tuple[str, ...] = ()
+    timeout: float | None = None
 
 
 def read_checkpoint(checkpoint: Path | None) -> Checkpoint | None:

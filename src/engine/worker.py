@@ -1,12 +1,10 @@
 """The work of a worker: segments of members in, checkpoints and curves out. Any worker can run any segment again."""
 
-import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from src.config.components import trust
 from src.engine.fusing import fusing_obstacle, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
+from src.engine.processes import TimeIsOverError, time_limit
 from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
 from src.metrics.scoring import score
 from src.models.building import build
@@ -22,25 +21,10 @@ from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import prediction_epochs, reason, stopped, stops
 from src.population.losses import in_target_unit
-from src.population.member import one_thread
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
 
-
-def start() -> None:
-    """Make this process a worker: one thread, no signals of the terminal, and gone when the sweep's process is."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    one_thread()
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+SOURCE = Path(__file__).parents[1]  # errors that are raised here name what would be right
 
 
 def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
@@ -54,7 +38,7 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
             outcomes.append(done)
         else:
             waiting.append(task)
-    note = fusing_obstacle(waiting[0].member, setup) if len(waiting) > 1 else ""
+    note = _obstacle(waiting[0], setup) if len(waiting) > 1 else ""
     for group in [[task] for task in waiting] if note or not waiting else [waiting]:
         outcomes += _attempt(group, setup)
     models = {task.key: task.member.config["model"] for task in tasks if task.timed}
@@ -63,6 +47,15 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
             outcomes[k] = replace(outcome, latency_ms=_latency_ms(models[outcome.key], rows(setup)))
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
+
+
+def _obstacle(task: Task, setup: WorkerSetup) -> str:
+    """Return the reason why members like that of `task` cannot be fused; "" where they can."""
+    try:
+        with time_limit(setup.timeout, task.timeout_note):
+            return fusing_obstacle(task.member, setup)
+    except TimeIsOverError as error:
+        return f"a trial of them fails: {error}"
 
 
 def _latency_ms(model: Mapping[str, Any], data: Rows) -> float:
@@ -99,14 +92,25 @@ def _metrics(task: Task, state: Checkpoint, setup: WorkerSetup) -> dict[str, flo
 def _attempt(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
     """Train a group; when it fails as a whole, each alone, so that only the culprit fails."""
     try:
-        return _train(group, setup)
+        with time_limit(setup.timeout and setup.timeout * len(group), group[0].timeout_note):
+            return _train(group, setup)
     except Exception as error:
         if len(group) > 1:
             return [outcome for task in group for outcome in _attempt([task], setup)]
-        oom = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-        text = _too_large(group[0].member.config) if oom else first_line(error)
-        detail = "" if oom or isinstance(error, UserError | ValueError) else traceback.format_exc()
-        return [Outcome(group[0].key, 0, {}, 0.0, text, detail)]
+        return [_failure(group[0], error)]
+
+
+def _failure(task: Task, error: Exception) -> Outcome:
+    """Make the outcome of a task that an error has ended: with its traceback where it is a bug, not a bad point."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        return Outcome(task.key, 0, {}, 0.0, _too_large(task.member.config))
+    frames = traceback.extract_tb(error.__traceback__)
+    foreseen = isinstance(error, ValueError) and Path(frames[-1].filename).is_relative_to(SOURCE)
+    if isinstance(error, UserError) or foreseen:
+        return Outcome(task.key, 0, {}, 0.0, first_line(error))
+    line = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
+    origin = f"{type(error).__qualname__} at {line.filename}:{line.lineno}"
+    return Outcome(task.key, 0, {}, 0.0, first_line(error), "".join(traceback.format_exception(error)), origin)
 
 
 def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:

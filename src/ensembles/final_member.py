@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from src.models.building import build
@@ -20,6 +19,7 @@ from src.population.member import Member
 from src.population.stack import EVALUATION_ROWS, build_model
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_npy
+from src.system.tensors import read_weights, tensor_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class FinalMember:
         line: dict[str, Any] = {"config": dict(self.member.config), "weight": self.weight}
         line["weights"] = f"{self.name}/{prefix}weights.safetensors"
         line["predictions"] = f"{self.name}/{prefix}val.npy"
-        write_bytes(folder / line["weights"], save(self.checkpoint.model_weights))
+        write_bytes(folder / line["weights"], tensor_bytes(self.checkpoint.model_weights))
         write_npy(folder / line["predictions"], self.val_predictions)
         if self.out_of_fold_predictions is not None:
             line["held"] = f"{self.name}/{prefix}held.npy"
@@ -111,7 +111,8 @@ class FinalMember:
             raise UserError(f"models: {model} was trained by an earlier version; run python -m src.train model={model}")
 
         def read(part: Mapping[str, Any], refit: FinalMember | None) -> FinalMember:
-            weights = load_file(_existing(folder / part["weights"], model))
+            again = f"run python -m src.train model={model} again"
+            weights = read_weights(_existing(folder / part["weights"], model), again)
             predictions = torch.from_numpy(np.load(_existing(folder / part["predictions"], model)))
             out_of_fold = np.load(_existing(folder / part["held"], model)) if "held" in part else None
             checkpoint = Checkpoint(part["config"].get("epochs", 0), weights, {}, {}, predictions)

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from src.system.errors import UserError
 from src.system.files import write_bytes
+from src.system.tensors import read_tensors, tensor_bytes
 
 LEAST = 1e-6  # a probability below is taken for this one before its logarithm
 TIE = 1e-3  # how much of a vote's outcome is the mean: it breaks ties and leaves no class at zero
@@ -194,7 +193,7 @@ def write(mixture: Mixture, file: Path) -> None:
         layer = layer.inner
     write_bytes(
         file,
-        save({name: value.contiguous() for name, value in mixture.state_dict().items()}, {"joint": " ".join(classes)}),
+        tensor_bytes(mixture.state_dict(), {"joint": " ".join(classes)}),
     )
 
 
@@ -202,11 +201,13 @@ def read(file: Path) -> Mixture:
     """Read the mixture that `write` put into `file`.
 
     Raises:
-        UserError: it is no mixture of this project.
+        UserError: it is no mixture of this project, or has changed since it was written.
     """
-    with safe_open(file, "pt") as opened:
-        names = (opened.metadata() or {}).get("joint") or ""
-        buffers = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    try:
+        buffers, metadata = read_tensors(file)
+    except OSError as error:
+        raise UserError(f"{error}; run python -m src.ensemble again") from error
+    names = metadata.get("joint", "")
     classes = names.replace("src.combiners.joint.", "src.ensembles.mixture.").split()  # as files of before name them
     if not classes or not all(name.startswith("src.ensembles.") for name in classes):
         raise UserError(f"{file} is no combiner of this project; run python -m src.ensemble again")

@@ -4,11 +4,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from src.system.files import write_bytes
+from src.system.tensors import read_tensors, tensor_bytes
 
 
 @dataclass
@@ -39,21 +38,16 @@ class Checkpoint:
         tensors |= {f"kept/{k}": v for k, v in self.prediction_weights.items()}
         tensors["predictions"] = self.predictions
         metadata = {"epoch": str(self.epoch), "curves": json.dumps(self.curves)}
-        write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata))
+        write_bytes(path, tensor_bytes(tensors, metadata))
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
         """Read what `save` wrote.
 
         Raises:
-            OSError: there is no whole checkpoint at `path`.
+            OSError: there is no checkpoint at `path` that is as it was written.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                metadata = file.metadata()
-        except (SafetensorError, RuntimeError) as error:  # the second: it was there, and another process has removed it
-            raise OSError(f"{path} is torn or gone: {error}") from error
+        tensors, metadata = read_tensors(path)
         weights, optimizer, prediction_weights = (
             {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
             for part in ("weights/", "optimizer/", "kept/")

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src.ensembles.mixture import Mixture, Weighted, read, write
@@ -27,7 +25,9 @@ from src.models.building import build
 from src.serving.ensemble_module import EnsembleModule
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_text
+from src.system.tensors import read_weights, tensor_bytes
 
+AGAIN = "run python -m src.ensemble again"
 _FORMAT = 3  # of bundle.json; the first named no format, the second had no mixture; both had sums of nets as members
 
 _MLMODEL = """\
@@ -67,7 +67,7 @@ def write_bundle(
             {"config": config, "file": f"member-{number}.safetensors"} for number, (config, _) in enumerate(members)
         ]
         for entry, (_, weights) in zip(entries, members, strict=True):
-            save_file({name: _packed(value) for name, value in weights.items()}, new / str(entry["file"]))
+            write_bytes(new / str(entry["file"]), tensor_bytes(weights))
         write(mixture or Weighted(np.full(len(members), 1 / len(members))), new / "joint.safetensors")
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta)
@@ -88,10 +88,6 @@ def _code() -> bytes:
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, file.read_bytes())
     return packed.getvalue()
-
-
-def _packed(value: Tensor) -> Tensor:
-    return value.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 @dataclass(frozen=True)
@@ -139,8 +135,8 @@ def _member(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Any], Wei
     """Model config and weights of a member; earlier versions wrote a boosted one as several nets with coefficients."""
     model = dict(entry["config"]["model"])
     if "parts" not in entry:
-        return model, load_file(folder / entry["file"])
+        return model, read_weights(folder / entry["file"], AGAIN)
     parts = entry["parts"]
     summed = {"name": "additive", "of": model, "coefficients": [part["coefficient"] for part in parts]}
-    files = [load_file(folder / part["file"]) for part in parts]
+    files = [read_weights(folder / part["file"], AGAIN) for part in parts]
     return summed, {f"parts.{k}.{name}": value for k, file in enumerate(files) for name, value in file.items()}

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import yaml
 from optuna.distributions import distribution_to_json
-from safetensors.torch import save
 
 from src.config.space import Space
 from src.diagnosis.rules import diagnosis_of, least
@@ -24,6 +23,7 @@ from src.sweeps.opening import Sweep
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_json, write_npz, write_text
 from src.system.tables import csv_text
+from src.system.tensors import tensor_bytes
 
 
 def write(sweep: Sweep) -> None:
@@ -49,7 +49,7 @@ def write(sweep: Sweep) -> None:
         states = [Checkpoint.load(path) for path in study.checkpoints(trial.number, trial.epochs)]
         predictions[str(trial.number)] = torch.stack([state.predictions for state in states]).mean(0).numpy()
         for name, state in zip(_weights(study, trial), states, strict=True):
-            write_bytes(out / "weights" / name, save(state.model_weights))
+            write_bytes(out / "weights" / name, tensor_bytes(state.model_weights))
     write_npz(out / "predictions.npz", predictions)
 
 
@@ -206,6 +206,8 @@ def print_notes(sweep: Sweep) -> None:
     history, best = sweep.study.history, sweep.study.history.best
     if history.contenders and best is not None and best is not (first := history.contenders[0]):
         print(f"{sweep.label}: trial {best.number} is chosen, since trial {first.number} was {_luck(history, first)}")
+    if sweep.loop.traceback:
+        print(f"{sweep.label}: the first trial that failed by an error of its code:\n{sweep.loop.traceback}")
     if sweep.stopped:
         print(f"{sweep.label}: stopped, since {sweep.stopped}")
     if sweep.study.history.best is None:

@@ -78,6 +78,9 @@ class Loop:
         self.history = study.history
         self.timetable = Timetable(study.history, study.attributes["slots"], self._may_stop)
         self.notes: set[str] = set()
+        self.awaited: int | None = None  # the trial whose report comes next
+        self.traceback = ""  # of the first trial that failed by a bug
+        self._origins: list[str] = []  # of the trials that failed in this process
         self._arrived: dict[str, Outcome] = {}  # of members whose trial waits for another
         self._tidied = 0
         self._droppable: set[tuple[int, int]] = set()  # checkpoints after (trial, epoch)
@@ -116,6 +119,7 @@ class Loop:
         self._sweep_folder()
         engine.submit([task for segment in self.timetable.running.values() for task in self._tasks(segment)])
         while segment := self.timetable.next:
+            self.awaited = segment.trial
             outcome = self._outcome(engine, self.history.trials[segment.trial], segment.stop)
             if outcome is None:
                 yield None
@@ -252,10 +256,14 @@ class Loop:
         return self.study.checkpoints(trial.number, epoch)
 
     def _stop_on_a_bug(self, outcome: Outcome) -> None:
-        over = list(self.history.of("complete", "pruned", "fail"))
-        alike = len({(t.state, t.reason) for t in over}) == 1 and over[0].state == "fail"
-        if outcome.detail and alike and len(over) >= ALIKE:
-            raise UserError(f"the first {len(over)} trials failed alike: {over[0].reason}\n{outcome.detail}")
+        """Raise if every trial so far has failed by one bug: by its type and place, since its text may name the point."""
+        if not outcome.error:
+            return
+        self._origins.append(outcome.origin)
+        self.traceback = self.traceback or outcome.detail
+        over = {trial.state for trial in self.history.of("complete", "pruned", "fail")}
+        if over == {"fail"} and len(self._origins) >= ALIKE and set(self._origins) == {outcome.origin} - {""}:
+            raise UserError(f"the first {len(self._origins)} trials failed alike: {outcome.error}\n{outcome.detail}")
 
     # --- checkpoints -----------------------------------------------------------------------------------------------------
 

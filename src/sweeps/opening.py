@@ -86,9 +86,9 @@ def opened(config: Config) -> Iterator[Sweep]:
     search = _search(config, meta, aims, before, schedule)
     identity = _identity(config, meta, before, schedule)
     cut = folds(load(folder).y_train, config["objective"]["folds"], int(meta["sha256"][:8], 16), meta["class_names"])
-    engine = Engine(
-        WorkerSetup(folder, config["device"], tuple(config["trusted"]), metrics=aims.metrics), config["workers"]
-    )
+    trusted, timeout = tuple(config["trusted"]), config["trial"]["timeout"]
+    setup = WorkerSetup(folder, config["device"], trusted, metrics=aims.metrics, timeout=timeout)
+    engine = Engine(setup, config["workers"])
     with (
         os_errors_as_user_errors(GO_ON),
         exclusive(root / "locks" / identity.stem, f"the sweep of {identity.label}"),

@@ -33,6 +33,8 @@ class Progress:
         live = Live(console=self._console, refresh_per_second=8, get_renderable=self._shown)
         self._live = live if sys.stderr.isatty() else None
         self._ended = False
+        self._awaited: int | None = None
+        self._reports, self._reported = len(history.events), self._began
 
     def __enter__(self) -> Self:
         if self._live:
@@ -45,8 +47,17 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def show(self, final: bool = False, waiting: str = "") -> None:
-        """Bring the line up to date; `final`: for the last time; `waiting`: what its records wait for, if anything."""
+    def show(self, awaited: int | None = None, final: bool = False, waiting: str = "") -> None:
+        """Bring the line up to date.
+
+        Args:
+            awaited: the trial whose report comes next, if any.
+            final: whether this is the last time.
+            waiting: what the records wait for, if anything.
+        """
+        self._awaited = awaited
+        if len(self.history.events) != self._reports:
+            self._reports, self._reported = len(self.history.events), time.monotonic()
         tail = f"; waiting for {waiting}" if waiting else ""
         if self._live:
             self._text = self.line() + tail
@@ -96,6 +107,9 @@ class Progress:
         if self.done and not count["paused"]:  # those may go on or be over at once, so no rate says when
             parts += [f"{60 * rate:.0f} trials/min"]
             parts += [f"{max(0, self.total - over) / rate:.0f} s left"] * (not self._ended)
+        minutes = int(time.monotonic() - self._reported) // 60
+        if minutes and self._awaited is not None and not self._ended:
+            parts += [f"trial {self._awaited} has not reported for {minutes} min"]
         return f"{self.name}: {', '.join(parts)}"
 
     @property

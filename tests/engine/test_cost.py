@@ -1,21 +1,18 @@
-"""What is counted of a model is the same wherever it is shown: of a trial, of a final member, of its state_dict."""
-
-from pathlib import Path
-
-import pytest
+"""The count of a model's parameters is the same wherever it is shown: of a trial, of a final member, of its tensors."""
 
 from src.engine.cost import measures
-from src.ensembles.pool import Trained, parameters
-from src.models.building import build
-from tests.support.training import config, table
+from src.ensembles.final_member import FinalMember
+from src.models.building import n_parameters
+from src.population.member import Member
+from tests.support.training import config, table, trained
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_a_trial_and_the_final_members_made_of_it_have_equally_many_parameters(parts: int) -> None:
+def test_a_trial_and_the_final_member_made_of_it_have_equally_many_parameters() -> None:
     """Buffers, of which one-hot columns and batch norms have some, are no parameters."""
-    trial, meta = config(norm="batch"), table().meta
-    net = build(trial["model"], meta)
-    counted = measures(trial, meta)["parameters"]
-    member = Trained("mlp", "seeds", "seeds-0", trial, ((Path("0.safetensors"), 1.0),) * parts, table().x_val.numpy())
-    assert parameters(member, meta) == counted * parts
-    assert counted == sum(p.numel() for p in net.parameters()) < sum(t.numel() for t in net.state_dict().values())
+    member = Member(config(norm="batch"), 0)
+    (checkpoint,) = trained([member], table(), 1)
+    counted = measures(member.config, table().meta)["parameters"]
+    final = FinalMember("seeds-0", member, checkpoint, table().meta)
+    assert n_parameters(final.net()) == counted
+    assert counted == sum(p.numel() for p in final.net().parameters())
+    assert counted < sum(tensor.numel() for tensor in checkpoint.model_weights.values())

@@ -80,11 +80,15 @@ def test_a_group_goes_on_from_where_each_stood(digits_bench: WorkerSetup, tmp_pa
         assert_alone(task, outcome)
 
 
-def test_a_torn_or_missing_source_is_trained_again_from_the_start(digits_bench: WorkerSetup, tmp_path: Path) -> None:
-    torn, missing = tmp_path / "torn", tmp_path / "missing"
+def test_a_torn_changed_or_missing_source_is_trained_again_from_the_start(
+    digits_bench: WorkerSetup, tmp_path: Path
+) -> None:
+    torn, changed, missing = tmp_path / "torn", tmp_path / "changed", tmp_path / "missing"
     train([Task("", member(1), 2, None, torn)], digits_bench)
-    torn.write_bytes(torn.read_bytes()[:-100])
-    for source in (torn, missing):
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:-100])
+    changed.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    for source in (torn, changed, missing):
         task = Task("t", member(1), 3, source, tmp_path / f"after-{source.name}")
         assert_alone(task, train([task], digits_bench)[0])
 

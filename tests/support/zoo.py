@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +176,34 @@ class Deadly(Plain):
                 self.log.write_text("x" * (deaths + 1))
                 os.kill(os.getpid(), signal.SIGKILL)
         return h.relu()
+
+
+class Sleepless(Plain):
+    """Hangs at the call `at` for as long as anybody waits: asleep, or in a loop that forgives all errors."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_outputs: int, way: str = "asleep", at: int = 20) -> None:
+        super().__init__(input_shape, n_outputs)
+        self.way, self.at, self.calls = way, at, 0
+
+    def hidden(self, h: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == self.at and self.way == "asleep":
+            time.sleep(1000)
+        while self.calls == self.at and self.way == "stubborn":
+            with suppress(BaseException):
+                time.sleep(1000)
+        return h.relu()
+
+
+class Fatal(Plain):
+    """Ends whoever builds it, or takes its time or its memory."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_outputs: int, way: str) -> None:
+        super().__init__(input_shape, n_outputs)
+        if way == "exits":
+            os._exit(3)
+        elif way == "crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif way == "hangs":
+            time.sleep(1000)
+        self.more = torch.empty(1 << 48)

@@ -54,6 +54,25 @@ def test_the_rate_and_the_time_left_are_of_this_run(monkeypatch: pytest.MonkeyPa
     assert progress.line().endswith("20 trials/min, 30 s left")
 
 
+def test_from_a_minute_on_the_trial_that_has_not_reported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made = history("complete", "running", "running")
+    progress = Progress("digits", 20, made)
+    for seconds, tail in (
+        (59, "2 running"),
+        (2, "trial 1 has not reported for 1 min"),
+        (60, "trial 1 has not reported for 2 min"),
+    ):
+        now[0] += seconds
+        progress.show(1)
+        assert tail in progress.line()
+        assert ("reported" in progress.line()) == ("reported" in tail)
+    made.report(1, [0.5], "running")
+    progress.show(2)
+    assert "reported" not in progress.line()
+
+
 def test_while_trials_are_paused_no_time_is_promised() -> None:
     made = history("pruned")
     progress = Progress("digits", 20, made)

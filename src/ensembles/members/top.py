@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.torch import load_file
 
 from src.ensembles.final_member import FinalMember
 from src.ensembles.protocol import Config, TrainingContext
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.errors import UserError
+from src.system.tensors import read_weights
 
 
 def top(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[FinalMember]:
@@ -48,7 +48,8 @@ def _member(
     path = context.sweep / "weights" / file
     if not path.exists():
         raise UserError(f"members: {path} is missing; run python -m src.sweep again")
-    checkpoint = Checkpoint(trial["epochs"], load_file(path), {}, {}, torch.from_numpy(predictions))
+    weights = read_weights(path, "run python -m src.sweep again")
+    checkpoint = Checkpoint(trial["epochs"], weights, {}, {}, torch.from_numpy(predictions))
     net = FinalMember(f"top-{path.stem}", Member(trial["config"], seed), checkpoint, context.rows.meta)
     if len(trial["weights"]) > 1:
         checkpoint.predictions = torch.from_numpy(net.predict(context.rows.x_val))
