@@ -78,7 +78,7 @@ class Records:
         """
         curves = self.study.curves[trial.number]
         over = trial.state not in ("running", "paused")
-        last = {name: curve[-1] for name, curve in curves.items() if name in NAMES} | trial.metrics
+        last = {name: curve[-1] for name, curve in curves.items() if not self._as_curve(name)} | trial.metrics
         curves = {name: curve for name, curve in curves.items() if self._as_curve(name)}
         figures = {n: figure for n, figure in (last | trial.measures).items() if over and n not in curves}
         figures = {n: figure for n, figure in figures.items() if not math.isnan(figure)}

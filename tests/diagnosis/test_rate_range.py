@@ -119,8 +119,11 @@ def test_what_it_suggests_is_for_the_key_that_is_searched(tmp_path: Path) -> Non
     """Where the rate is scaled by the batch size, `optimizer.lr` is still the one before."""
     data = setup(digits(), tmp_path)
     plain, scaled = (
-        ramp(config(optimizer="sgd", scaling=scaling, base_batch=16), data, 0, seeds=2, low=low, high=high, steps=60)
-        for scaling, low, high in (("none", 4e-4, 4.0), ("linear", 1e-4, 1.0))
+        ramp(config(optimizer="sgd", batch_scaling=scaling), data, 0, seeds=2, low=low, high=high, steps=60)
+        for scaling, low, high in (
+            ({"rule": "none", "base_batch": 16, "rise_epochs": 0.0}, 4e-4, 4.0),
+            ({"rule": "linear", "base_batch": 16, "rise_epochs": 0.0}, 1e-4, 1.0),
+        )
     )
     np.testing.assert_allclose(scaled.rate_S, np.geomspace(1e-4, 1, 60), rtol=1e-5)
     np.testing.assert_allclose(scaled.loss_KS[:, :30], plain.loss_KS[:, :30], rtol=1e-4)

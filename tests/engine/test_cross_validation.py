@@ -261,7 +261,7 @@ def test_a_trial_one_of_whose_folds_fails_has_failed_and_leaves_nothing(tmp_path
     group.mkdir(parents=True)
     (group / "unlucky.yaml").write_text("# @package _global_\nmodel: {name: mlp, _target_: unlucky.Net}\n")
     words = ("--config-dir", "mine", "model=unlucky", "trusted=[unlucky]", "n_trials=8", "epochs=2", "search=random")
-    place.run(*words, "objective.folds=3")
+    place.run(*words, "objective.folds=3", "seed=1")
     states = {row["number"]: row["state"] for row in place.rows()}
     assert set(states.values()) == {"complete", "fail"}
     assert {row["diagnosis"] for row in place.rows() if row["state"] == "fail"} == {"no luck"}
