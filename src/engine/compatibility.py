@@ -1,11 +1,17 @@
 """The agreement of a config, with every end of its search space, and the prepared data, checked before the first epoch."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.system.errors import UserError
+
+if TYPE_CHECKING:
+    from src.config.space import Leaf, Space
 
 
 def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
@@ -51,8 +57,7 @@ def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:
     Raises:
         UserError: it names the key and the value.
     """
-    count = config["objective"]["folds"]
-    rows = meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0)
+    rows = _rows_of_a_member(config, meta)
     for _, leaf in config.space.leaves():
         _refuse_impossible(leaf.config, meta, rows)
         for key, value, trial in leaf.ends():
@@ -60,6 +65,37 @@ def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:
                 _refuse_impossible(trial, meta, rows, key)
             except UserError as error:
                 raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
+
+
+def without_large_batches(config: Any, meta: Mapping[str, Any]) -> tuple[Space, list[int]]:
+    """Return the search space without the choices of `batch_size` that are more than a member's training rows, and those.
+
+    A space of which no choice fits stays as it is, to be refused.
+
+    Args:
+        config: of the sweep.
+        meta: of the prepared data.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    rows, large = _rows_of_a_member(config, meta), set[int]()
+
+    def fitting(leaf: Leaf) -> Leaf:
+        dimension = leaf.dimensions.get("batch_size")
+        fit = [size for size in dimension.choices if size <= rows] if dimension else []
+        if not dimension or not fit or len(fit) == len(dimension.choices):
+            return leaf
+        large.update(set(dimension.choices) - set(fit))
+        smaller = replace(dimension, choices=fit, distribution=CategoricalDistribution(fit))
+        return replace(leaf, dimensions={**leaf.dimensions, "batch_size": smaller})
+
+    return config.space.changed(fitting), sorted(large)
+
+
+def _rows_of_a_member(config: Any, meta: Mapping[str, Any]) -> int:
+    """Count the training rows that cross-validation leaves to a member of the smallest share."""
+    count = config["objective"]["folds"]
+    return int(meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0))
 
 
 def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:

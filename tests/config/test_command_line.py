@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from hydra_plugins.lockstep_sweeper.sweeper import combinations, dimension, named, own_folder, refuse_number
 from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
-from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial
+from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial, without_large_batches
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -203,6 +204,18 @@ def test_what_can_train_is_let_through() -> None:
         _, meta = prepared(loaded)
         assert meta["n_train"] == 100
         refuse_impossible_space(loaded, meta)
+
+
+@pytest.mark.usefixtures("meta")
+def test_batches_of_more_rows_than_there_are_leave_the_space() -> None:
+    loaded = config()
+    _, meta = prepared(loaded)  # 100 training rows
+    space, large = without_large_batches(loaded, meta)
+    assert large == [128]
+    assert [list(leaf.dimensions["batch_size"].choices) for _, leaf in space.leaves()] == [[32, 64]]
+    refuse_impossible_space(replace(loaded, space=space), meta)
+    assert without_large_batches(loaded, {**meta, "n_train": 20})[1] == []  # none fits: refused as it is
+    assert without_large_batches(config("objective.folds=3"), meta)[1] == [128]
 
 
 @pytest.mark.usefixtures("meta")
