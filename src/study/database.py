@@ -1,7 +1,8 @@
-"""Optuna's tables in a database that may be away for a while: each write is tried again, and done once."""
+"""Optuna's tables in a database that may be away for a while: what is asked is asked again, and a write is done once."""
 
 import time
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -14,6 +15,15 @@ from sqlalchemy.orm import Session
 
 PATIENCE = 90.0  # seconds that a database may be locked, restarted or out of reach while a study goes on
 CONNECT = 10  # seconds
+READS = (
+    "get_study_id_from_name",
+    "get_study_directions",
+    "get_study_system_attrs",
+    "get_study_user_attrs",
+    "get_all_studies",
+    "get_trial",
+    "get_all_trials",
+)
 OPENINGS = 8  # processes that open a fresh database together are in each other's way
 
 T = TypeVar("T")
@@ -77,13 +87,27 @@ class Database(RDBStorage):
             return last
         return super()._get_prepared_new_trial(study_id, template_trial, session)
 
-    def _insist(self, write: Callable[[], T]) -> T:
+    def _insist(self, query: Callable[[], T]) -> T:
         end, pause = time.monotonic() + PATIENCE, 0.1
         while True:
             try:
-                return write()
+                return query()
             except StorageInternalError as error:
                 if not isinstance(error.__cause__, OperationalError | InterfaceError) or time.monotonic() > end:
                     raise
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
+
+
+def _insisting(name: str) -> Callable[..., Any]:
+    read = getattr(RDBStorage, name)
+
+    @wraps(read)
+    def insisting(self: Database, *args: Any, **options: Any) -> Any:
+        return self._insist(lambda: read(self, *args, **options))
+
+    return insisting
+
+
+for _name in READS:
+    setattr(Database, _name, _insisting(_name))

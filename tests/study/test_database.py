@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -55,6 +56,31 @@ def test_a_server_that_crashes_and_comes_back_is_waited_for(
     finally:
         back.join()
     check_whole(live.study, url, tmp_path, undisturbed)
+
+
+def test_reads_wait_for_a_server_that_is_away(postgres: Server, tmp_path: Path) -> None:
+    """Each of them, since a sweep that reads in the second of a restart is not to end by it."""
+    study = opened(tmp_path, postgres.fresh())
+    live = Stored(study)
+    live.step()
+    storage, (trial, *_) = study.storage, study.storage.get_all_trials(study.id)
+    reads: list[Callable[[], object]] = [
+        lambda: storage.get_study_id_from_name(study.name),
+        lambda: storage.get_study_directions(study.id),
+        lambda: storage.get_study_system_attrs(study.id),
+        lambda: storage.get_study_user_attrs(study.id),
+        lambda: [vars(frozen) for frozen in storage.get_all_studies()],
+        lambda: storage.get_trial(trial._trial_id),
+        lambda: storage.get_all_trials(study.id),
+    ]
+    before = [repr(read()) for read in reads]
+    postgres.stop()
+    with ThreadPoolExecutor(len(reads)) as threads:
+        answers = [threads.submit(read) for read in reads]
+        time.sleep(0.5)
+        assert not any(answer.done() for answer in answers)
+        postgres.start()
+        assert [repr(answer.result(60)) for answer in answers] == before
 
 
 class Wire:
