@@ -20,6 +20,7 @@ def main(config: Config) -> None:
     """Write `outputs/ensemble/` and `metrics.json`."""
     import torch
 
+    from src.baselines.evaluation import evaluate
     from src.data.dataset import load, load_test, train_targets, val_targets
     from src.engine.compatibility import prepared
     from src.ensembles import results
@@ -31,6 +32,7 @@ def main(config: Config) -> None:
     from src.serving.bundle import read_bundle
     from src.serving.export import check, export
     from src.serving.registration import register
+    from src.system.cores import n_workers
     from src.system.passed_over import passed_over
     from src.tracking.uri import check as check_uri
 
@@ -42,23 +44,27 @@ def main(config: Config) -> None:
     models = [model for model in config["models"] if model not in unsuited]
     pool, y_val = read_pool(outputs, models, meta), val_targets(folder)
     candidates = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
-    comparison = compare(selection(meta["task"], config["ensemble"]["select_by"]), pool, candidates, y_val)
+    metric = selection(meta["task"], config["ensemble"]["select_by"])
+    comparison = compare(metric, pool, candidates, y_val)
     x_test, y_test = load_test(folder)  # the only place where they are read
     on_test = predict_members(pool, x_test)
     inputs = Inputs(load(folder).x_val, y_val, x_test)
     accepted = write_accepted(out / "model", folder, comparison, on_test, inputs)
     scores = final_scores(accepted.comparison, on_test, x_test, y_test)
-    results.write(out, accepted.comparison, scores, x_test, y_test, y_val)
+    refitted = accepted.comparison.ensemble.refit_mixture is not None
+    baselines = evaluate(
+        config["baselines"], folder, (x_test, y_test), metric, refitted, config["seed"], n_workers(config["workers"])
+    )
+    figures = scores.metrics | baselines.figures(metric, scores.ensemble, y_test)
+    results.write(out, accepted.comparison, scores, x_test, y_test, y_val, baselines.seconds)
     for complaint in export(read_bundle(out / "model").module(), torch.from_numpy(x_test[:64]), out, config["export"]):
         print(complaint)
     lock = Path(config["study"]["root"]) / "locks" / "register"
     addresses = config["tracking"]["uri"], config["tracking"]["experiment"], config["data"]["name"]
-    registered = register(*addresses, lock, out / "model", folder, config["data"], accepted, scores.metrics)
+    registered = register(*addresses, lock, out / "model", folder, config["data"], accepted, figures)
     metrics = Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json"
-    notes = [*read_notes(outputs, models), *accepted.notes]
-    results.finish(
-        [out / "metrics.json", metrics], scores.metrics | {"notes": notes}, out / "registered.json", registered
-    )
+    notes = [*read_notes(outputs, models), *accepted.notes, *baselines.notes]
+    results.finish([out / "metrics.json", metrics], figures | {"notes": notes}, out / "registered.json", registered)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "search": {"config", "diagnosis", "study", "system"},
     "engine": {"config", "data", "metrics", "models", "optim", "population", "system"},
     "ensembles": {"config", "data", "engine", "metrics", "models", "optim", "population", "system", "tracking"},
+    "baselines": {"data", "ensembles", "metrics", "system"},
     "serving": {"data", "ensembles", "metrics", "models", "population", "system", "tracking"},
     "sweeps": {
         "config",

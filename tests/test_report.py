@@ -367,3 +367,17 @@ def test_the_profile_of_the_data_shows_warnings_first_and_names_as_text(tmp_path
     assert "<i>id" not in section
     write_outputs(tmp_path / "older", regression=True, models=("mlp",))
     assert 'id="data"' not in page(tmp_path / "older")
+
+
+def test_baselines_stand_beside_the_results_with_a_verdict(tmp_path: Path) -> None:
+    write_outputs(tmp_path, models=("mlp",))
+    file = tmp_path / "outputs" / "ensemble" / "metrics.json"
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    metrics["baselines"] = {"boosting": {"val": {"accuracy": 0.9123}, "test": {"accuracy": 0.9012}}}
+    metrics["best_baseline"] = {"name": "boosting", "verdict": "the nets were worth it: 97 % against 90 %"}
+    write_json(file, metrics)
+    write_json(file.with_name("timing.json"), {"baseline_seconds": {"boosting": 3.21}})
+    html = page(tmp_path)
+    assert re.search(r"<td>baseline: boosting\s.*?90\.12%.*?91\.23%", html, flags=re.S)
+    assert "<p>The nets were worth it: 97 % against 90 %." in html
+    assert "3.2 s (boosting)" in html

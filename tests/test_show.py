@@ -77,3 +77,11 @@ def test_without_results_one_sentence_says_what_to_run(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "error: metrics.json is not there; run dvc repro first\n"
+
+
+def test_baselines_are_rows_behind_the_best_single_model(tmp_path: Path) -> None:
+    scores = {"accuracy": 0.8765, "nll": 0.31}
+    text = shown(tmp_path, 200, results(dict(CLASSES), baselines={"boosting": {"val": scores, "test": scores}}))
+    row = next(line for line in text.splitlines() if "baseline: boosting" in line)
+    assert "87.65%" in row
+    assert "–" in row, "where it has no such metric"

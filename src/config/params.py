@@ -15,8 +15,8 @@ from src.system.errors import UserError, shortened, suggestion
 FILE = "params.yaml"
 SHIPPED = Path(__file__).parents[2] / FILE
 KEYS = (
-    *("data", "models", "optimizer", "schedule", "search", "rate_prior", "members", "combiner", "n_trials", "epochs"),
-    *("seed", "workers", "device", "trusted"),
+    *("data", "models", "optimizer", "schedule", "search", "rate_prior", "members", "combiner", "baselines"),
+    *("n_trials", "epochs", "seed", "workers", "device", "trusted"),
 )
 WORD = re.compile(r"\w[\w.:-]*")
 

@@ -214,6 +214,7 @@ class Root(Section):
     refit: bool
     combiner: dict[str, Any]
     models: list[Name]
+    baselines: list[Literal["majority", "linear", "boosting", "boosting_tuned"]]
     objective: Objective
     n_trials: Count
     epochs: Count

@@ -1,7 +1,6 @@
 """The engine: waiting segments packed into populations, and trained on the workers of an executor."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -14,6 +13,7 @@ from src.engine import PRELOAD
 from src.engine.processes import last_words, start
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
+from src.system.cores import n_workers
 
 MAX_MEMBERS = 32  # members of a population; more are no faster
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
@@ -34,7 +34,7 @@ class Engine:
             executor: runs the tasks in place of processes of the engine's own, and is left running at the end.
         """
         self.setup = setup
-        self.workers = len(os.sched_getaffinity(0)) if workers == "auto" else workers
+        self.workers = n_workers(workers)
         self.outcomes: list[Outcome] = []
         self._owns_pool = executor is None
         self._executor = executor or self._pool()

@@ -24,6 +24,7 @@ def write(
     x_test: NDArray[np.float32],
     y_test: NDArray[Any],
     y_val: NDArray[Any],
+    baseline_seconds: Mapping[str, float],
 ) -> None:
     """Write what the report draws, what was measured by the clock, and predictions for the test rows.
 
@@ -34,6 +35,7 @@ def write(
         x_test: these rows, prepared [N, ...].
         y_test: their targets [N].
         y_val: targets of the validation rows [N].
+        baseline_seconds: that each baseline took.
     """
     task, pool = comparison.task, comparison.pool
     sizes = [n_parameters(member.net()) for member in pool]
@@ -43,7 +45,8 @@ def write(
     write_json(out / "judged.json", on_validation | scores.report_data)
     ms = [latency(member, x_test) for member in pool]  # measured: apart from what is the same every time
     times = {name: sum(ms[k] for k in each.used) for name, each in comparison.candidates.items()}
-    write_json(out / "timing.json", {"ms_per_row": {m.title: t for m, t in zip(pool, ms, strict=True)} | times})
+    ms_per_row = {m.title: t for m, t in zip(pool, ms, strict=True)} | times
+    write_json(out / "timing.json", {"ms_per_row": ms_per_row, "baseline_seconds": baseline_seconds})
     predictions = {"y_test": y_test, "test": scores.ensemble, "best_single": scores.single}
     write_npz(out / "predictions.npz", predictions)
 
@@ -64,6 +67,8 @@ def finish(files: Sequence[Path], metrics: Mapping[str, Any], registered_file: P
         print(note)
     which = "members refitted on the validation rows too" if metrics["refit"] else "the members that were judged"
     print(f"{metrics['chosen']}, served by {which}: {_figures(metrics['test'])}")
+    if "best_baseline" in metrics:
+        print(metrics["best_baseline"]["verdict"])
     print(f"{registered['name']} version {registered['version']} is {registered['alias']}: {registered['reason']}")
 
 

@@ -294,6 +294,8 @@ def read_ensemble(folder: Path) -> Ensemble | None:
     if judged := metrics.get("judged") if metrics.get("refit") else None:  # the row above is as it is served
         results.append(Result(f"{chosen}, as judged before the refit", judged["val"], judged["test"]))
     results += [single] if single else []
+    baselines = metrics.get("baselines", {}).items()
+    results += [Result(f"baseline: {name}", scores["val"], scores["test"]) for name, scores in baselines]
     registered = _json(folder / "registered.json")
     ensemble = Ensemble(
         results,

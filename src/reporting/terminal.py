@@ -38,6 +38,7 @@ def results_table(metrics: Mapping[str, Any], width: int) -> tuple[Table, list[s
         width: columns of the terminal.
     """
     entries = metrics["ensembles"] | {f"best single: {metrics['best_single']['name']}": metrics["best_single"]}
+    entries |= {f"baseline: {name}": scores for name, scores in metrics.get("baselines", {}).items()}
     labels = [label + CHOSEN * (label == metrics["chosen"]) for label in entries]
     longest = max(map(len, labels))
     columns = [Column(part, name, _cells(entries, part, name)) for part, name in _order(metrics)]

@@ -147,6 +147,8 @@ def _record(comparison: Comparison, metrics: dict[str, Any]) -> RunRecord:
         "members": len(members),
     }
     figures = {f"{part}/{name}": value for part in ("val", "test") for name, value in metrics[part].items()}
+    for name, baseline in metrics.get("baselines", {}).items():
+        figures |= {f"baseline/{name}/{metric}": value for metric, value in baseline["test"].items()}
     figures = {name: value for name, value in figures.items() if not math.isnan(value)}
     return RunRecord(
         "ensemble",
