@@ -188,7 +188,7 @@ class Rows:
         return chosen
 
     def unfitted(self, name: str, seed: int, params: Mapping[str, Any]) -> Any:
-        """Make the estimator of a baseline for these rows."""
+        """Make the estimator of the baseline `name` for these rows, with `seed` and further arguments `params`."""
         return estimator(name, self.task, self.data.meta["categories"], self.x["train"].shape[1], seed, **params)
 
     def predict(self, fitted: Any, part: str) -> NDArray[np.float64]:
