@@ -19,7 +19,7 @@ def main(config: Config) -> None:
     """Prepare the data set of the config."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.data.prepared import PREPARED
+    from src.config.data_defaults import PREPARED
     from src.data.preparing import prepare
     from src.data.profile import lines
     from src.data.reader import parse

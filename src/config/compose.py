@@ -19,19 +19,22 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from src.config import data_defaults
 from src.config import params as params_file
 from src.system.errors import UserError, require_one_of, shortened, suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
 NO_OPTION = re.compile(r"(?i)\s*(null|true|false|[-+]?\.?\d[\d._]*(e[-+]?\d+)?)?\s*")  # what Hydra reads as no name
+DEFAULT = "auto"  # as a value: what stands in conf/
 OPTIONAL = "data_model"  # the group of which Hydra passes over what is not there
 OPTIONS_OF_BEFORE = {"members=batch_ensemble": "members=tabm members.kind=batch_ensemble"}
 
 
 def register_resolvers(about: str = "") -> None:
-    """`${params:key}` in `conf/` is what `params.yaml` chooses, `${about:}` what the running verb does."""
+    """`${params:key}` in `conf/` is what `params.yaml` chooses, `${about:}` what the verb does, `${for_data:}` a default."""
     OmegaConf.register_new_resolver("params", lambda key, *default: params().get(key, *default), replace=True)
     OmegaConf.register_new_resolver("about", lambda: about, replace=True)
+    OmegaConf.register_new_resolver("for_data", data_defaults.default, replace=True)
 
 
 def params() -> DictConfig:
@@ -127,11 +130,16 @@ def fixed_keys(values: Sequence[Override]) -> set[str]:
     """Collect the keys that are set, those inside of a mapping too."""
     fixed: set[str] = set()
     for override in values:
-        if override.is_delete():
+        if override.is_delete() or asks_for_default(override):
             continue
         key, value = override.key_or_group, override.value()
         fixed |= set(keys(value, f"{key}.")) if isinstance(value, dict) else {key}
     return fixed
+
+
+def asks_for_default(override: Override) -> bool:
+    """Tell whether the value is `auto`, which leaves a key as it stands in `conf/`."""
+    return not override.is_delete() and override.value() == DEFAULT
 
 
 def keys(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -188,6 +196,8 @@ def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[s
         if not _applies(cfg, override):
             continue
         met.add(key)
+        if asks_for_default(override):
+            continue
         if override.is_delete():
             parent, _, last = key.rpartition(".")
             del (OmegaConf.select(cfg, parent) if parent else cfg)[last]

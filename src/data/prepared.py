@@ -8,13 +8,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from src.config.data_defaults import PREPARED
 from src.data.dataset import read_meta
 from src.data.preparing import prepare
 from src.data.reader import parse
 from src.data.sources import PLACES, digests, origin
 from src.system.errors import UserError
-
-PREPARED = Path("data/prepared")
 
 
 def prepared_folder(config: Mapping[str, Any], typed: Collection[str], base: Path = PREPARED) -> Path:

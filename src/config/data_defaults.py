@@ -1,0 +1,105 @@
+"""Defaults that follow the data at hand: how many rows there are, and whether they are those of a table or images.
+
+`conf/` asks for them by `${for_data:<name>}`; the table of docs/defaults.md is made of these rules. A value that a person
+gives, on the command line, in params.yaml, in an experiment or in conf/data_model/, stands in place of the question, so it
+always wins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log2
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+PREPARED = Path("data/prepared")  # a folder a data set, as the stage `prepare` leaves it
+STEPS = 4000  # of a training on a table
+LARGE = 10_000  # rows from which on a table is worth a wider net
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts that defaults follow: the number of training rows, and whether they are rows of a table."""
+
+    rows: int
+    table: bool
+
+
+UNKNOWN = Facts(rows=1000, table=False)  # before data are prepared
+
+
+def batch_size(facts: Facts) -> int:
+    """Choose the power of 2 that makes about 150 batches an epoch, from 16 (32 from 500 rows on) to 1024; for images 64."""
+    if not facts.table:
+        return 64
+    return _within(16 if facts.rows < 500 else 32, 2 ** round(log2(max(facts.rows / 150, 1))), 1024)
+
+
+def batch_sizes(facts: Facts) -> list[int]:
+    """List the batch sizes that are searched: the half, the whole and the double of the default."""
+    size = batch_size(facts)
+    return sorted({max(16, size // 2), size, size * 2})
+
+
+def epochs(facts: Facts) -> int:
+    """Choose the epochs of about 4,000 steps, from 8 to 100; for images 20."""
+    return _within(8, STEPS * batch_size(facts) / facts.rows, 100) if facts.table else 20
+
+
+def patience(facts: Facts) -> int | None:
+    """Choose after how many epochs without gain a member stops: a third of all, from 4 on; on images never."""
+    return max(4, epochs(facts) // 3) if facts.table else None
+
+
+def n_trials(facts: Facts) -> int:
+    """Choose the number of trials: 100, of more than 7,500 rows of a table the fewer the more there are, down to 16."""
+    return _within(16, 750_000 / facts.rows, 100) if facts.table else 100
+
+
+def width(facts: Facts) -> int:
+    """Choose the units of a layer: 64, for a large table 192."""
+    return 192 if _is_large(facts) else 64
+
+
+def least_width(facts: Facts) -> int:
+    """Choose the fewest units of a layer that are searched, and their step: 32, for a large table 64."""
+    return 64 if _is_large(facts) else 32
+
+
+def most_width(facts: Facts) -> int:
+    """Choose the most units of a layer that are searched: 128, for a large table 384."""
+    return 384 if _is_large(facts) else 128
+
+
+RULES: dict[str, Callable[[Facts], Any]] = {
+    rule.__name__: rule
+    for rule in (batch_size, batch_sizes, epochs, patience, n_trials, width, least_width, most_width)
+}
+
+
+def facts_of(data: Any) -> Facts:
+    """Read the facts of the data set that the section `data` of a config names; `UNKNOWN` before it is prepared."""
+    try:
+        meta = json.loads((PREPARED / str(data.get("name")) / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return UNKNOWN
+    rows = min(int(meta["n_train"]), int(data.get("rows") or meta["n_train"]))
+    return Facts(rows, table=len(meta["input_shape"]) == 1)
+
+
+def default(name: str, *, _root_: Any) -> Any:
+    """Resolve `${for_data:<name>}` in a config whose root is `_root_`."""
+    value = RULES[name](facts_of(_root_.get("data") or {}))
+    return OmegaConf.create(value) if isinstance(value, list) else value
+
+
+def _is_large(facts: Facts) -> bool:
+    return facts.table and facts.rows >= LARGE
+
+
+def _within(low: float, number: float, high: float) -> int:
+    return round(min(max(number, low), high))

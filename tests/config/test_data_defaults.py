@@ -1,0 +1,113 @@
+"""Defaults that follow the data: sensible for any size, as the docs say, and a person's own value wins."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+
+from src.config.data_defaults import RULES, Facts
+from src.config.loading import Config
+from tests.config.test_loading import made
+from tests.test_architecture import ROOT
+
+SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 1_000_000)
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the data set `adult` is prepared, with 26,048 training rows of 14 features."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data/prepared/adult"
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text(json.dumps({"n_train": 26_048, "input_shape": [14]}), encoding="utf-8")
+    return folder
+
+
+def config(*words: str) -> Config:
+    return made("data=adult", *words)
+
+
+def table_of_the_docs() -> str:
+    """A line a rule: its purpose, its value for images, and for tables of some sizes."""
+    head = ["default", "images", *(f"{n:,} rows" for n in SIZES)]
+    lines = [head, ["---"] * len(head)]
+    for name, rule in RULES.items():
+        of_tables = [rule(Facts(n, table=True)) for n in SIZES]
+        lines.append([f"`{name}`", *(_text(value) for value in (rule(Facts(1000, table=False)), *of_tables))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else "never" if value is None else str(value)
+
+
+def test_the_table_of_the_docs_is_that_of_the_rules() -> None:
+    text = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    assert table_of_the_docs() in text, f"docs/defaults.md needs:\n{table_of_the_docs()}"
+
+
+@pytest.mark.parametrize("rows", [2, 20, 30, 150, 5_000, 10**7])
+@pytest.mark.parametrize("table", [True, False])
+def test_any_size_has_sensible_ones(rows: int, table: bool) -> None:
+    facts = Facts(rows, table)
+    values = {name: rule(facts) for name, rule in RULES.items()}
+    assert 16 <= values["batch_size"] <= 1024
+    assert values["batch_size"] in values["batch_sizes"]
+    assert 8 <= values["epochs"] <= 100
+    assert values["patience"] is None or values["patience"] < values["epochs"]
+    assert values["least_width"] <= values["width"] <= values["most_width"]
+    assert (values["most_width"] - values["least_width"]) % values["least_width"] == 0, "the step of the space"
+
+
+def test_images_have_what_was_measured_for_them() -> None:
+    values = {name: rule(Facts(1077, table=False)) for name, rule in RULES.items()}
+    expected = {"batch_size": 64, "batch_sizes": [32, 64, 128], "epochs": 20, "patience": None, "n_trials": 100}
+    assert values.items() >= expected.items()
+    assert (values["least_width"], values["width"], values["most_width"]) == (32, 64, 128)
+
+
+def test_a_stage_takes_those_of_the_prepared_data(table: Path) -> None:
+    resolved, facts = config(), Facts(26_048, table=True)
+    for key in ("epochs", "batch_size", "n_trials"):
+        assert resolved[key] == RULES[key](facts)
+    assert resolved["batch_size"] != 64, "as images have"
+    assert resolved["training"]["early_stopping"]["patience"] == RULES["patience"](facts)
+    (_, leaf), *_ = resolved.space.leaves()
+    assert leaf.dimensions["model.width"].distribution.high == RULES["most_width"](facts)  # type: ignore[attr-defined]
+    assert leaf.dimensions["batch_size"].choices == RULES["batch_sizes"](facts)
+    assert config("data.rows=1000")["batch_size"] == RULES["batch_size"](Facts(1000, table=True))
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [("epochs=7", "epochs", 7), ("batch_size=48", "batch_size", 48), ("n_trials=9", "n_trials", 9)],
+)
+def test_a_value_of_a_persons_own_wins(table: Path, word: str, key: str, value: int) -> None:
+    assert config(word)[key] == value
+    assert config("experiment=quick")["epochs"] == 3
+    assert config("training.early_stopping.patience=null")["training"]["early_stopping"]["patience"] is None
+
+
+def test_auto_is_the_default_and_fixes_nothing(table: Path) -> None:
+    assert config("epochs=auto", "n_trials=auto").root == config().root
+    (_, leaf), *_ = config("batch_size=auto").space.leaves()
+    assert "batch_size" in leaf.dimensions
+
+
+def test_without_prepared_data_they_are_those_of_a_small_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (config()["epochs"], config()["batch_size"]) == (20, 64)
+
+
+@pytest.mark.parametrize("search", ["pbt", "replay"])
+def test_searches_whose_members_train_equally_long_stop_none_early(table: Path, search: str) -> None:
+    assert config(f"search={search}")["training"]["early_stopping"]["patience"] is None
