@@ -69,7 +69,8 @@ def commands(params: dict[str, Any]) -> list[tuple[str, list[str]]]:
     for stage in STAGES:
         for model in params["models"] if "matrix" in stages[stage] else [None]:
             values = params | {"item.model": model}
-            text = re.sub(r"\$\{([\w.]+)\}", lambda name, values=values: str(values[name[1]]), stages[stage]["cmd"])
+            command = stages[stage]["cmd"][-1]
+            text = re.sub(r"\$\{([\w.]+)\}", lambda name, values=values: str(values[name[1]]), command)
             found.append((stage, shlex.split(text)))
     return found
 
