@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -19,7 +19,7 @@ FROM_DATA = {
     "input_shape",
     "n_outputs",
     "categories",
-    "bins",
+    "edges",
 }  # given to a model by the engine, not by a config
 
 
@@ -116,6 +116,10 @@ def _schema(target: Callable[..., Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     free = False
     for name, parameter in inspect.signature(function).parameters.items():
+        if get_origin(hints.get(name)) is Unpack:  # keys that several components share
+            (shared,) = get_args(hints[name])
+            fields |= {key: (kind, None) for key, kind in get_type_hints(shared, include_extras=True).items()}
+            continue
         free = free or parameter.kind is inspect.Parameter.VAR_KEYWORD
         if name in FROM_DATA or parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue

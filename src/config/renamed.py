@@ -24,6 +24,13 @@ RENAMED = {  # first name: name of today; of a section, also what is in it
     "accumulate": "training.accumulate",
     "combiner.held": "combiner.fit_on",
 }
+ADDED = {  # keys that came later, at the values at which everything is as it was without them
+    "model.frequencies": 48,
+    "model.frequency_scale": 0.1,
+    "model.embedding_lite": True,
+    "model.bins": "quantile",
+    "model.n_bins": 48,
+}
 RENAMED_PARAMS = {"prior": "rate_prior"}  # of params.yaml
 
 
@@ -56,7 +63,14 @@ def with_names_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_first_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Rewrite a config, or a part of it, as it was under first names."""
+    """Rewrite a config, or a part of it, as it was under first names, without what came later and is as if it were not."""
+    later: dict[str, set[str]] = {}
+    for path, value in ADDED.items():
+        section, key = path.split(".")
+        part = config.get(section)
+        if isinstance(part, Mapping) and key in part and part[key] == value and type(part[key]) is type(value):
+            later.setdefault(section, set()).add(key)
+    config = {n: {k: v for k, v in s.items() if k not in later[n]} if n in later else s for n, s in config.items()}
     return _moved(config, {new: old for old, new in RENAMED.items()})
 
 

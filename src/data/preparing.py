@@ -68,7 +68,7 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
                 "sha256": digest(folder),
                 "source": reader.source,
                 "categories": preprocessor.categories,
-                "bins": preprocessor.bins(x_train),
+                "edges": preprocessor.edges(x_train, np.load(folder / "y_train.npy")),
                 "target_mean": mean,
                 "target_std": std,
                 "columns": preprocessor.columns,

@@ -17,6 +17,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
+from src.data.bin_edges import Edges, bin_edges
 from src.data.columns import MISSING, STRICT, Reading, Refusal, conform, feature_names
 from src.data.inference import Hints, infer
 from src.data.raw import Column, ProfileLine
@@ -51,8 +52,8 @@ class Preprocessor(Protocol):
             UserError: a column, a cell or the shape is wrong.
         """
 
-    def bins(self, x: NDArray[np.float32]) -> list[list[float]]:
-        """Compute the edges of quantile bins of every numeric column of `x` [N, F]; none for images."""
+    def edges(self, x: NDArray[np.float32], y: NDArray[Any]) -> Edges:
+        """Compute edges of bins of every numeric column, by kind, from the training rows `x` [N, F] and `y` [N]."""
 
     def request(self, raw: Any) -> dict[str, Any]:
         """Write raw rows as a request to MLflow's scoring server."""
@@ -106,9 +107,9 @@ class TablePreprocessor:
         """Read raw rows and scale them: [N, F]; `refusal` of cells that cannot be read."""
         return np.asarray(self.transformer.transform(conform(raw, self.columns, refusal)), np.float32)
 
-    def bins(self, x: NDArray[np.float32]) -> list[list[float]]:
-        """Compute the edges of quantile bins of every numeric column of `x` [N, F]."""
-        return quantile_bins(x[:, : x.shape[1] - len(self.categories)])
+    def edges(self, x: NDArray[np.float32], y: NDArray[Any]) -> Edges:
+        """Compute edges of bins of every numeric column, by kind, from the training rows `x` [N, F] and `y` [N]."""
+        return bin_edges(x[:, : x.shape[1] - len(self.categories)], y)
 
     def request(self, raw: pd.DataFrame) -> dict[str, Any]:
         """Write raw rows as a request of a DataFrame."""
@@ -154,9 +155,9 @@ class ImagePreprocessor:
         pixels = images.reshape(-1, 1).astype(np.float32)
         return np.asarray(self.transformer.transform(pixels), np.float32).reshape(images.shape)
 
-    def bins(self, x: NDArray[np.float32]) -> list[list[float]]:
-        """Return no bins: pixels have none."""
-        return []
+    def edges(self, x: NDArray[np.float32], y: NDArray[Any]) -> Edges:
+        """Return no edges: pixels have no bins."""
+        return {}
 
     def request(self, raw: NDArray[np.uint8]) -> dict[str, Any]:
         """Write images as a request."""
@@ -203,13 +204,3 @@ def _category_encoder(train: pd.DataFrame) -> Any:
     ]
     encode = OrdinalEncoder(categories=categories, handle_unknown="use_encoded_value", unknown_value=np.nan)
     return make_pipeline(encode, SimpleImputer(strategy="constant", fill_value=0, keep_empty_features=True))
-
-
-def quantile_bins(x: NDArray[np.float32], n_bins: int = 48) -> list[list[float]]:
-    """Compute the edges of quantile bins of each column of `x` [N, F].
-
-    They are those of rtdl_num_embeddings.compute_bins, which refuses constant columns and few rows.
-    """
-    quantiles = np.quantile(x, np.linspace(0, 1, n_bins + 1), axis=0).astype(np.float32)
-    edges = [np.unique(column) for column in quantiles.T]
-    return [(column if len(column) > 1 else column[0] + np.arange(2, dtype=np.float32)).tolist() for column in edges]

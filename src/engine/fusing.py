@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from src.config.components import make
 from src.data.dataset import load
 from src.engine.task import WorkerSetup
+from src.models.building import VALUES
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.population import Population
@@ -105,9 +106,9 @@ def _probes(member: Member) -> list[Member]:
     """Make members that differ where a signature lets them: a model that reads its own `dropout` cannot be fused."""
     model, probes = member.config["model"], []
     for k in range(2):
-        dropout = {"dropout": (k + 1) / 4} if isinstance(model.get("dropout"), float) else {}
+        values = {key: (k + 1) / 4 for key in VALUES if isinstance(model.get(key), float)}
         probes.append(
-            replace(member, config={**member.config, "model": model | dropout}, seed=member.seed + k, rows=None)
+            replace(member, config={**member.config, "model": model | values}, seed=member.seed + k, rows=None)
         )
     return probes
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.models.building import VALUES
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.stack import build_model
@@ -51,7 +52,7 @@ def sizes(model: Model) -> dict[str, Any]:
 def growth_obstacle(before: Model, after: Model) -> str:
     """Return the reason why the net after would compute something else than the one before; "" where it would not."""
     name = before.get("name", "")
-    free = {"dropout"} | SIZES.get(name, set())
+    free = {*VALUES} | SIZES.get(name, set())
     if name not in SIZES or {**before, **dict.fromkeys(free)} != {**after, **dict.fromkeys(free)}:
         return "it is another kind of net"
     if after["depth"] != before["depth"] and (

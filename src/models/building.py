@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from src.config.components import arguments, component
@@ -19,15 +19,38 @@ if TYPE_CHECKING:
 
 Meta = Mapping[str, Any]
 
-RANDOM = ("uniform_", "normal_", "bernoulli_", "random_", "exponential_")
+RANDOM = ("uniform_", "normal_", "trunc_normal_", "bernoulli_", "random_", "exponential_")
 TOO_LARGE = ("Storage size calculation overflowed", "DefaultCPUAllocator", "Overflow")  # what torch says then
+VALUES = (
+    "dropout",
+    "frequency_scale",
+)  # hyperparameters on which no tensor's shape depends, nor the form of the computation
 TRAINING_BYTES = 16  # of a parameter: its weight, gradient and two moments
+
+
+def edges_of(meta: Meta) -> dict[str, list[list[float]]]:
+    """Read the edges of bins from what `meta.json` says; of data prepared before there were kinds, 48 quantile bins."""
+    if "edges" in meta or not meta.get("bins"):
+        return dict(meta.get("edges", {}))
+    return {"quantile": [_coarse_to_fine(column) for column in meta["bins"]]}
+
+
+def _coarse_to_fine(edges: Sequence[float]) -> list[float]:
+    """Order sorted edges so that every beginning of the list is spread over all of them."""
+    ordered, gaps = [edges[0], edges[-1]], [(0, len(edges) - 1)]
+    for low, high in gaps:
+        if high - low > 1:
+            middle = (low + high) // 2
+            ordered.append(edges[middle])
+            gaps += [(low, middle), (middle, high)]
+    return ordered
+
 
 FROM_DATA: dict[str, Callable[[Meta], Any]] = {
     "input_shape": lambda meta: tuple(meta["input_shape"]),
     "n_outputs": lambda meta: meta["n_classes"] or 1,
     "categories": lambda meta: list(meta["categories"]),
-    "bins": lambda meta: list(meta["bins"]),
+    "edges": edges_of,
 }
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from rtdl_num_embeddings import PiecewiseLinearEmbeddings
-
+from src.models.embeddings import Edges, NumberEmbedding, number_embedding
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
-NumberEmbedding = Literal["none", "piecewise_linear"]
 Norm = Literal["none", "batch", "layer", "group"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -27,7 +23,6 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
 }
 ONE_HOT_LIMIT = 64  # up to here one-hot columns are as accurate as embeddings and a step takes half the time (Adult)
-MOST_LAYERS = 1000
 CATEGORY_DIM = 16  # of a category's embedding above
 
 
@@ -64,38 +59,6 @@ def normalisation(norm: Norm, features: int, images: bool = False) -> nn.Module:
     return nn.GroupNorm(math.gcd(8, features), features)
 
 
-def check_dropout(dropout: float) -> None:
-    """Check the share of units that a training step leaves out.
-
-    Raises:
-        ValueError: it is not within [0, 1).
-    """
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"model.dropout is {dropout}: it must be at least 0 and below 1.")
-
-
-def check_positive(**values: int) -> None:
-    """Check counts, by their keys in `model`.
-
-    Raises:
-        ValueError: one is below 1.
-    """
-    for key, value in values.items():
-        if value < 1:
-            raise ValueError(f"model.{key} is {value}: it must be at least 1.")
-
-
-def check_depth(depth: int) -> None:
-    """Check a number of layers.
-
-    Raises:
-        ValueError: it is below 1, or so large that building them would take minutes.
-    """
-    check_positive(depth=depth)
-    if depth > MOST_LAYERS:
-        raise ValueError(f"model.depth is {depth}: it must be at most {MOST_LAYERS}.")
-
-
 class OneHot(nn.Module):
     """Columns of category indices, {position in x: cardinality}, as [B, sum of cardinalities], in one comparison."""
 
@@ -121,21 +84,6 @@ def category_embedding(cardinality: int) -> nn.Embedding:
     return embedding
 
 
-def piecewise_linear(bins: list[list[float]], dim: int) -> PiecewiseLinearEmbeddings:
-    """Make an embedding of numeric columns in `dim` numbers each, piecewise linear between the edges of their `bins`.
-
-    Gorishniy et al. 2022, in the version "B" that TabM's authors recommend: it starts out as a linear embedding.
-    """
-    from rtdl_num_embeddings import PiecewiseLinearEmbeddings  # it imports scikit-learn: a second of every worker
-
-    with (
-        warnings.catch_warnings(),
-        torch.device("cpu"),
-    ):  # it looks at the bins, also of an outline. a yes/no column has one bin, and may
-        warnings.filterwarnings("ignore", message=r"The \d+-th feature has just two bin edges")
-        return PiecewiseLinearEmbeddings([torch.tensor(edges) for edges in bins], dim, activation=False, version="B")
-
-
 class Features(nn.Module):
     """Rows as flat vectors [B, width]: images flattened; tables as their numbers, then their categories.
 
@@ -145,32 +93,25 @@ class Features(nn.Module):
     Args:
         input_shape: of a row.
         categories: cardinality of each column of categories.
-        bins: edges of each numeric column, which `embedding=piecewise_linear` needs.
+        edges: of the bins of each numeric column, by kind (see `edges_of`).
         embedding: how numbers pass.
-        embedding_dim: numbers that a number becomes.
 
     Raises:
-        ValueError: numbers shall be embedded and there are none.
+        ValueError: numbers shall be embedded and there are none, or not so.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, ...],
         categories: list[int],
-        bins: list[list[float]],
-        embedding: NumberEmbedding = "none",
-        embedding_dim: int = 1,
+        edges: Edges,
+        **embedding: Unpack[NumberEmbedding],
     ) -> None:
         super().__init__()
         self.n_numbers = self.width = math.prod(input_shape) - len(categories)
-        self.numbers: nn.Module | None = None
-        if embedding == "piecewise_linear":
-            if not bins:
-                raise ValueError(
-                    "model.embedding=piecewise_linear needs a table's numeric columns, here are none: use none."
-                )
-            self.numbers = piecewise_linear(bins, embedding_dim)
-            self.width *= embedding_dim
+        self.numbers = number_embedding(self.n_numbers, edges, **embedding)
+        if self.numbers is not None:
+            self.width = self.numbers.get_output_shape().numel()
 
         columns = dict(enumerate(categories, start=self.n_numbers))
         few = {column: n for column, n in columns.items() if n <= ONE_HOT_LIMIT}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from src.models.building import VALUES
 from src.population.batching import grows
 
 
@@ -31,9 +32,10 @@ class Member:
         """Return a text that is equal for members with equal tensor shapes, which may train as one population.
 
         Strengths that the engine keeps per member (dropout, and everything of optimizer, schedule and training) differ
-        freely, but for a penalty of activities, which changes the way of gradients where there is one.
+        freely, and so does what initial weights alone depend on; but a penalty of activities changes the way of gradients
+        where there is one.
         """
-        model = {k: v for k, v in self.config["model"].items() if k != "dropout"}
+        model = {k: v for k, v in self.config["model"].items() if k not in VALUES}
         rows = [None if places is None else len(places) for places in (self.rows, self.holdout_rows)]
         optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
         batches = [self.config["batch_size"], self.config["training"].get("accumulate", 1)]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from src.data.dataset import transform
+from src.models.building import VALUES
 from src.serving.bundle import read_bundle
 from src.serving.fused_nets import Fused
 from src.system.errors import UserError
@@ -19,8 +20,8 @@ _ROWS = 4096  # predicted at a time
 
 
 def _signature(model: Mapping[str, Any]) -> str:
-    """A text that is equal for nets that differ in their tensors alone: dropout does nothing in a model of ours."""
-    return json.dumps({k: v for k, v in model.items() if k != "dropout" or "_target_" in model}, sort_keys=True)
+    """A text that is equal for nets that differ in their tensors alone, apart from what only training looks at."""
+    return json.dumps({k: v for k, v in model.items() if k not in VALUES or "_target_" in model}, sort_keys=True)
 
 
 class Ensemble:

@@ -170,7 +170,7 @@ def test_california_housing(tmp_path: Path) -> None:
     income = data.x_train[:, 7]
     assert kstest(income, "norm").statistic < 0.02
     assert kstest(x_test[:, 7], "norm").statistic < 0.04
-    assert all(len(edges) <= 49 for edges in meta["bins"])
+    assert all(2 <= len(edges) <= 257 for kind in ("quantile", "tree") for edges in meta["edges"][kind])
 
 
 def test_uci_protein_keeps_its_splits(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_training_rows_alone_are_fitted(tmp_path: Path, scaling: str) -> None:
         two = prepare(csv(tmp_path / "2", changed, **values), tmp_path / "two")
         for name in ("x_train.npy", "y_train.npy", "preprocessing.skops", "example.json"):
             assert contents(tmp_path / "one")[name] == contents(tmp_path / "two")[name]
-        assert (one["bins"], one["target_mean"]) == (two["bins"], two["target_mean"])
+        assert (one["edges"], one["target_mean"]) == (two["edges"], two["target_mean"])
         assert one["sha256"] != two["sha256"]
         word = 3 if target == "y" else 2  # after the numeric columns a, b and, if it is no target, z
         assert (load(tmp_path / "two").x_val[:, word] == 0).all()
@@ -287,18 +287,8 @@ def test_constant_and_empty_columns_do_no_harm(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, table), tmp_path / "out")
     x = load(tmp_path / "out").x_train
     assert np.isfinite(x).all()
-    assert all(np.all(np.diff(edges) > 0) and len(edges) >= 2 for edges in meta["bins"])
-
-
-def test_bins_are_those_of_rtdl(tmp_path: Path) -> None:
-    import torch
-    from rtdl_num_embeddings import compute_bins
-
-    meta = prepare(csv(tmp_path, frame(500), drop=["word"]), tmp_path / "out")
-    expected = compute_bins(torch.tensor(np.array(load(tmp_path / "out").x_train)), n_bins=48)
-    assert [len(edges) for edges in meta["bins"]] == [len(edges) for edges in expected]
-    for edges, theirs in zip(meta["bins"], expected, strict=True):
-        assert np.allclose(edges, theirs, atol=1e-5)
+    columns = [edges for kind in ("quantile", "tree") for edges in meta["edges"][kind]]
+    assert all(len(set(edges)) == len(edges) >= 2 for edges in columns)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -69,6 +69,12 @@ def scaled(k: int) -> Member:
     return sgd(k, lr=0.05, batch_scaling={"rule": ["none", "linear", "sqrt"][k % 3], "base_batch": 8 * (1 + k)})
 
 
+def periodic(k: int, **changes: Any) -> Member:
+    """Each with a frequency scale of its own, from .01 to 100."""
+    own = {"embedding": "periodic", "frequencies": 7, "frequency_scale": 10 ** (k / 4 - 2), "embedding_dim": 5}
+    return member(k, **{"batch_size": 37, "dropout": k / 40} | own | changes)
+
+
 def penalised(k: int) -> Member:
     """Those whose strength is 0 beside the others."""
     own = {"l1": 1e-3 * (k % 3), "l2": 1e-3 * (k % 4), "max_norm": k % 5 / 2}
@@ -158,6 +164,10 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "early-stopping": (stopping, digits),
     "table": (lambda k: member(k, dropout=k / 20), table),
     "table-piecewise": (lambda k: member(k, embedding="piecewise_linear", norm="layer"), table),
+    "table-tree": (lambda k: member(k, embedding="piecewise_linear", bins="tree", n_bins=3), table),
+    "table-periodic": (periodic, table),
+    "table-periodic-each": (lambda k: periodic(k, embedding_lite=False, norm="batch"), table),
+    "regression-periodic": (lambda k: periodic(k, optimizer="sgd", lr=0.01), lambda: table("regression")),
     "regression": (lambda k: member(k, width=33, norm="batch"), lambda: table("regression")),
     "regression-piecewise": (lambda k: sgd(k, lr=0.01, embedding="piecewise_linear"), lambda: table("regression")),
 }

@@ -20,7 +20,8 @@ from src.population.population import Population
 from src.population.rows import Rows
 
 MLP = {"name": "mlp", "width": 32, "depth": 2, "activation": "relu", "norm": "none", "dropout": 0.0}
-MLP |= {"embedding": "none", "embedding_dim": 4}
+MLP |= {"embedding": "none", "embedding_dim": 4, "frequencies": 48, "frequency_scale": 0.1, "embedding_lite": True}
+MLP |= {"bins": "quantile", "n_bins": 48}
 CNN = {"name": "cnn", "channels": 4, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.0}
 ADAMW = {"name": "adamw", "lr": 3e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
@@ -114,7 +115,7 @@ def table(task: str = "classification", n_train: int = N_TRAIN, n_val: int = 103
     signal = (signal - signal.mean()) / signal.std() + draw.normal(0, 0.1, n)
     x = torch.from_numpy(np.concatenate([numbers, categories], 1)).float()
     bins = [np.quantile(numbers[:, k], np.linspace(0, 1, 9)).tolist() for k in range(3)] + [[0.0, 1.0]]
-    more = {"categories": CARDINALITIES, "bins": bins}
+    more = {"categories": CARDINALITIES, "edges": {"quantile": bins, "tree": [[0.0, 1.0, 0.5, -0.5]] * 4}}
     if task == "classification":
         return rows(x, torch.from_numpy(np.digitize(signal, [-0.5, 0.5])).long(), n_train, n_val, n_classes=3, **more)
     target = {"task": "regression", "target_mean": 50.0, "target_std": 7.0}

@@ -7,12 +7,14 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from src.models.embeddings import Edges
+
 
 class Additive(nn.Module):
     """The outputs of several nets of one config, each times its coefficient, summed. x [B, *input_shape] → [B, n_outputs].
 
-    `of`: the config of a net, which gets `categories` and `bins`; `coefficients`: one a net; `trains`: all nets, or the last
-    alone, while the others stand still.
+    `of`: the config of a net, which gets `categories` and `edges`; `coefficients`: one a net; `trains`: all nets, or the
+    last alone, while the others stand still.
     """
 
     coefficients: Tensor
@@ -22,7 +24,7 @@ class Additive(nn.Module):
         input_shape: tuple[int, ...],
         n_outputs: int,
         categories: list[int],
-        bins: list[list[float]],
+        edges: Edges,
         *,
         of: dict[str, Any],
         coefficients: list[float],
@@ -31,7 +33,7 @@ class Additive(nn.Module):
         super().__init__()
         from src.models.building import build
 
-        meta = {"input_shape": input_shape, "n_classes": n_outputs, "categories": categories, "bins": bins}
+        meta = {"input_shape": input_shape, "n_classes": n_outputs, "categories": categories, "edges": edges}
         self.parts = nn.ModuleList([build(of, meta) for _ in coefficients])
         self.register_buffer("coefficients", torch.tensor(coefficients), persistent=False)
         self.still = len(coefficients) - 1 if trains == "last" else 0

@@ -4,16 +4,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from src.models.layers import (
-    ACTIVATIONS,
-    Activation,
-    Norm,
-    check_depth,
-    check_dropout,
-    check_positive,
-    initialise,
-    normalisation,
-)
+from src.models.checks import check_depth, check_dropout, check_positive
+from src.models.layers import ACTIVATIONS, Activation, Norm, initialise, normalisation
 
 
 class CNN(nn.Module):

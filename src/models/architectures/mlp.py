@@ -1,28 +1,20 @@
 """Multi-layer perceptron for tables and (flattened) images."""
 
 from collections import OrderedDict
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from src.models.layers import (
-    ACTIVATIONS,
-    Activation,
-    Features,
-    Norm,
-    NumberEmbedding,
-    check_depth,
-    check_dropout,
-    check_positive,
-    initialise,
-    normalisation,
-)
+from src.models.checks import check_depth, check_dropout, check_positive
+from src.models.embeddings import Edges, NumberEmbedding
+from src.models.layers import ACTIVATIONS, Activation, Features, Norm, initialise, normalisation
 
 
 class MLP(nn.Module):
     """`depth` layers of `width` units (or one layer per entry of `width`), each linear → norm → activation → dropout.
 
-    x [B, *input_shape] → [B, n_outputs]. `categories` and `bins` describe a table's columns, `embedding` and `embedding_dim`
-    how its numbers pass (see `Features`).
+    x [B, *input_shape] → [B, n_outputs]. `categories` and `edges` describe a table's columns, `embedding` how its numbers
+    pass (see `Features`).
 
     Raises:
         ValueError: a hyperparameter is out of its range, or depth and widths differ.
@@ -33,23 +25,21 @@ class MLP(nn.Module):
         input_shape: tuple[int, ...],
         n_outputs: int,
         categories: list[int],
-        bins: list[list[float]],
+        edges: Edges,
         *,
         width: int | list[int],
         depth: int,
         activation: Activation,
         norm: Norm,
         dropout: float,
-        embedding: NumberEmbedding,
-        embedding_dim: int,
+        **embedding: Unpack[NumberEmbedding],
     ) -> None:
         super().__init__()
         check_depth(depth)
-        check_positive(embedding_dim=embedding_dim)
         check_dropout(dropout)
         widths = layer_widths(width, depth)
 
-        self.features = Features(input_shape, categories, bins, embedding, embedding_dim)
+        self.features = Features(input_shape, categories, edges, **embedding)
         fan_ins = [self.features.width, *widths]
         self.hidden = nn.Sequential(
             *(layer(n_in, n_out, activation, norm, dropout) for n_in, n_out in zip(fan_ins, widths, strict=False))

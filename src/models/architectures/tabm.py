@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Literal
+from typing import Literal, Unpack
 
 from torch import Tensor, nn
 
-from src.models.layers import (
-    ACTIVATIONS,
-    Activation,
-    Features,
-    NumberEmbedding,
-    check_depth,
-    check_dropout,
-    check_positive,
-)
+from src.models.checks import check_depth, check_dropout, check_positive
+from src.models.embeddings import Edges, NumberEmbedding
+from src.models.layers import ACTIVATIONS, Activation, Features
 
 Kind = Literal["tabm", "tabm-mini", "tabm-packed", "batch_ensemble"]
 
@@ -31,7 +25,7 @@ class TabM(nn.Module):
         input_shape: of a row.
         n_outputs: classes, or 1 for a value.
         categories: cardinality of each column of categories (see `Features`).
-        bins: edges of each numeric column, for its embedding.
+        edges: of the bins of each numeric column, for its embedding.
         kind: which of the authors' designs.
         k: nets in one.
         width: units of a layer.
@@ -39,7 +33,6 @@ class TabM(nn.Module):
         activation: after each layer.
         dropout: share of units that a training step leaves out.
         embedding: how numbers pass.
-        embedding_dim: numbers that a number becomes.
     """
 
     def __init__(
@@ -47,7 +40,7 @@ class TabM(nn.Module):
         input_shape: tuple[int, ...],
         n_outputs: int,
         categories: list[int],
-        bins: list[list[float]],
+        edges: Edges,
         *,
         kind: Kind,
         k: int,
@@ -55,17 +48,16 @@ class TabM(nn.Module):
         depth: int,
         activation: Activation,
         dropout: float,
-        embedding: NumberEmbedding,
-        embedding_dim: int,
+        **embedding: Unpack[NumberEmbedding],
     ) -> None:
         super().__init__()
         import tabm  # it imports scikit-learn: a second of every worker
 
-        check_positive(width=width, k=k, embedding_dim=embedding_dim)
+        check_positive(width=width, k=k)
         check_depth(depth)
         check_dropout(dropout)
         self.k, self.classes = k, n_outputs > 1
-        self.features = Features(input_shape, categories, bins, embedding, embedding_dim)
+        self.features = Features(input_shape, categories, edges, **embedding)
         sizes = {"d_in": self.features.width, "n_blocks": depth, "d_block": width, "k": k}
         common = {**sizes, "dropout": dropout, "activation": ACTIVATIONS[activation].__name__}
         if kind == "batch_ensemble":
