@@ -38,7 +38,7 @@ GROUPS = {
 }
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
     "search": ("rate_prior", "terminator"),
-    "optimizer": ("batch_scaling",),
+    "optimizer": ("batch_scaling", "rate_factors"),
     "combiner": ("temperature", "fit_on"),
 }
 _trusted: list[str] = []

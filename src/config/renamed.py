@@ -30,6 +30,9 @@ ADDED = {  # keys that came later, at the values at which everything is as it wa
     "model.embedding_lite": True,
     "model.bins": "quantile",
     "model.n_bins": 48,
+    "model.parametric_activation": False,
+    "model.front_scale": False,
+    "optimizer.rate_factors": {"by_fan_in": False, "bias": 1.0, "scale": 1.0, "activation": 1.0, "embedding": 1.0},
 }
 RENAMED_PARAMS = {"prior": "rate_prior"}  # of params.yaml
 

@@ -185,10 +185,21 @@ class BatchScaling(Section):
     rise_epochs: From0
 
 
+class RateFactors(Section):
+    """Factors of the rate by the kind of parameter; `by_fan_in`: weights have 1 / √(fan in) beside."""
+
+    by_fan_in: bool
+    bias: From0
+    scale: From0
+    activation: From0
+    embedding: From0
+
+
 class OfEveryOptimizer(Section):
     """The keys of `optimizer` that every optimizer has."""
 
     batch_scaling: BatchScaling
+    rate_factors: RateFactors
 
 
 class OfEveryCombiner(Section):

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
 from src.data.bin_edges import Edges, bin_edges
 from src.data.columns import MISSING, STRICT, Reading, Refusal, conform, feature_names
@@ -23,7 +23,7 @@ from src.data.inference import Hints, infer
 from src.data.raw import Column, ProfileLine
 from src.system.errors import UserError
 
-Scaling = Literal["quantile", "standard"]
+Scaling = Literal["quantile", "standard", "robust"]
 
 
 class Preprocessor(Protocol):
@@ -77,7 +77,8 @@ class TablePreprocessor:
             train: raw training rows, as they are in the file.
             hints: what the config says of columns; the rest is inferred.
             scaling: `quantile` gives each numeric column a normal distribution, the usual choice for tabular networks;
-                `standard` mean 0 and standard deviation 1.
+                `standard` mean 0 and standard deviation 1; `robust` median 0 and interquartile range 1, then a smooth clip
+                (RealMLP, Holzmüller et al. 2024).
             seed: of the jitter of `quantile`.
         """
         columns, profile = infer(train, hints)
@@ -89,12 +90,17 @@ class TablePreprocessor:
             if scaling == "quantile":
                 train = pd.concat([_jittered(train[numeric], seed), train[text]], axis="columns")
                 scalers = [RobustScaler(), _quantile_transformer(len(train), seed)]
+            elif scaling == "robust":
+                scalers = [RobustScaler(), FunctionTransformer(smooth_clip)]
             else:
                 scalers = [StandardScaler()]
             parts.append(("numeric", make_pipeline(impute, *scalers), numeric))
         if text:
             parts.append(("text", _category_encoder(train[text]), text))
-        return cls(columns, ColumnTransformer(parts).fit(train), profile)
+        fitted = ColumnTransformer(parts).fit(train)
+        if numeric and scaling == "robust":
+            _spread_where_quartiles_agree(fitted.named_transformers_["numeric"], train[numeric])
+        return cls(columns, fitted, profile)
 
     @property
     def categories(self) -> list[int]:
@@ -177,6 +183,20 @@ def _as_sent(cells: pd.Series[Any], column: Column) -> list[Any]:
         values = conform(cells.to_frame(), [column])[column["name"]]
         return [None if value != value else value for value in values.tolist()]
     return [None if pd.isna(cell) else str(cell) for cell in cells]
+
+
+def smooth_clip(x_NF: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bend x to within 3 of 0: x / √(1 + (x/3)²). A stored transformer names it."""
+    return np.asarray(x_NF / np.sqrt(1 + (x_NF / 3) ** 2))
+
+
+def _spread_where_quartiles_agree(pipeline: Any, train: pd.DataFrame) -> None:
+    """Scale columns whose quartiles are equal by half of their range, as RealMLP does."""
+    impute, scaler = pipeline[0], pipeline[1]
+    x_NF = impute.transform(train)
+    quartiles = np.quantile(x_NF, [0.25, 0.75], axis=0)
+    half_range = (x_NF.max(0) - x_NF.min(0)) / 2
+    scaler.scale_ = np.where((quartiles[0] == quartiles[1]) & (half_range > 0), half_range, scaler.scale_)
 
 
 def _quantile_transformer(n_rows: int, seed: int) -> QuantileTransformer:

@@ -91,7 +91,7 @@ class Reader(BaseModel):
 class TableReader(Reader):
     """The keys of every table."""
 
-    scaling: Literal["quantile", "standard"]
+    scaling: Literal["quantile", "standard", "robust"]
 
     def preprocessor(self, raw: Raw, train: NDArray[np.intp]) -> Preprocessor:
         """Fit the preprocessor of tables."""

@@ -10,7 +10,10 @@ from typing import Any
 
 from src.system.errors import UserError
 
-TRUSTED = ["numpy.dtype"]  # beside scikit-learn's own types, which skops trusts by itself
+TRUSTED = [
+    "numpy.dtype",
+    "src.data.preprocessing.smooth_clip",
+]  # beside scikit-learn's own types, which skops trusts by itself
 
 
 def dumps(transformer: Any) -> bytes:

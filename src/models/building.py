@@ -23,8 +23,9 @@ RANDOM = ("uniform_", "normal_", "trunc_normal_", "bernoulli_", "random_", "expo
 TOO_LARGE = ("Storage size calculation overflowed", "DefaultCPUAllocator", "Overflow")  # what torch says then
 VALUES = (
     "dropout",
+    "residual_dropout",
     "frequency_scale",
-)  # hyperparameters on which no tensor's shape depends, nor the form of the computation
+)  # on which no tensor's shape depends, nor the computation's form
 TRAINING_BYTES = 16  # of a parameter: its weight, gradient and two moments
 
 
@@ -61,11 +62,19 @@ def build(model: Mapping[str, Any], meta: Meta) -> nn.Module:
         UserError: no such model.
         ValueError: a hyperparameter that does not go with the others or the data, in one sentence that names it.
     """
+    model = _of_today(model)
     cls = component("model", model)
     accepted = inspect.signature(cls).parameters
     from_data = {key: read(meta) for key, read in FROM_DATA.items() if key in accepted}
     built: nn.Module = cls(**from_data, **arguments("model", model))
     return built
+
+
+def _of_today(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Translate a config that an earlier version wrote: TabM's `variant` was `kind`, in the words of its package."""
+    if model.get("name") != "tabm" or "kind" not in model:
+        return model
+    return {"variant": model["kind"].removeprefix("tabm-"), **{k: v for k, v in model.items() if k != "kind"}}
 
 
 def n_parameters(model: nn.Module) -> int:

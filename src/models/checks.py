@@ -3,14 +3,15 @@
 MOST_LAYERS = 1000
 
 
-def check_dropout(dropout: float) -> None:
-    """Check the share of units that a training step leaves out.
+def check_dropout(**shares: float) -> None:
+    """Check shares of units that a training step leaves out, by their keys in `model`.
 
     Raises:
-        ValueError: it is not within [0, 1).
+        ValueError: one is not within [0, 1).
     """
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"model.dropout is {dropout}: it must be at least 0 and below 1.")
+    for key, share in shares.items():
+        if not 0.0 <= share < 1.0:
+            raise ValueError(f"model.{key} is {share}: it must be at least 0 and below 1.")
 
 
 def check_positive(**values: int) -> None:

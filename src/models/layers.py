@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from src.models.embeddings import Edges, NumberEmbedding, number_embedding
 
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
+Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid"]
 Norm = Literal["none", "batch", "layer", "group"]
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
+    "selu": nn.SELU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    "mish": nn.Mish,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
@@ -59,6 +61,34 @@ def normalisation(norm: Norm, features: int, images: bool = False) -> nn.Module:
     return nn.GroupNorm(math.gcd(8, features), features)
 
 
+class Parametric(nn.Module):
+    """An activation f that each unit has to its own degree: x + a (f(x) - x), where a is learnt and begins at 1.
+
+    Holzmüller et al. 2024 (RealMLP).
+    """
+
+    def __init__(self, activation: Activation, units: int) -> None:
+        super().__init__()
+        self.activation, self.degree = ACTIVATIONS[activation](), nn.Parameter(torch.ones(units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, units] → [B, units]."""
+        out: Tensor = x + self.degree * (self.activation(x) - x)
+        return out
+
+
+class Scale(nn.Module):
+    """A learnt factor of each feature, which begins at 1: a soft selection of features (RealMLP)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, features] → [B, features]."""
+        return x * self.factor
+
+
 class OneHot(nn.Module):
     """Columns of category indices, {position in x: cardinality}, as [B, sum of cardinalities], in one comparison."""
 
@@ -96,6 +126,8 @@ class Features(nn.Module):
         edges: of the bins of each numeric column, by kind (see `edges_of`).
         embedding: how numbers pass.
 
+    `width`: of a flat vector; `chunks`: the parts of it that come of a column each.
+
     Raises:
         ValueError: numbers shall be embedded and there are none, or not so.
     """
@@ -110,8 +142,8 @@ class Features(nn.Module):
         super().__init__()
         self.n_numbers = self.width = math.prod(input_shape) - len(categories)
         self.numbers = number_embedding(self.n_numbers, edges, **embedding)
-        if self.numbers is not None:
-            self.width = self.numbers.get_output_shape().numel()
+        width_of_a_number = 1 if self.numbers is None else self.numbers.get_output_shape()[1]
+        self.width *= width_of_a_number
 
         columns = dict(enumerate(categories, start=self.n_numbers))
         few = {column: n for column, n in columns.items() if n <= ONE_HOT_LIMIT}
@@ -120,6 +152,7 @@ class Features(nn.Module):
         self.embedded = list(many)
         self.embeddings = nn.ModuleList([category_embedding(n) for n in many.values()])
         self.width += sum(few.values()) + len(many) * CATEGORY_DIM
+        self.chunks = [width_of_a_number] * self.n_numbers + list(few.values()) + [CATEGORY_DIM] * len(many)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x [B, *input_shape] → [B, width]."""

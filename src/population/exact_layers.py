@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from src.population.hashing import scramble
 
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
+
 
 class Linear(nn.Linear):
     """A product of one matrix is a batch of one: the same kernel, alone or stacked.
@@ -154,6 +156,22 @@ class ELU(nn.ELU):
         return torch.relu(input) + torch.expm1(input.clamp(max=0)) * self.alpha
 
 
+class SELU(nn.SELU):
+    """A scaled ELU that keeps mean 0 and variance 1."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute λ x above 0, else λ α (exp(x) - 1)."""
+        return (torch.relu(input) + torch.expm1(input.clamp(max=0)) * SELU_ALPHA) * SELU_SCALE
+
+
+class Mish(nn.Mish):
+    """The activation x · tanh(softplus(x))."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute x · tanh(log(1 + exp(x)))."""
+        return input * torch.tanh(torch.relu(input) + torch.log1p(torch.exp(-input.abs())))
+
+
 def _sigmoid(x: Tensor) -> Tensor:
     return torch.tanh(x * 0.5) * 0.5 + 0.5
 
@@ -168,6 +186,8 @@ EXACT: dict[type[nn.Module], type[nn.Module]] = {
     nn.SiLU: SiLU,
     nn.GELU: GELU,
     nn.ELU: ELU,
+    nn.SELU: SELU,
+    nn.Mish: Mish,
 }
 
 

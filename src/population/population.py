@@ -19,6 +19,7 @@ from src.population.input_noise import Inputs
 from src.population.losses import loss_of_targets
 from src.population.member import Member
 from src.population.prediction_weights import PredictionWeights
+from src.population.rate_factors import rate_factors
 from src.population.rows import Rows
 from src.population.stack import Stack
 from src.population.step_columns import Columns
@@ -129,6 +130,7 @@ class Population:
         self.inputs = Inputs(self.members, self.data.meta, device)
         self.penalties = Penalties(self.members, stack.modules[0], stack.layout, stack.p_KP)
         self.activity = Activity(self.members, device)
+        self.factors_KP = rate_factors(self.members, stack.modules[0], stack.layout, stack.p_KP)
         self.clip_K1 = column(self.members, "training.clip_norm", device)
         self.smoothing_K1 = column(self.members, "training.label_smoothing", device)
         weights = [torch.from_numpy(member.weights) for member in self.members if member.weights is not None]
@@ -185,7 +187,12 @@ class Population:
             self.statistics.see(self.g_KP)
         if self.clip_K1 is not None:
             clip(self.g_KP, self.clip_K1)
-        self.optimizers[0].update(p_KP, self.g_KP, self.state, columns)
+        if self.factors_KP is None:
+            self.optimizers[0].update(p_KP, self.g_KP, self.state, columns)
+        else:
+            before_KP = p_KP.clone()
+            self.optimizers[0].update(p_KP, self.g_KP, self.state, columns)
+            torch.lerp(before_KP, p_KP, self.factors_KP, out=p_KP)
         self.penalties.after_step(p_KP)
         if self.prediction_weights and "average" in self.state:
             self.prediction_weights.averages.step(p_KP, self.state["average"])

@@ -1,7 +1,7 @@
 """The description of prepared data: the content of `meta.json`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from src.system.json_object import JsonObject
@@ -11,8 +11,9 @@ from src.system.json_object import JsonObject
 class DataMeta(JsonObject):
     """The description of prepared data, as `prepare` writes it.
 
-    `categories`: how many each column of words has; these columns are the last of x. `bins`: the edges of quantile bins of
-    each column of numbers before them. `target_mean`, `target_std`: of the training targets; 0 and 1 of classes.
+    `categories`: how many each column of words has; these columns are the last of x. `edges`: of the bins of
+    each column of numbers before them, by kind: see `src/data/bin_edges.py`; `bins`: of quantile bins, as an earlier version
+    wrote them. `target_mean`, `target_std`: of the training targets; 0 and 1 of classes.
     `n_classes`: 0 of a regression, whose `class_names` are empty. `class_values`: the classes in the type that they have in
     the data; empty: as their names. `columns`: the input columns of a table, each a `Column` of `src/data/raw.py`; empty
     for images. `profile`: a `ProfileLine` for each column that was looked at. `origin`: of `src/data/sources.py`; None
@@ -31,10 +32,11 @@ class DataMeta(JsonObject):
     class_names: Sequence[str]
     sha256: str
     categories: Sequence[int]
-    bins: Sequence[Sequence[float]]
     target_mean: float
     target_std: float
     columns: Sequence[Any]
+    edges: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    bins: Sequence[Sequence[float]] = ()
     class_values: Sequence[Any] = ()
     source: str = ""
     profile: Sequence[Any] = ()

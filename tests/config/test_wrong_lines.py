@@ -127,7 +127,7 @@ def test_200_wrong_command_lines_are_each_refused_in_one_sentence() -> None:
             "cannot be read; type a text with such characters as 'data.file=\"a;b.csv\"', a list as [1,2]",
         ),
         ("model=[mlp,cnn]", "error: model, data: name one option of each; -m model=mlp,cnn runs"),
-        ("experiment=2021", "error: experiment: a value is needed, one of anchors, fixed_net, "),
+        ("experiment=2021", "error: experiment: a value is needed, one of anchors, embeddings, fixed_net, "),
         ("n_trials", "error: n_trials: expected key=value, as in n_trials=64"),
         ("outputs=2021", """error: outputs: should be a text, not the number 2021; type 'outputs="2021"'"""),
     ],

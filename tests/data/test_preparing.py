@@ -204,7 +204,7 @@ prepare(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2]))
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
-@pytest.mark.parametrize("scaling", ["quantile", "standard"])
+@pytest.mark.parametrize("scaling", ["quantile", "standard", "robust"])
 def test_training_rows_alone_are_fitted(tmp_path: Path, scaling: str) -> None:
     table = frame().assign(part=["train"] * 40 + ["valid"] * 10 + ["test"] * 10)
     changed = table.assign(
@@ -280,6 +280,22 @@ def test_quantiles_do_not_depend_on_units(tmp_path: Path, scale: float) -> None:
         prepare(csv(tmp_path, table.assign(a=table["a"] * factor)), tmp_path / "out")
         a.append(np.array(load(tmp_path / "out").x_train[:, 0]))
     assert np.allclose(a[0], a[1], atol=1e-3)
+
+
+def test_robust_scaling_is_that_of_realmlp(tmp_path: Path) -> None:
+    """Median 0, quartiles 1 apart (half the range 1 where these agree), then x / √(1 + (x/3)²); read back from a file."""
+    draw = np.random.default_rng(0)
+    table = frame(400).assign(a=1000 + 50 * draw.standard_t(2, 400), b=np.where(draw.random(400) < 0.9, 0.0, 40.0))
+    prepare(csv(tmp_path, table, drop=["word"], scaling="robust"), tmp_path / "out")
+    x = load(tmp_path / "out").x_train.astype(np.float64)
+    assert np.abs(x).max() < 3
+    before = x / np.sqrt(1 - (x / 3) ** 2)
+    quartiles = np.quantile(before[:, 0], [0.25, 0.5, 0.75])
+    np.testing.assert_allclose([quartiles[1], quartiles[2] - quartiles[0]], [0, 1], atol=1e-4)
+    assert set(np.round(np.unique(before[:, 1]), 3)) == {0.0, 2.0}
+    np.testing.assert_array_equal(
+        transform(tmp_path / "out", raw_example(tmp_path / "out")), load(tmp_path / "out").x_train[:5]
+    )
 
 
 def test_constant_and_empty_columns_do_no_harm(tmp_path: Path) -> None:

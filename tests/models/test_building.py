@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from src.config.components import component, trust
+from src.config.renamed import ADDED
 from src.models.building import FROM_DATA, build, n_operations, outline
+from src.models.embeddings import NumberEmbedding, number_embedding
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
 from src.system.errors import UserError
 
@@ -41,6 +43,8 @@ TABLE = {
     "bins": [np.linspace(-2, 2, n).tolist() for n in (49, 20, 5, 2)],
 }
 PIECEWISE = {"embedding": "piecewise_linear", "embedding_dim": 6}
+PERIODIC = {"embedding": "periodic", "embedding_dim": 6, "frequencies": 5, "frequency_scale": 1.0}
+RESNET, TABM = {"dropout": 0.0, "width": 12, "hidden_width": 20}, {"dropout": 0.0, "width": 12, "k": 3}
 
 
 def rows(meta: dict[str, Any], n: int) -> Tensor:
@@ -65,6 +69,12 @@ VARIANTS = [
     pytest.param(config("linear"), images(1, 8, 8), id="linear"),
     pytest.param(config("linear"), TABLE, id="linear-table"),
     pytest.param(config("mlp"), TABLE | {"n_classes": 0}, id="regression"),
+    pytest.param(config("mlp", **PERIODIC), TABLE, id="mlp-periodic"),
+    pytest.param(config("mlp", embedding_lite=False, front_scale=True, **PERIODIC), TABLE, id="mlp-periodic-each"),
+    pytest.param(config("mlp", parametric_activation=True, activation="mish"), TABLE, id="mlp-parametric"),
+    pytest.param(config("resnet", **RESNET), TABLE, id="resnet"),
+    pytest.param(config("resnet", **RESNET | PERIODIC, norm="none"), TABLE, id="resnet-periodic"),
+    pytest.param(config("resnet", **RESNET), images(1, 8, 8), id="resnet-images"),
 ]
 
 
@@ -200,7 +210,7 @@ def test_dropout_stands_in_every_model_so_that_members_agree_in_shape(name: str,
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_move_to_another_model_by_name(name: str) -> None:
     torch.manual_seed(0)
-    one, other = build(config(name), images(1, 8, 8)), build(config(name), images(1, 8, 8))
+    one, other = (build(config(name), images(1, 8, 8)).eval() for _ in range(2))
     x = torch.randn(5, 1, 8, 8)
     assert not torch.equal(one(x), other(x))
     other.load_state_dict(one.state_dict())
@@ -243,6 +253,14 @@ def test_two_layers_train_with_every_activation(activation: str) -> None:
         (config("mlp", dropout=1.0), TABLE, "model.dropout is 1.0"),
         (config("mlp", embedding_dim=0), TABLE, "model.embedding_dim is 0"),
         (config("mlp", embedding="piecewise_linear"), images(1, 8, 8), "model.embedding=piecewise_linear needs"),
+        (config("mlp", embedding="periodic"), images(1, 8, 8), "model.embedding=periodic needs"),
+        (config("mlp", frequency_scale=0.0), TABLE, "model.frequency_scale is 0.0"),
+        (config("mlp", frequencies=0), TABLE, "model.frequencies is 0"),
+        (config("mlp", n_bins=257), TABLE, "model.n_bins is 257"),
+        (config("mlp", embedding="piecewise_linear", bins="tree"), TABLE, "model.bins=tree: the prepared data has no"),
+        (config("resnet", hidden_width=0), TABLE, "model.hidden_width is 0"),
+        (config("resnet", residual_dropout=1.0), TABLE, "model.residual_dropout is 1.0"),
+        (config("tabm", k=0), TABLE, "model.k is 0"),
         (config("cnn"), TABLE, "model.name=cnn needs images"),
         (config("cnn", channels=0), images(1, 8, 8), "model.channels is 0"),
         (config("cnn", depth=0), images(1, 8, 8), "model.depth is 0"),
@@ -320,11 +338,17 @@ def test_what_is_not_trusted_is_not_even_imported(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("name", NAMES)
 def test_config_and_constructor_have_the_same_keys(name: str) -> None:
-    """The conf entry is the one place of a default, so the constructor has none; its space lies within its keys."""
-    parameters = inspect.signature(component("model", {"name": name})).parameters
+    """The conf entry is the one place of a default, so the constructor has none but for keys that came later, the same."""
+    parameters = dict(inspect.signature(component("model", {"name": name})).parameters)
+    if parameters.pop("embedding", None):
+        of_numbers = inspect.signature(number_embedding).parameters
+        parameters |= {key: of_numbers[key] for key in NumberEmbedding.__annotations__}
     hyperparameters = set(parameters) - set(FROM_DATA)
     assert hyperparameters == set(config(name)) - {"name"}
-    assert all(parameters[key].default is inspect.Parameter.empty for key in hyperparameters)
+    for key in hyperparameters:
+        default, added = parameters[key].default, ADDED.get(f"model.{key}")
+        assert default is inspect.Parameter.empty or default == config(name)[key], key
+        assert added is None or default == added, key
     space = yaml.safe_load((CONF / f"{name}.yaml").read_text()).get("space", {"model": {}})["model"]
     assert set(space) <= hyperparameters
 
@@ -361,3 +385,47 @@ def test_an_outline_has_the_parameters_of_the_model_and_needs_no_compiler() -> N
     imports = "import sys; from tests.models.test_building import TABLE, config, outline"
     code = f"{imports}; outline(config('mlp'), TABLE); sys.exit('sympy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=CONF.parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize("variant", ["tabm", "mini", "packed", "batch_ensemble"])
+@pytest.mark.parametrize("embedding", [{}, PERIODIC, PIECEWISE])
+def test_tabm_has_outputs_of_its_own_for_each_net_in_training(variant: str, embedding: dict[str, Any]) -> None:
+    """In evaluation their mean: of probabilities, or of values."""
+    for n_classes in (2, 0):
+        meta = TABLE | {"n_classes": n_classes}
+        model = build(config("tabm", variant=variant, **TABM | embedding), meta)
+        x = rows(meta, 4)
+        heads = model(x)
+        assert heads.shape == (4, 3, n_classes or 1)
+        mean = heads.softmax(2).mean(1) if n_classes else heads.mean(1)
+        out = model.eval()(x)
+        torch.testing.assert_close(out.softmax(1) if n_classes else out, mean)
+
+
+def test_tabm_of_an_earlier_version_is_the_same() -> None:
+    today = config("tabm", variant="mini", **TABM)
+    before = {key: value for key, value in today.items() if key != "variant"} | {"kind": "tabm-mini"}
+    other = build(today, TABLE)
+    other.load_state_dict(build(before, TABLE).state_dict())
+
+
+def test_a_parametric_activation_begins_as_the_activation_and_a_scale_as_nothing() -> None:
+    plain = build(config("mlp", activation="selu"), TABLE)
+    more = build(config("mlp", activation="selu", parametric_activation=True, front_scale=True), TABLE)
+    more.load_state_dict(more.state_dict() | plain.state_dict())
+    x = rows(TABLE, 9)
+    torch.testing.assert_close(more(x), plain(x))
+    more.get_parameter("hidden.0.activation.degree").data.zero_()
+    more.get_parameter("hidden.1.activation.degree").data.zero_()
+    y, zero = rows(TABLE, 9), rows(TABLE, 1)
+    y[:, 4:], x[:, 4:], zero[:, 4:], zero[:, :4] = x[0, 4:], x[0, 4:], x[0, 4:], 0
+    torch.testing.assert_close(more(x + y - zero), more(x) + more(y) - more(zero), rtol=1e-4, atol=1e-4)
+
+
+def test_a_resnet_s_blocks_add_to_what_goes_around_them() -> None:
+    net = build(config("resnet", **RESNET), TABLE).eval()
+    for block in net.blocks:
+        block[4].weight.data.zero_()
+    x = rows(TABLE, 6)
+    h = net.input(net.features(x))
+    torch.testing.assert_close(net(x), net.output(net.activation(net.norm(h))))

@@ -13,8 +13,10 @@ from src.engine.rate_ramp import Ramp
 from src.optim.schedule import Cyclic, Position, Schedule
 from src.optim.schedules.constant import Constant
 from src.optim.schedules.cosine import Cosine
+from src.optim.schedules.coslog4 import Coslog4
 from src.optim.schedules.exp_range import ExpRange
 from src.optim.schedules.exponential import Exponential
+from src.optim.schedules.flat_cos import FlatCos
 from src.optim.schedules.one_cycle import OneCycle
 from src.optim.schedules.plateau import Plateau
 from src.optim.schedules.sgdr import SGDR
@@ -138,7 +140,11 @@ def test_the_plateau_is_torch_s(patience: int, cooldown: int, final: float) -> N
     assert optimizer.param_groups[0]["lr"] < 0.6
 
 
-ALL = [ours for ours, _ in PAIRS.values()] + [Plateau(), Cosine(0.1), SGDR(1.3, 1.7), Ramp(10)]
+ALL = (
+    [ours for ours, _ in PAIRS.values()]
+    + [FlatCos(), FlatCos(0.3, 0.1), Coslog4()]
+    + [Plateau(), Cosine(0.1), SGDR(1.3, 1.7), Ramp(10)]
+)
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=repr)
@@ -155,6 +161,23 @@ def test_an_epoch_is_a_part_of_the_run(schedule: Schedule) -> None:
     for epoch in range(EPOCHS):
         part = Position(whole.step[epoch * PER_EPOCH :][:PER_EPOCH], PER_EPOCH, EPOCHS, {})
         assert (schedule.factor(part) == schedule.factor(whole)[epoch * PER_EPOCH :][:PER_EPOCH]).all()
+
+
+def test_coslog4_is_the_paper_s() -> None:
+    """Peaks and ends of its four periods, of which each takes twice as long (Holzmüller et al. 2024, §3)."""
+    at = run(15, 1000)
+    factor = Coslog4().factor(at)
+    for end, peak in zip(Coslog4().ends(15), (2**0.5 - 1, 2**1.5 - 1, 2**2.5 - 1, 2**3.5 - 1), strict=True):
+        assert factor[round(1000 * peak)] == pytest.approx(1, abs=1e-4)
+        assert factor[round(1000 * end) - 1] < 1e-3
+    share = at.step / at.total
+    np.testing.assert_allclose(factor, (1 - np.cos(2 * np.pi * np.log2(1 + 15 * share))) / 2, rtol=0, atol=1e-4)
+
+
+def test_flat_cos_is_constant_and_then_a_cosine() -> None:
+    factor = FlatCos(0.5).factor(run(10, 10))
+    assert (factor[:51] == 1).all()
+    np.testing.assert_allclose(factor[50:], Cosine().factor(run(5, 10)))
 
 
 def test_restarts_grow_by_any_factor() -> None:

@@ -36,6 +36,8 @@ LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "gelu": (nn.GELU(), (37, 33)),
     "gelu-tanh": (nn.GELU(approximate="tanh"), (37, 33)),
     "elu": (nn.ELU(0.7), (37, 33)),
+    "selu": (nn.SELU(), (37, 33)),
+    "mish": (nn.Mish(), (37, 33)),
     "dropout-off": (nn.Dropout(0.0), (37, 33)),
 }
 

@@ -157,7 +157,7 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "row-weights": (bootstrap, digits),
     **{
         f"activation-{name}": (lambda k, name=name: member(k, activation=name, width=33, batch_size=37), digits)
-        for name in ("leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid")
+        for name in ("leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid")
     },
     "averages": (averaged, digits),
     "averages-layer-norm": (lambda k: member(k, norm="layer", width=33, averaging={"ema": k / 17}), digits),
@@ -168,6 +168,11 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "table-periodic": (periodic, table),
     "table-periodic-each": (lambda k: periodic(k, embedding_lite=False, norm="batch"), table),
     "regression-periodic": (lambda k: periodic(k, optimizer="sgd", lr=0.01), lambda: table("regression")),
+    "resnet": (lambda k: member(k, model="resnet", dropout=k / 40, residual_dropout=k / 50), table),
+    "parametric": (
+        lambda k: member(k, activation="mish", parametric_activation=True, front_scale=True, width=33),
+        table,
+    ),
     "regression": (lambda k: member(k, width=33, norm="batch"), lambda: table("regression")),
     "regression-piecewise": (lambda k: sgd(k, lr=0.01, embedding="piecewise_linear"), lambda: table("regression")),
 }
@@ -188,6 +193,15 @@ def test_company_does_not_show(name: str) -> None:
         assert_same(others.save(place), together.save(k))
     for k in (0, 1, 7, 15):
         assert_same(trained([members[k]], data, EPOCHS)[0], together.save(k))
+
+
+@pytest.mark.parametrize("variant", ["tabm", "mini"])
+def test_tabm_is_not_fused_and_so_is_as_alone(variant: str) -> None:
+    """It holds k nets by itself; its k losses are its own, whatever else the population trains."""
+    members = [member(k, model="tabm", variant=variant, dropout=k / 20) for k in range(3)]
+    together = trained(members, table(), 2, fused=False)
+    assert_same(trained(members[1:2], table(), 2)[0], together[1])
+    assert "val/loss" in together[0].curves
 
 
 def test_what_is_off_changes_no_bit() -> None:

@@ -231,9 +231,17 @@ def test_exported_classes_are_the_served_ones(digits: Path, tmp_path: Path) -> N
 def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, tmp_path: Path) -> None:
     meta = load(prices).meta
     embedded = conf("model", "mlp", width=16, norm="layer", embedding="piecewise_linear")
-    write_bundle(
-        tmp_path / "b", meta, [member(embedded, meta, 0), member(embedded, meta, 1), member(MLP, meta, 2)], prices
-    )
+    periodic = {"embedding": "periodic", "frequencies": 5, "embedding_dim": 3}
+    trees = {"embedding": "piecewise_linear", "bins": "tree", "n_bins": 7}
+    kinds = [
+        conf("model", "resnet", width=12, hidden_width=20, **periodic),
+        conf("model", "resnet", width=12, hidden_width=20, **periodic | {"frequency_scale": 9.0}),
+        conf("model", "tabm", width=12, k=3, **trees),
+        conf("model", "tabm", width=12, k=3, variant="mini", **periodic | {"embedding_lite": False}),
+        conf("model", "mlp", width=12, activation="mish", parametric_activation=True, front_scale=True),
+    ]
+    members = [member(model, meta, seed) for seed, model in enumerate([embedded, embedded, MLP, *kinds])]
+    write_bundle(tmp_path / "b", meta, members, prices)
     x, _ = load_test(prices)
     x = np.array(x)
     expected = Ensemble(tmp_path / "b").outputs(x)

@@ -21,7 +21,10 @@ from src.population.rows import Rows
 
 MLP = {"name": "mlp", "width": 32, "depth": 2, "activation": "relu", "norm": "none", "dropout": 0.0}
 MLP |= {"embedding": "none", "embedding_dim": 4, "frequencies": 48, "frequency_scale": 0.1, "embedding_lite": True}
-MLP |= {"bins": "quantile", "n_bins": 48}
+MLP |= {"bins": "quantile", "n_bins": 48, "parametric_activation": False, "front_scale": False}
+RESNET = {"name": "resnet", "width": 12, "hidden_width": 20, "depth": 2, "activation": "relu", "norm": "batch"}
+RESNET |= {"dropout": 0.1, "residual_dropout": 0.0, "embedding": "none"}
+TABM = {"name": "tabm", "variant": "tabm", "k": 3, "width": 12, "depth": 2, "activation": "relu", "dropout": 0.1}
 CNN = {"name": "cnn", "channels": 4, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.0}
 ADAMW = {"name": "adamw", "lr": 3e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
@@ -46,11 +49,13 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "triangular2": {"name": "triangular2", **CYCLE},
     "exp_range": {"name": "exp_range", **CYCLE, "gamma": 0.8},
     "sgdr": {"name": "sgdr", "period": 1.7, "growth": 1.5, "final": 0.01},
+    "coslog4": {"name": "coslog4", "cycles": 4},
+    "flat_cos": {"name": "flat_cos", "flat": 0.4, "final": 0.01},
     "plateau": {"name": "plateau", "gamma": 0.5, "patience": 0, "threshold": 0.2, "cooldown": 1, "final": 0.01},
 }
 N_TRAIN = 420
 SECTIONS = {
-    "model": {"mlp": MLP, "cnn": CNN, "linear": {"name": "linear"}},
+    "model": {"mlp": MLP, "cnn": CNN, "resnet": RESNET, "tabm": TABM, "linear": {"name": "linear"}},
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }

@@ -35,7 +35,7 @@ class CNN(nn.Module):
             raise ValueError("model.name=cnn needs images, but the data is a table: choose model=mlp or model=linear.")
         check_positive(channels=channels)
         check_depth(depth)
-        check_dropout(dropout)
+        check_dropout(dropout=dropout)
 
         n_in, height, width = input_shape
         n_out = channels

@@ -12,7 +12,7 @@ from src.models.checks import check_depth, check_dropout, check_positive
 from src.models.embeddings import Edges, NumberEmbedding
 from src.models.layers import ACTIVATIONS, Activation, Features
 
-Kind = Literal["tabm", "tabm-mini", "tabm-packed", "batch_ensemble"]
+Variant = Literal["tabm", "mini", "packed", "batch_ensemble"]
 
 
 class TabM(nn.Module):
@@ -26,7 +26,7 @@ class TabM(nn.Module):
         n_outputs: classes, or 1 for a value.
         categories: cardinality of each column of categories (see `Features`).
         edges: of the bins of each numeric column, for its embedding.
-        kind: which of the authors' designs.
+        variant: which weights the nets share.
         k: nets in one.
         width: units of a layer.
         depth: layers.
@@ -42,7 +42,7 @@ class TabM(nn.Module):
         categories: list[int],
         edges: Edges,
         *,
-        kind: Kind,
+        variant: Variant,
         k: int,
         width: int,
         depth: int,
@@ -55,21 +55,26 @@ class TabM(nn.Module):
 
         check_positive(width=width, k=k)
         check_depth(depth)
-        check_dropout(dropout)
+        check_dropout(dropout=dropout)
         self.k, self.classes = k, n_outputs > 1
         self.features = Features(input_shape, categories, edges, **embedding)
         sizes = {"d_in": self.features.width, "n_blocks": depth, "d_block": width, "k": k}
         common = {**sizes, "dropout": dropout, "activation": ACTIVATIONS[activation].__name__}
-        if kind == "batch_ensemble":
+        embedded = self.features.numbers is not None
+        if variant == "batch_ensemble":
             scaling = {"tabm_init": False, "scaling_init": "random-signs", "start_scaling_init_chunks": None}
             self.backbone = tabm.MLPBackboneBatchEnsemble(**common, **scaling)
-        else:
-            start = None if kind == "tabm-packed" else "random-signs"
+        elif variant == "packed":
+            self.backbone = tabm.MLPBackboneEnsemble(**common)
+        else:  # where numbers are embedded as the authors advise: a normal factor of each column
+            design = "tabm" if variant == "tabm" else "tabm-mini"
+            start = {
+                "start_scaling_init": "normal" if embedded else "random-signs",
+                "start_scaling_init_chunks": self.features.chunks if embedded else None,
+            }
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="start_scaling_init_chunks is not provided")
-                self.backbone = tabm.make_tabm_backbone(
-                    **common, arch_type=kind, start_scaling_init=start, start_scaling_init_chunks=None
-                )
+                self.backbone = tabm.make_tabm_backbone(**common, arch_type=design, **start)
         self.output = tabm.LinearEnsemble(width, n_outputs, k=k)
 
     def forward(self, x: Tensor) -> Tensor:
