@@ -297,7 +297,10 @@ def test_the_config_is_shown_as_it_would_be(tmp_path: Path) -> None:
         (["optimizer.lrr=1"], "error: optimizer.lrr: no such key; did you mean optimizer.lr?\n"),
         (["optimizer={lrr:1}"], "error: optimizer.lrr: no such key; did you mean optimizer.lr?\n"),
         (["outputs=here\\"], "error: outputs: a backslash is left at the end; remove it\n"),
-        (["-m", "model=mlp,cnnn"], "error: model: 'cnnn' is none of cnn, linear, mlp, resnet, tabm; did you mean cnn?\n"),
+        (
+            ["-m", "model=mlp,cnnn"],
+            "error: model: 'cnnn' is none of cnn, linear, mlp, resnet, tabm; did you mean cnn?\n",
+        ),
         (["data_model=digits_cn"], "error: data_model: 'digits_cn' is none of digits_cnn; did you mean digits_cnn?\n"),
     ],
 )
