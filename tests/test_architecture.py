@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "study": {"config", "system"},
     "reporting": {"diagnosis", "metrics", "system"},
     "population": {"metrics", "models", "optim", "system"},
+    "bilevel": {"population", "system"},
     "search": {"config", "diagnosis", "study", "system"},
     "engine": {"config", "data", "metrics", "models", "optim", "population", "system"},
     "ensembles": {"config", "data", "engine", "metrics", "models", "optim", "population", "system", "tracking"},
