@@ -114,6 +114,6 @@ def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: 
     if trial["batch_size"] > rows:
         whose = "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
         raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
-    if changed.startswith(("model.", "training.augment.", "training.regularization.")):
+    if changed.startswith(("model.", "batch_size", "training.augment.", "training.regularization.")):
         with suppress(NoAnswerError):  # a bug in the model: its worker says which, and the trial fails
             INSPECTOR.ask(refuse_untrainable, trial["model"], trial, meta)

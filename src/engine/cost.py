@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from src.engine.inspection import INSPECTOR
-from src.engine.model_size import operations_and_parameters
+from src.engine.model_size import Size, size
 from src.population.batching import batch_starts
 
 STEP_SECONDS = 3e-4  # what a step takes however small the net
@@ -20,16 +20,21 @@ def seconds_per_epoch(config: Mapping[str, Any], meta: Mapping[str, Any]) -> flo
     A constant of the config, not a measurement: the same on every machine.
     """
     steps = len(batch_starts(meta["n_train"], config["batch_size"]))
-    operations, _ = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
+    operations = _size_of(config, meta).training_operations
     return float(steps * STEP_SECONDS + meta["n_train"] * operations * PASSES / OPERATIONS_PER_SECOND)
 
 
 def measures(config: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, float]:
     """Count a config's `operations` (multiply-adds of one row's forward pass) and `parameters`, known before it trains."""
-    operations, parameters = _size(json.dumps(config["model"], sort_keys=True), json.dumps(dict(meta), sort_keys=True))
-    return {"operations": operations, "parameters": parameters}
+    counted = _size_of(config, meta)
+    return {"operations": counted.operations, "parameters": counted.parameters}
+
+
+def _size_of(config: Mapping[str, Any], meta: Mapping[str, Any]) -> Size:
+    texts = (json.dumps(part, sort_keys=True) for part in (config["model"], dict(meta)))
+    return _size(*texts, config["batch_size"])
 
 
 @lru_cache(maxsize=1024)
-def _size(model: str, meta: str) -> tuple[int, int]:
-    return INSPECTOR.ask(operations_and_parameters, json.loads(model), json.loads(meta))
+def _size(model: str, meta: str, batch: int) -> Size:
+    return INSPECTOR.ask(size, json.loads(model), json.loads(meta), batch)

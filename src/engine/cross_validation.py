@@ -44,6 +44,11 @@ def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) 
     return [Fold(np.setdiff1d(np.arange(len(y_N)), rows_N), rows_N) for rows_N in holdout]
 
 
+def trial_folds(y_N: NDArray[Any], count: int, meta: Mapping[str, Any]) -> list[Fold]:
+    """Cut the training rows as a sweep does, by the digest of the data that `meta` describes: see `folds`."""
+    return folds(y_N, count, int(meta["sha256"][:8], 16), meta["class_names"])
+
+
 def _refuse_rare(y_N: NDArray[Any], count: int, class_names: Sequence[str]) -> None:
     sizes = np.bincount(y_N, minlength=len(class_names)) if class_names else np.array([len(y_N)])
     rarest = int(sizes.argmin())

@@ -86,6 +86,8 @@ def _try_fused(member: Member, setup: WorkerSetup) -> str:
         probes = [replace(probe, holdout_rows=np.arange(len(data.x_train))) for probe in probes]
     try:
         alone = population_of(probes, data, setup, None, fused=False)
+        if alone.stack.looks_up:
+            return "each looks up training rows of its own"
         alone.epoch()
     except Exception as error:
         return f"a trial of them fails: {first_line(error)}"

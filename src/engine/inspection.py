@@ -5,7 +5,6 @@ the process is replaced, and whoever has asked goes on.
 """
 
 import multiprocessing
-import os
 import resource
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from src.config.components import trust, trusted
 from src.engine import PRELOAD
+from src.engine.memory import memory
 from src.engine.processes import start
 from src.system.errors import UserError, first_line
 
@@ -109,9 +109,3 @@ def _limit_memory() -> None:
         mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (mapped + memory(), hard))
-
-
-def memory() -> int:
-    """Return the bytes of this machine's memory."""
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,16 +1,33 @@
 """Questions about a model for the process that answers them apart: its size, and whether it can be trained here."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from src.engine.memory import memory
 from src.models.building import build, n_operations, n_parameters, outline
+from src.models.training_rows import LooksUpRows
 from src.population.requirements import refuse_impossible
 
 
-def operations_and_parameters(model: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[int, int]:
-    """Count the multiply-adds of one row's forward pass through a model, and its parameters, for the data of `meta`."""
-    net = build(model, meta)
-    return n_operations(net, tuple(meta["input_shape"])), n_parameters(net)
+@dataclass(frozen=True)
+class Size:
+    """Multiply-adds of a row's prediction and of its way forward in training, and parameters, of a model."""
+
+    operations: int
+    training_operations: float
+    parameters: int
+
+
+def size(model: Mapping[str, Any], meta: Mapping[str, Any], batch: int) -> Size:
+    """Count what a model takes for the data that `meta` describes, in training by so many rows a `batch`."""
+    net, shape = build(model, meta), tuple(meta["input_shape"])
+    if not isinstance(net, LooksUpRows):
+        operations = n_operations(net, shape)
+        return Size(operations, operations, n_parameters(net))
+    encoding, rows = n_operations(net.encoder, shape), meta["n_train"]
+    training = net.training_operations(rows, batch, encoding)
+    return Size(net.prediction_operations(rows, encoding), training, n_parameters(net))
 
 
 def refuse_untrainable(model: Mapping[str, Any], trial: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
@@ -18,6 +35,11 @@ def refuse_untrainable(model: Mapping[str, Any], trial: Mapping[str, Any], meta:
 
     Raises:
         UserError: it names the key.
-        ValueError: a hyperparameter does not go with the others or the data, or the weights need more memory than there is.
+        ValueError: a hyperparameter does not go with the others or the data, or the weights or a step need more memory than
+            there is.
     """
-    refuse_impossible(trial, outline(model, meta), meta)
+    net = outline(model, meta)
+    refuse_impossible(trial, net, meta)
+    if isinstance(net, LooksUpRows) and (needed := net.step_bytes(meta["n_train"], trial["batch_size"])) > memory():
+        there = f"{needed / 1e9:,.0f} GB, this machine has {memory() / 1e9:,.0f} GB"
+        raise ValueError(f"model.candidates: a step takes {there}: look at fewer, or take a smaller batch_size.")

@@ -21,6 +21,8 @@ from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import prediction_epochs, reason, stopped, stops
 from src.population.losses import in_target_unit
+from src.population.member import Member
+from src.population.member_rows import hold_rows
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
 
@@ -41,10 +43,10 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     note = _obstacle(waiting[0], setup) if len(waiting) > 1 else ""
     for group in [[task] for task in waiting] if note or not waiting else [waiting]:
         outcomes += _attempt(group, setup)
-    models = {task.key: task.member.config["model"] for task in tasks if task.timed}
+    members = {task.key: task.member for task in tasks if task.timed}
     for k, outcome in enumerate(outcomes):
-        if outcome.key in models and not outcome.error:
-            outcomes[k] = replace(outcome, latency_ms=_latency_ms(models[outcome.key], rows(setup)))
+        if outcome.key in members and not outcome.error:
+            outcomes[k] = replace(outcome, latency_ms=_latency_ms(members[outcome.key], rows(setup)))
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
 
@@ -58,9 +60,11 @@ def _obstacle(task: Task, setup: WorkerSetup) -> str:
         return f"a trial of them fails: {error}"
 
 
-def _latency_ms(model: Mapping[str, Any], data: Rows) -> float:
-    """Measure a model of a config with new weights, which change nothing, for a single validation row."""
-    return latency_ms(build(model, data.meta).to(data.x_val.device), data.x_val[:1])
+def _latency_ms(member: Member, data: Rows) -> float:
+    """Measure a member's model with new weights, which change nothing, for a single validation row."""
+    model = build(member.config["model"], data.meta).to(data.x_val.device)
+    hold_rows(model, member, data)
+    return latency_ms(model, data.x_val[:1])
 
 
 def _finished(task: Task, setup: WorkerSetup) -> Outcome | None:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.models.building import build
+from src.models.training_rows import row_tensors
 from src.population.checkpoint import Checkpoint
 from src.population.losses import score
 from src.population.member import Member
+from src.population.member_rows import with_rows
+from src.population.rows import Rows
 from src.population.stack import EVALUATION_ROWS, build_model
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_npy
@@ -41,6 +44,23 @@ class FinalMember:
     refit: FinalMember | None = None
     model: str = ""
     method: str = ""
+
+    @classmethod
+    def trained(cls, name: str, member: Member, checkpoint: Checkpoint, data: Rows) -> FinalMember:
+        """Make the final member of a `checkpoint`, whose weights have the training rows where the model looks them up.
+
+        Args:
+            name: its folder.
+            member: that was trained.
+            checkpoint: of its training.
+            data: the rows out of which its own are.
+        """
+        model = build_model(member, data.meta, None)
+        if row_tensors(model):
+            kept = checkpoint.prediction_weights
+            with_own = [with_rows(part, model, member, data) if part else {} for part in (checkpoint.weights, kept)]
+            checkpoint = replace(checkpoint, weights=with_own[0], prediction_weights=with_own[1])
+        return cls(name, member, checkpoint, data.meta)
 
     @property
     def title(self) -> str:

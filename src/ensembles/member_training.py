@@ -130,7 +130,7 @@ class MemberTraining:
         self.configs |= {task.key: task.member.config for task in ends}
         self.outcomes |= {task.key: outcomes[task.key] for task in ends}
         return {
-            task.key: FinalMember(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows.meta)
+            task.key: FinalMember.trained(task.key, task.member, Checkpoint.load(task.checkpoint), self.context.rows)
             for task in ends
             if not outcomes[task.key].error
         }

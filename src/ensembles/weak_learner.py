@@ -13,8 +13,12 @@ def weak(best: Config, model: Mapping[str, Any], epochs: int | None) -> dict[str
     None in the place of `epochs` leaves those of `best`.
 
     Raises:
-        UserError: the model has no such key.
+        UserError: the model has no such key, or it looks up the targets of the rows on which boosting asks what it has learnt.
     """
+    if best["model"].get("name") == "nca":
+        raise UserError(
+            "members: boosting has nothing to learn from model=nca, which looks up its training rows: take seeds"
+        )
     for key in model:
         require_one_of("members.model", key, best["model"])
     return {**best, "model": {**best["model"], **model}, "epochs": epochs or best["epochs"]}

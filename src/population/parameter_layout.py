@@ -8,6 +8,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from src.models.training_rows import row_tensors
+
 ALIGN = 16  # floats: every parameter of every member starts on a cache line
 
 
@@ -52,13 +54,20 @@ class Layout:
 
 
 def fixed(model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors that no optimizer changes, by name: buffers and frozen parameters."""
+    """Return the tensors that no optimizer changes, by name: buffers and frozen parameters, but no training rows."""
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
-    return dict(model.named_buffers()) | frozen
+    rows = row_tensors(model)
+    return {name: buffer for name, buffer in model.named_buffers() if name not in rows} | frozen
 
 
 def saved_names(model: nn.Module) -> dict[str, str]:
-    """Return for each name in a `state_dict` the first name of its tensor: another one where it is shared."""
+    """Return for each name in a `state_dict` the first name of its tensor: another one where it is shared.
+
+    Training rows have none: a member says which are its own.
+    """
     first = {id(t): name for name, t in reversed([*model.named_parameters(), *model.named_buffers()])}
     state = model.state_dict(keep_vars=True)
-    return {name: first[id(tensor)] for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    rows = row_tensors(model)
+    return {
+        name: first[id(tensor)] for name, tensor in state.items() if isinstance(tensor, Tensor) and name not in rows
+    }

@@ -169,8 +169,10 @@ class Population:
     def step(self, index_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         """Take one step of each member on its rows, with `columns` of `next_steps`; return the losses before it [K]."""
         losses_K = []
-        for k, piece in enumerate(pieces(self._batch(index_KB, columns), self.members[0].config)):
+        batch = [index_KB, *self._batch(index_KB, columns)]
+        for k, (rows_KB, *piece) in enumerate(pieces(batch, self.members[0].config)):
             keys = columns["keys"] if k == 0 else scramble(columns["keys"] + k)
+            self.stack.use_rows(rows_KB)
             loss_K, gradients = self._gradients(piece, keys, index_KB.shape[1])
             with torch.no_grad():
                 (torch._foreach_add_ if k else torch._foreach_copy_)(self.gradients, gradients)

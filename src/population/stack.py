@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from src.models.building import build
+from src.models.training_rows import parts_with_rows
 from src.population.checkpoint import Checkpoint
 from src.population.exact_layers import Dropout, exact
 from src.population.losses import score
 from src.population.member import Member
+from src.population.member_rows import hold_rows
 from src.population.parameter_layout import Layout, fixed, saved_names
 from src.population.requirements import refuse_impossible
 from src.population.rows import Rows
@@ -27,8 +29,9 @@ class Stack:
 
     `p_KP`: all trained parameters, a row a member, laid out by `layout`. `fixed`: every other tensor by name [K, ...]
     (buffers, frozen parameters). `modules`: one module in which `torch.func.vmap` computes for all members where `fused`,
-    else a module a member. `leaves`: the views of `p_KP` in which gradients are taken. `predictions`: those of the last
-    evaluation for the validation rows [K, N, ...], empty before the first and for members with holdout rows.
+    else a module a member, as always of models that look up training rows (`looks_up`). `leaves`: the views of `p_KP` in
+    which gradients are taken. `predictions`: those of the last evaluation for the validation rows [K, N, ...], empty before
+    the first and for members with holdout rows.
     """
 
     def __init__(
@@ -39,10 +42,12 @@ class Stack:
         Raises:
             UserError: a member's config asks for what its model or the data do not have.
         """
-        self.data, self.device, self.fused = data, data.x_train.device, fused
+        self.data, self.device = data, data.x_train.device
         self.members = list(members)
         pairs = zip(members, checkpoints, strict=True)
-        self.modules = [build_model(member, data.meta, start).to(self.device) for member, start in pairs]
+        self.modules = [self._module(member, start) for member, start in pairs]
+        self.looks_up = bool(parts_with_rows(self.modules[0]))
+        self.fused = fused and not self.looks_up
         for member, module in zip(members, self.modules, strict=True):
             refuse_impossible(member.config, module, data.meta)
         self.layout, self.saved = Layout.of(self.modules[0]), saved_names(self.modules[0])
@@ -52,7 +57,7 @@ class Stack:
         others = [fixed(module) for module in self.modules]
         self.fixed = {name: torch.stack([tensors[name] for tensors in others]) for name in others[0]}
         self.predictions = torch.empty(0)
-        if fused:
+        if self.fused:
             self.modules = self.modules[:1]
             self._vmapped = Stacked(self.modules[0], [*self.layout.shapes, *self.fixed])
         self._bind()
@@ -72,7 +77,7 @@ class Stack:
         if self.size == 1 and self.device.type == "cpu":  # elsewhere the fused form has bits of its own
             self.fused = False
         if not self.fused:
-            self.modules = [build_model(member, self.data.meta, None).to(self.device) for member in self.members]
+            self.modules = [self._module(member) for member in self.members]
         self._bind()
 
     def state_dict(self, place: int, p_KP: Tensor, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -142,6 +147,12 @@ class Stack:
             outputs.append(module(rows))
         return stacked_outputs(outputs)
 
+    def use_rows(self, index_KB: Tensor) -> None:
+        """Say which training rows the next forward in training mode computes, to models that look others up."""
+        for module, index_B in zip(self.modules, index_KB, strict=False) if self.looks_up else ():
+            for part in parts_with_rows(module).values():
+                part.next_rows(index_B)
+
     def outputs_for_rows(self, index_KB: Tensor) -> Tensor:
         """Compute each member's outputs for its own training rows [K, B, C], in whatever mode the modules are."""
         return self.forward(self.data.x_train[index_KB], per_member=True)
@@ -188,6 +199,12 @@ class Stack:
                 if tensor.data_ptr() != row.data_ptr():
                     row.copy_(tensor)
                     tensor.data = row
+
+    def _module(self, member: Member, checkpoint: Checkpoint | None = None) -> nn.Module:
+        """Build a member's model, with the training rows that it looks up, if it does."""
+        module = build_model(member, self.data.meta, checkpoint).to(self.device)
+        hold_rows(module, member, self.data)
+        return module
 
     def _bind(self) -> None:
         """Make the views through which the modules compute with the rows, and what follows from the members."""

@@ -82,6 +82,7 @@ def _onnx(module: EnsembleModule, x: Tensor) -> bytes:
 def _traced(module: EnsembleModule, x: Tensor) -> ExportedProgram:
     """The graph of the members, one after another, and of their mixture, for any number of rows."""
     example = torch.zeros(2, *x.shape[1:])  # it is kept in the file, so no row of anybody's
+    module(example)  # a net that looks up training rows has encoded them now, and the graph holds them so
     program = torch.export.export(module, (example,), dynamic_shapes=({0: Dim("rows")},), strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # places on this machine

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.building import n_operations
+from src.models.training_rows import parts_with_rows
 from src.population.vmapped import Stacked
 
 # A stack saves what it costs to call a net; beyond so many multiply-adds of each net a batch, arithmetic outweighs calls,
@@ -43,11 +44,15 @@ class Fused:
 
 
 class Group:
-    """The nets of one signature. Where they cannot be stacked (a user's own may not), each is called by itself."""
+    """The nets of one signature. Where they cannot be stacked (a user's own may not), each is called by itself.
+
+    Nor are nets that look up training rows, since each may have another number of them.
+    """
 
     def __init__(self, nets: Sequence[nn.Module], input_shape: tuple[int, ...]) -> None:
         self.nets, self._lock = nets, threading.Lock()  # a stacked call writes into the module
-        self.rows = WORTH_STACKING // max(n_operations(nets[0], input_shape), 1) if len(nets) > 1 else 0
+        alone = len(nets) == 1 or parts_with_rows(nets[0])
+        self.rows = 0 if alone else WORTH_STACKING // max(n_operations(nets[0], input_shape), 1)
         tensors = [dict(net.named_parameters()) | dict(net.named_buffers()) for net in nets] if self.rows else [{}]
         self._stacked = Stacked(copy.deepcopy(nets[0]), tensors[0])
         self._tensors = [torch.stack([each[name].detach() for each in tensors]) for name in tensors[0]]

@@ -13,7 +13,7 @@ from src.config.renamed import with_first_names
 from src.data.dataset import load
 from src.engine.compatibility import prepared, refuse_impossible_space, unsuitable, without_large_batches
 from src.engine.cost import measures
-from src.engine.cross_validation import folds
+from src.engine.cross_validation import trial_folds
 from src.engine.engine import Engine
 from src.engine.task import WorkerSetup
 from src.search.proposing.terminator import Terminated, terminated
@@ -89,7 +89,7 @@ def opened(config: Config) -> Iterator[Sweep]:
     schedule = lineage.read(root, config["storage"], replayed) if replayed else ()
     search = _search(config, meta, aims, before, schedule)
     identity = _identity(config, meta, before, schedule)
-    cut = folds(load(folder).y_train, config["objective"]["folds"], int(meta["sha256"][:8], 16), meta["class_names"])
+    cut = trial_folds(load(folder).y_train, config["objective"]["folds"], meta)
     trusted, timeout = tuple(config["trusted"]), config["trial"]["timeout"]
     setup = WorkerSetup(folder, config["device"], trusted, metrics=aims.metrics, timeout=timeout)
     engine = Engine(setup, config["workers"])

@@ -21,6 +21,7 @@ from src.config.renamed import ADDED
 from src.models.building import FROM_DATA, build, n_operations, outline
 from src.models.embeddings import NumberEmbedding, number_embedding
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
+from src.models.training_rows import parts_with_rows
 from src.system.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -210,8 +211,11 @@ def test_dropout_stands_in_every_model_so_that_members_agree_in_shape(name: str,
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_move_to_another_model_by_name(name: str) -> None:
     torch.manual_seed(0)
-    one, other = (build(config(name), images(1, 8, 8)).eval() for _ in range(2))
-    x = torch.randn(5, 1, 8, 8)
+    meta = images(1, 8, 8) if name == "cnn" else TABLE
+    one, other = (build(config(name), meta).eval() for _ in range(2))
+    x = rows(meta, 5)
+    for part in [*parts_with_rows(one).values(), *parts_with_rows(other).values()]:
+        part.hold(rows(meta, 9), torch.arange(9) % 2, torch.ones(9))
     assert not torch.equal(one(x), other(x))
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(x), other(x))
@@ -262,6 +266,11 @@ def test_two_layers_train_with_every_activation(activation: str) -> None:
         (config("resnet", residual_dropout=1.0), TABLE, "model.residual_dropout is 1.0"),
         (config("tabm", k=0), TABLE, "model.k is 0"),
         (config("cnn"), TABLE, "model.name=cnn needs images"),
+        (config("nca"), images(1, 8, 8), "model.name=nca needs a table"),
+        (config("nca", candidates=0.0), TABLE, "model.candidates is 0.0"),
+        (config("nca", candidates=1.5), TABLE, "model.candidates is 1.5"),
+        (config("nca", blocks=-1), TABLE, "model.blocks is -1"),
+        (config("nca", dim=0), TABLE, "model.dim is 0"),
         (config("cnn", channels=0), images(1, 8, 8), "model.channels is 0"),
         (config("cnn", depth=0), images(1, 8, 8), "model.depth is 0"),
         (config("cnn", dropout=-0.1), images(1, 8, 8), "model.dropout is -0.1"),

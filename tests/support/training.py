@@ -21,6 +21,7 @@ from src.population.rows import Rows
 
 MLP = {"name": "mlp", "width": 32, "depth": 2, "activation": "relu", "norm": "none", "dropout": 0.0}
 MLP |= {"embedding": "none", "embedding_dim": 4, "frequencies": 48, "frequency_scale": 0.1, "embedding_lite": True}
+EMBEDDING = ("embedding", "embedding_dim", "frequencies", "frequency_scale", "embedding_lite", "bins", "n_bins")
 MLP |= {"bins": "quantile", "n_bins": 48, "parametric_activation": False, "front_scale": False}
 RESNET = {"name": "resnet", "width": 12, "hidden_width": 20, "depth": 2, "activation": "relu", "norm": "batch"}
 RESNET |= {"dropout": 0.1, "residual_dropout": 0.0, "embedding": "none"}
@@ -53,9 +54,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "flat_cos": {"name": "flat_cos", "flat": 0.4, "final": 0.01},
     "plateau": {"name": "plateau", "gamma": 0.5, "patience": 0, "threshold": 0.2, "cooldown": 1, "final": 0.01},
 }
+NCA = {"name": "nca", "dim": 8, "blocks": 1, "width": 16, "dropout": 0.1, "candidates": 0.3}
+NCA |= {key: MLP[key] for key in EMBEDDING}
 N_TRAIN = 420
 SECTIONS = {
-    "model": {"mlp": MLP, "cnn": CNN, "resnet": RESNET, "tabm": TABM, "linear": {"name": "linear"}},
+    "model": {"mlp": MLP, "cnn": CNN, "resnet": RESNET, "tabm": TABM, "linear": {"name": "linear"}, "nca": NCA},
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from src.engine.cross_validation import trial_folds
 from src.ensembles.final_member import FinalMember
 from src.ensembles.protocol import Config, TrainingContext
 from src.population.checkpoint import Checkpoint
@@ -50,7 +51,15 @@ def _member(
         raise UserError(f"members: {path} is missing; run python -m src.sweep again")
     weights = read_weights(path, "run python -m src.sweep again")
     checkpoint = Checkpoint(trial["epochs"], weights, {}, {}, torch.from_numpy(predictions))
-    net = FinalMember(f"top-{path.stem}", Member(trial["config"], seed), checkpoint, context.rows.meta)
+    member = Member(trial["config"], seed, rows=_rows(context, trial["weights"], file))
+    net = FinalMember.trained(f"top-{path.stem}", member, checkpoint, context.rows)
     if len(trial["weights"]) > 1:
         checkpoint.predictions = torch.from_numpy(net.predict(context.rows.x_val))
     return net
+
+
+def _rows(context: TrainingContext, files: list[str], file: str) -> NDArray[np.int64] | None:
+    """Find the training rows of the net in `file`, one of a trial's `files`: one a fold."""
+    meta = context.rows.meta
+    y_N = context.rows.y_train[: meta["n_train"]].cpu().numpy()
+    return trial_folds(y_N, len(files), meta)[files.index(file)].rows
