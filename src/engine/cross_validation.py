@@ -45,7 +45,16 @@ def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) 
 
 
 def trial_folds(y_N: NDArray[Any], count: int, meta: Mapping[str, Any]) -> list[Fold]:
-    """Cut the training rows as a sweep does, by the digest of the data that `meta` describes: see `folds`."""
+    """Cut the training rows as a sweep does, by the digest of the data: see `folds`.
+
+    Args:
+        y_N: the targets of the training rows.
+        count: how many folds.
+        meta: describes the data.
+
+    Raises:
+        UserError: there are fewer rows than folds, or fewer of a class.
+    """
     return folds(y_N, count, int(meta["sha256"][:8], 16), meta["class_names"])
 
 

@@ -57,9 +57,9 @@ class FinalMember:
         """
         model = build_model(member, data.meta, None)
         if row_tensors(model):
-            kept = checkpoint.prediction_weights
-            with_own = [with_rows(part, model, member, data) if part else {} for part in (checkpoint.weights, kept)]
-            checkpoint = replace(checkpoint, weights=with_own[0], prediction_weights=with_own[1])
+            both = (checkpoint.weights, checkpoint.prediction_weights)
+            weights, prediction_weights = (with_rows(part, model, member, data) if part else {} for part in both)
+            checkpoint = replace(checkpoint, weights=weights, prediction_weights=prediction_weights)
         return cls(name, member, checkpoint, data.meta)
 
     @property

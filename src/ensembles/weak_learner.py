@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.ensembles.protocol import Config
-from src.system.errors import require_one_of
+from src.system.errors import UserError, require_one_of
 
 
 def weak(best: Config, model: Mapping[str, Any], epochs: int | None) -> dict[str, Any]:
@@ -13,12 +13,10 @@ def weak(best: Config, model: Mapping[str, Any], epochs: int | None) -> dict[str
     None in the place of `epochs` leaves those of `best`.
 
     Raises:
-        UserError: the model has no such key, or it looks up the targets of the rows on which boosting asks what it has learnt.
+        UserError: the model has no such key, or looks up the targets of the rows on which boosting asks what it learnt.
     """
     if best["model"].get("name") == "nca":
-        raise UserError(
-            "members: boosting has nothing to learn from model=nca, which looks up its training rows: take seeds"
-        )
+        raise UserError("members: boosting learns nothing of model=nca, which looks up its training rows: take seeds")
     for key in model:
         require_one_of("members.model", key, best["model"])
     return {**best, "model": {**best["model"], **model}, "epochs": epochs or best["epochs"]}

@@ -38,7 +38,14 @@ def mean_of_neighbours(
 
 
 def mean_at_once(query_BD: Tensor, key_MD: Tensor, y_MC: Tensor, log_weight_M: Tensor | None = None) -> Tensor:
-    """Average as `mean_of_neighbours` without tiles, as a graph of an export holds it: who calls it cuts the rows."""
+    """Average as `mean_of_neighbours` without tiles, as a graph of an export holds it: who calls it cuts the rows.
+
+    Args:
+        query_BD: rows in the space.
+        key_MD: neighbours in it.
+        y_MC: the neighbours' targets.
+        log_weight_M: logarithms of their weights; None: all alike.
+    """
     squared_BM = torch.addmm(key_MD.square().sum(1), query_BD, key_MD.t(), alpha=-2)
     logit_BM = -(squared_BM + query_BD.square().sum(1, keepdim=True)).clamp_min(CLOSEST).sqrt()
     return (logit_BM if log_weight_M is None else logit_BM + log_weight_M).softmax(1) @ y_MC

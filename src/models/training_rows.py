@@ -36,10 +36,16 @@ class TrainingRows(nn.Module):
         self.register_buffer("encoded", None, persistent=False)
         self._weighted = False
         self._among: Tensor | None = None  # place of every training row of the data among these; N: it is none of them
-        self._own: Tensor | None = None
+        self._next: Tensor | None = None
 
     def hold(self, x: Tensor, y: Tensor, weight_N: Tensor) -> None:
-        """Take those of all training rows `x` [N, ...] and `y` [N] that weigh more than 0 [N]; all of them are not copied."""
+        """Take the training rows that weigh more than 0; where these are all, without a copy.
+
+        Args:
+            x: inputs of all training rows [N, *input_shape].
+            y: their targets [N].
+            weight_N: how much each counts.
+        """
         there_N = weight_N > 0
         places = there_N.nonzero().squeeze(1)
         self._among = torch.where(there_N, there_N.cumsum(0) - 1, len(places)).to(x.device)
@@ -50,7 +56,7 @@ class TrainingRows(nn.Module):
 
     def next_rows(self, index_B: Tensor) -> None:
         """Say which training rows of the data the next forward in training computes, as none is its own neighbour."""
-        self._own = None if self._among is None else self._among[index_B]
+        self._next = None if self._among is None else self._among[index_B]
 
     def draw(self, share: float) -> tuple[Tensor, Tensor | None]:
         """Draw a share of the rows by PyTorch's generator, for one forward in training.
@@ -59,12 +65,12 @@ class TrainingRows(nn.Module):
             The places of the M that are drawn; and where among these the rows are that `next_rows` has named [B], -1 where
             they are not, None where it has named none.
         """
-        places_M = torch.randperm(len(self.x), device=self.x.device)[: drawn(len(self.x), share)]
-        if self._own is None:
+        places_M = torch.randperm(len(self.x), device=self.x.device)[: n_candidates(len(self.x), share)]
+        if self._next is None:
             return places_M, None
         drawn_at_N1 = places_M.new_full((len(self.x) + 1,), -1)
         drawn_at_N1[places_M] = torch.arange(len(places_M), device=places_M.device)
-        own_B, self._own = drawn_at_N1[self._own], None
+        own_B, self._next = drawn_at_N1[self._next], None
         return places_M, own_B
 
     def targets(self, places_M: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -91,7 +97,7 @@ class TrainingRows(nn.Module):
         self._changed()
 
 
-def drawn(count: int, share: float) -> int:
+def n_candidates(count: int, share: float) -> int:
     """Count the rows that a step draws, of so many: the `share`, but not fewer than `FEWEST_DRAWN` where they are there."""
     return min(count, max(math.ceil(share * count), FEWEST_DRAWN))
 

@@ -287,3 +287,9 @@ def test_only_perceptrons_share_their_layers(training: Any) -> None:
     made = training(digits())
     with pytest.raises(UserError, match=r"^members: tabm shares the layers of model=mlp"):
         tabm(config("cnn"), 3, made.context, n=1, k=4, kind="tabm")
+
+
+def test_a_model_that_looks_up_its_training_rows_is_not_boosted() -> None:
+    """It would be right about all of them by their own targets."""
+    with pytest.raises(UserError, match="model=nca"):
+        weak(config("nca"), {}, None)

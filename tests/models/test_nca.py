@@ -14,7 +14,7 @@ from src.engine.cost import measures, seconds_per_epoch
 from src.engine.model_size import refuse_untrainable
 from src.models.architectures.nca import LEAST
 from src.models.building import build
-from src.models.training_rows import FEWEST_DRAWN, drawn
+from src.models.training_rows import FEWEST_DRAWN, n_candidates
 from tests.support.training import config, table
 
 MODEL = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "nca.yaml").read_text())["model"]
@@ -83,7 +83,7 @@ def test_each_step_draws_a_share_by_the_generator(data: tuple[Tensor, Tensor]) -
         outputs.append(made(x[:5]))
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[0], outputs[2])
-    assert (drawn(10_000, 0.2), drawn(100, 0.2), drawn(20, 0.2)) == (2000, FEWEST_DRAWN, 20)
+    assert (n_candidates(10_000, 0.2), n_candidates(100, 0.2), n_candidates(20, 0.2)) == (2000, FEWEST_DRAWN, 20)
 
 
 def test_encoded_rows_follow_the_weights(data: tuple[Tensor, Tensor]) -> None:

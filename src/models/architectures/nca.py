@@ -11,7 +11,7 @@ from src.models.checks import check_dropout, check_positive
 from src.models.embeddings import Edges, NumberEmbedding
 from src.models.layers import Features, initialise
 from src.models.soft_neighbours import mean_at_once, mean_of_neighbours, tile_rows
-from src.models.training_rows import TrainingRows, drawn
+from src.models.training_rows import TrainingRows, n_candidates
 
 LEAST = 1e-7  # share of a class that no neighbour has
 ENCODED_ROWS = 8192  # training rows encoded at once for predictions
@@ -116,17 +116,23 @@ class NCA(nn.Module):
         return mean_BC if self.n_outputs == 1 else mean_BC.clamp_min(LEAST).log()
 
     def training_operations(self, rows: int, batch: int, encoding: int) -> float:
-        """See `LooksUpRows`: a step encodes the rows that it draws, and compares each of its own with them."""
-        count = drawn(rows, self.candidates)
+        """Return the multiply-adds of a row's way forward in training: a step encodes the rows that it draws, too.
+
+        Args:
+            rows: training rows.
+            batch: rows of a step.
+            encoding: multiply-adds of a row's way through `encoder`.
+        """
+        count = n_candidates(rows, self.candidates)
         return encoding * (1 + count / batch) + count * (self.dim + self.n_outputs + PAIR_OPERATIONS)
 
     def prediction_operations(self, rows: int, encoding: int) -> int:
-        """See `LooksUpRows`: the training rows are encoded already."""
+        """Return the multiply-adds of a row's prediction from so many `rows`, which are encoded already."""
         return encoding + rows * (self.dim + self.n_outputs)
 
     def step_bytes(self, rows: int, batch: int) -> int:
-        """See `LooksUpRows`: four tensors of the pairs that are compared at once, and the encoder's of every row."""
-        count = drawn(rows, self.candidates)
+        """Return the bytes of a step: four tensors of the pairs compared at once, and the encoder's of every row."""
+        count = n_candidates(rows, self.candidates)
         return 4 * (4 * min(batch, tile_rows(count)) * count + (batch + count) * self._numbers_of_a_row)
 
 
@@ -134,6 +140,13 @@ class Encoder(nn.Module):
     """A row's place in the space: features → linear → blocks, around which their input passes → batch norm after blocks.
 
     A block is batch norm → linear → rectifier → dropout → linear. x [B, *input_shape] → [B, dim].
+
+    Args:
+        features: the way in.
+        dim: axes of the space.
+        blocks: how many.
+        width: units of a block.
+        dropout: share of these that a training step leaves out.
     """
 
     def __init__(self, features: Features, dim: int, blocks: int, width: int, dropout: float) -> None:
