@@ -17,7 +17,9 @@ from src.models.building import build
 from src.models.training_rows import FEWEST_DRAWN, n_candidates
 from tests.support.training import config, table
 
-MODEL = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "nca.yaml").read_text())["model"]
+MODEL = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "nca.yaml").read_text())["model"] | {
+    "embedding": "none"
+}
 N, FEATURES = 90, 4
 
 
