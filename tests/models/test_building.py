@@ -55,6 +55,8 @@ def rows(meta: dict[str, Any], n: int) -> Tensor:
     return x
 
 
+CELL = "|nor_conv_1x1~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+
 VARIANTS = [
     pytest.param(config("mlp"), images(1, 8, 8), id="mlp"),
     pytest.param(config("mlp", width=[50, 20, 30], depth=3, activation="gelu"), images(3, 4, 4), id="mlp-widths"),
@@ -67,6 +69,8 @@ VARIANTS = [
     pytest.param(config("cnn", norm="none", channels=6), images(3, 32, 32), id="cnn-none-32x32"),
     pytest.param(config("cnn", channels=6, depth=5), images(2, 5, 5), id="cnn-5x5-deep"),
     pytest.param(config("cnn", depth=2), images(1, 1, 9), id="cnn-signal"),
+    pytest.param(config("cell"), images(1, 8, 8), id="cell-8x8"),
+    pytest.param(config("cell", edges=CELL, channels=4, norm="group"), images(3, 9, 7), id="cell-odd"),
     pytest.param(config("linear"), images(1, 8, 8), id="linear"),
     pytest.param(config("linear"), TABLE, id="linear-table"),
     pytest.param(config("mlp"), TABLE | {"n_classes": 0}, id="regression"),

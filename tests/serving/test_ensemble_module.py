@@ -283,10 +283,11 @@ LOOKING_UP = ["nca"]  # test_neighbours.py
     "name", sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - set(LOOKING_UP))
 )
 def test_every_model_is_stacked_and_can_leave(name: str, tmp_path: Path) -> None:
-    nets, x = [net(conf("model", name), DIGITS, seed) for seed in range(2)], torch.randn(5, 1, 8, 8)
+    nets = [net(conf("model", name), DIGITS, seed) for seed in range(2)]
     fused = Fused(nets, ["alike"] * 2, (1, 8, 8))
+    assert fused.groups[0].rows > 0
+    x = torch.randn(min(5, fused.groups[0].rows), 1, 8, 8)  # of more rows a large net is faster by itself
     with torch.no_grad():
-        assert fused.groups[0].rows >= len(x)
         torch.testing.assert_close(fused(x), torch.stack([each(x) for each in nets]), rtol=1e-4, atol=1e-5)
     module = EnsembleModule(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
     assert export(module, x, tmp_path, {"pt2": True, "onnx": False}) == []
