@@ -37,7 +37,7 @@ GROUPS = {
     "combiner": Group("src.ensembles.combiners"),
 }
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
-    "search": ("rate_prior", "terminator"),
+    "search": ("rate_prior", "terminator", "proxy"),
     "optimizer": ("batch_scaling", "rate_factors"),
     "combiner": ("temperature", "fit_on"),
 }

@@ -175,6 +175,7 @@ class OfEverySearch(Section):
 
     rate_prior: Literal["none", "lr_range"]
     terminator: str | dict[str, Any]
+    proxy: str | dict[str, Any]
 
 
 class BatchScaling(Section):

@@ -41,22 +41,22 @@ class Cell(nn.Module):
         return nodes[-1]
 
 
-def operations_of(edges: Mapping[str, str] | str, choices: Sequence[str]) -> dict[str, str]:
+def operations_of(cell: Mapping[str, str] | str, choices: Sequence[str]) -> dict[str, str]:
     """The operation on each edge, from a mapping by edge or from the string form of a cell.
 
     Args:
-        edges: `{from_0_to_1: operation, …}`, or NAS-Bench-201's string `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+        cell: `{from_0_to_1: operation, …}`, or NAS-Bench-201's string `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
         choices: the operations that there are.
 
     Raises:
         ValueError: an edge or an operation that is not there.
     """
-    operations = _parsed(edges) if isinstance(edges, str) else dict(edges)
+    operations = _parsed(cell) if isinstance(cell, str) else dict(cell)
     if operations.keys() != set(NAMES):
-        raise ValueError(f"model.edges must name an operation for each of {', '.join(NAMES)}.")
+        raise ValueError(f"model.operations must name an operation for each of {', '.join(NAMES)}.")
     for name, operation in operations.items():
         if operation not in choices:
-            raise ValueError(f"model.edges.{name} is {operation}: it must be one of {', '.join(choices)}.")
+            raise ValueError(f"model.operations.{name} is {operation}: it must be one of {', '.join(choices)}.")
     return operations
 
 

@@ -26,6 +26,8 @@ class Spec:
     goals: Goals = field(default_factory=Goals)
     measure: Callable[[Point], Mapping[str, float]] = lambda params: {}  # the measures known before training
     schedule: Sequence[tuple[int, Point]] = ()  # for `replay`: until which epoch by which parameters
+    proxy: Callable[[Point], float] | None = None  # a score known before training, higher for what promises more
+    candidates: int = 1  # points that are drawn for each trial, of which the proxy chooses one
 
     @property
     def directions(self) -> list[Direction]:

@@ -34,7 +34,7 @@ def write(sweep: Sweep) -> None:
     write_text(out / "curves.csv", curves_csv(study))
     write_text(out / "progress.csv", progress_csv(study))
     stopped = {"stopped": sweep.stopped} if sweep.stopped else {}
-    write_json(out / "summary.json", summary(study, space, sweep.config["search"]["name"]) | stopped)
+    write_json(out / "summary.json", summary(study, space, sweep.config["search"]["name"]) | stopped | _proxy(sweep))
     if study.history.best is None:
         return
     line = [(until, trial_config(space, trial)) for trial, until in study.history.lineage(study.history.best)]
@@ -155,6 +155,20 @@ def summary(study: Study, space: Space, search: str) -> dict[str, Any]:
     }
 
 
+def _proxy(sweep: Sweep) -> dict[str, Any]:
+    """Measure how well the proxy follows the values of the complete trials, by Spearman's correlation."""
+    if sweep.proxy is None:
+        return {}
+    from scipy.stats import spearmanr  # slow to import, and seldom needed
+
+    trials = [trial for trial in sweep.study.history.of("complete") if trial.value is not None]
+    sign = -1 if sweep.study.history.direction == "minimize" else 1
+    values = [sign * trial.value for trial in trials if trial.value is not None]
+    scores = [sweep.proxy(trial_config(sweep.config.space, trial)) for trial in trials]
+    several = len(set(values)) > 1 and len(set(scores)) > 1
+    return {"proxy": {"name": sweep.proxy.name, "spearman": float(spearmanr(scores, values)[0]) if several else None}}
+
+
 def _goals(study: Study) -> dict[str, Any]:
     """The Pareto front, best value first, and the constraints, where there are any."""
     history = study.history
@@ -191,8 +205,9 @@ def write_timing(sweep: Sweep, runs: Mapping[str, str], began: float, trained: f
     """
     now = time.monotonic()
     times = {"wall_s": now - began, "train_s": trained - began, "tracking_s": now - trained}
+    scoring = {"proxy_s": sweep.proxy.seconds} if sweep.proxy else {}
     speed = {"trials_per_minute": 60 * trials / (now - began), "workers_busy": sweep.engine.busy()}
-    write_json(sweep.out / "timing.json", {**times, **speed, **timing(sweep.study, runs)})
+    write_json(sweep.out / "timing.json", {**times, **speed, **scoring, **timing(sweep.study, runs)})
 
 
 def print_notes(sweep: Sweep) -> None:
@@ -208,6 +223,11 @@ def print_notes(sweep: Sweep) -> None:
         print(f"{sweep.label}: trial {best.number} is chosen, since trial {first.number} was {_luck(history, first)}")
     if sweep.loop.traceback:
         print(f"{sweep.label}: the first trial that failed by an error of its code:\n{sweep.loop.traceback}")
+    if sweep.proxy and (rank := _proxy(sweep)["proxy"]):
+        follows = (
+            "cannot be compared with" if rank["spearman"] is None else f"follows (Spearman {rank['spearman']:.2f})"
+        )
+        print(f"{sweep.label}: search.proxy={rank['name']} {follows} the values, and took {sweep.proxy.seconds:.1f} s")
     if sweep.stopped:
         print(f"{sweep.label}: stopped, since {sweep.stopped}")
     if sweep.study.history.best is None:

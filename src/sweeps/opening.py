@@ -15,7 +15,9 @@ from src.engine.compatibility import prepared, refuse_impossible_space, unsuitab
 from src.engine.cost import measures
 from src.engine.cross_validation import trial_folds
 from src.engine.engine import Engine
+from src.engine.proxy import Proxy
 from src.engine.task import WorkerSetup
+from src.search.proposing.proxy import proxy_options, require_candidates
 from src.search.proposing.terminator import Terminated, terminated
 from src.search.protocol import Search, Spec
 from src.study import lineage
@@ -51,6 +53,7 @@ class Sweep:
     loop: Loop
     engine: Engine
     records: Records
+    proxy: Proxy | None
 
     @property
     def stopped(self) -> str:
@@ -87,7 +90,9 @@ def opened(config: Config) -> Iterator[Sweep]:
     before = _warm_start(config, meta, aims)
     replayed = config.root.get("replay", {}).get("study")
     schedule = lineage.read(root, config["storage"], replayed) if replayed else ()
-    search = _search(config, meta, aims, before, schedule)
+    options = proxy_options(config["search"]["proxy"])
+    proxy = Proxy(options.name, folder, meta) if options else None
+    search = _search(config, meta, aims, before, schedule, proxy)
     identity = _identity(config, meta, before, schedule)
     cut = trial_folds(load(folder).y_train, config["objective"]["folds"], meta)
     trusted, timeout = tuple(config["trusted"]), config["trial"]["timeout"]
@@ -102,7 +107,7 @@ def opened(config: Config) -> Iterator[Sweep]:
         study = _study(config, identity, search, aims)
         loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)
         records = Records.of(study, config, identity.label, folder, meta)
-        yield Sweep(config, identity.label, out, search, study, loop, engine, records)
+        yield Sweep(config, identity.label, out, search, study, loop, engine, records, proxy)
 
 
 def _with_tested_rates(config: Config, meta: Mapping[str, Any]) -> Config:
@@ -131,18 +136,36 @@ def _warm_start(config: Config, meta: Mapping[str, Any], aims: Objectives) -> Wa
     return before
 
 
-def _search(config: Config, meta: Mapping[str, Any], aims: Objectives, before: WarmStart, schedule: Schedule) -> Search:
+def _search(
+    config: Config,
+    meta: Mapping[str, Any],
+    aims: Objectives,
+    before: WarmStart,
+    schedule: Schedule,
+    proxy: Proxy | None,
+) -> Search:
     def measure(params: Mapping[str, Any]) -> dict[str, float]:
         return known_measures(config.space.config(params), meta, aims)
 
+    def score(params: Mapping[str, Any]) -> float:
+        return proxy(config.space.config(params)) if proxy else 0.0
+
     budget = config["n_trials"], config.space.most_epochs(), config["seed"]
     spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure, schedule)
-    return terminated(config.make("search", config["search"], spec), spec, config["search"]["terminator"])
+    options = proxy_options(config["search"]["proxy"])
+    if options:
+        spec = replace(spec, proxy=score, candidates=options.candidates)
+    search: Search = config.make("search", config["search"], spec)
+    if options:
+        require_candidates(search, config["search"]["name"])
+    return terminated(search, spec, config["search"]["terminator"])
 
 
 def _identity(config: Config, meta: Mapping[str, Any], before: WarmStart, schedule: Schedule) -> Identity:
     """The identity of the study: the trial table is a function of it."""
     keys = {key: config[key] for key in ("search", "seed", "slots", "device")}
+    if proxy_options(config["search"]["proxy"]) is None:  # as in studies that began before there were any
+        keys["search"] = {key: value for key, value in config["search"].items() if key != "proxy"}
     keys["objective"] = {key: value for key, value in config["objective"].items() if key != "candidates"}
     keys = with_first_names(keys)  # the choice between trials changes none of them
     observed = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]

@@ -70,7 +70,7 @@ VARIANTS = [
     pytest.param(config("cnn", channels=6, depth=5), images(2, 5, 5), id="cnn-5x5-deep"),
     pytest.param(config("cnn", depth=2), images(1, 1, 9), id="cnn-signal"),
     pytest.param(config("cell"), images(1, 8, 8), id="cell-8x8"),
-    pytest.param(config("cell", edges=CELL, channels=4, norm="group"), images(3, 9, 7), id="cell-odd"),
+    pytest.param(config("cell", operations=CELL, channels=4, norm="group"), images(3, 9, 7), id="cell-odd"),
     pytest.param(config("linear"), images(1, 8, 8), id="linear"),
     pytest.param(config("linear"), TABLE, id="linear-table"),
     pytest.param(config("mlp"), TABLE | {"n_classes": 0}, id="regression"),

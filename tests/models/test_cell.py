@@ -44,10 +44,10 @@ def test_every_cell_is_its_string_and_back() -> None:
 @pytest.mark.parametrize(
     ("edges", "sentence"),
     [
-        (TEXT.replace("none~1", "non~1"), "model.edges.from_1_to_3 is non: it must be one of none, skip_connect"),
-        (TEXT.replace("|none~1", ""), "model.edges must name an operation for each of from_0_to_1"),
-        ("", "model.edges must name an operation for each"),
-        (dict.fromkeys(NAMES[1:], "none"), "model.edges must name an operation for each"),
+        (TEXT.replace("none~1", "non~1"), "model.operations.from_1_to_3 is non: it must be one of none, skip_connect"),
+        (TEXT.replace("|none~1", ""), "model.operations must name an operation for each of from_0_to_1"),
+        ("", "model.operations must name an operation for each"),
+        (dict.fromkeys(NAMES[1:], "none"), "model.operations must name an operation for each"),
     ],
 )
 def test_what_is_no_cell_is_refused(edges: object, sentence: str) -> None:
@@ -57,17 +57,17 @@ def test_what_is_no_cell_is_refused(edges: object, sentence: str) -> None:
 
 def test_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.name=cell needs images"):
-        Cell((7,), 2, channels=4, cells=1, norm="batch", edges=TEXT)
+        Cell((7,), 2, channels=4, cells=1, norm="batch", operations=TEXT)
 
 
 def test_the_parameters_of_nas_bench_201_are_those_of_its_paper() -> None:
     """The largest cell of CIFAR-10's table, six 3×3 convolutions, 16 channels and 5 cells a stage: 1.532 MB of them."""
-    net = Cell((3, 32, 32), 10, channels=16, cells=5, norm="batch", edges=dict.fromkeys(NAMES, "nor_conv_3x3"))
+    net = Cell((3, 32, 32), 10, channels=16, cells=5, norm="batch", operations=dict.fromkeys(NAMES, "nor_conv_3x3"))
     assert n_parameters(net) == pytest.approx(1.532e6, rel=0.01)
 
 
 def test_a_cell_trains_to_the_same_bits_in_company() -> None:
-    model = {"name": "cell", **SMALL, "edges": TEXT}
+    model = {"name": "cell", **SMALL, "operations": TEXT}
     members = [Member(config(model, optimizer="sgd", lr=lr), seed) for seed, lr in enumerate((0.01, 0.1))]
     together = trained(members, images(), 2, fused=False)
     for one, state in zip(members, together, strict=True):

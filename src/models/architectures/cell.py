@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from src.models.cell import Cell as Graph
 from src.models.cell import Nothing, operations_of
-from src.models.layers import Norm, check_positive, initialise, normalisation
+from src.models.checks import check_positive
+from src.models.layers import Norm, initialise, normalisation
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")  # the benchmark's names
 STAGES = 3
@@ -15,7 +16,8 @@ STAGES = 3
 class Cell(nn.Module):
     """Three stages of `cells` equal cells; between them a residual block halves the image and doubles the channels.
 
-    x [B, C, H, W] → [B, n_outputs]. The stem has `channels`; after the last stage comes the mean over all pixels. An
+    x [B, C, H, W] → [B, n_outputs], `input_shape` is (C, H, W). `operations`: that of each edge, by `src/models/cell.py`; `norm`:
+    after each convolution. The stem has `channels`; after the last stage comes the mean over all pixels. An
     image keeps its size where a side would fall below 2 pixels.
 
     Raises:
@@ -30,13 +32,13 @@ class Cell(nn.Module):
         channels: int,
         cells: int,
         norm: Norm,
-        edges: Mapping[str, str] | str,
+        operations: Mapping[str, str] | str,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
             raise ValueError("model.name=cell needs images, but the data is a table: choose model=table_cell.")
         check_positive(channels=channels, cells=cells)
-        operations = operations_of(edges, OPERATIONS)
+        by_edge = operations_of(operations, OPERATIONS)
 
         n_in, height, width = input_shape
         blocks: list[nn.Module] = [convolution(n_in, channels, 3, norm)]
@@ -45,7 +47,7 @@ class Cell(nn.Module):
                 stride = 2 if min(height, width) >= 4 else 1
                 blocks.append(Reduction(channels, stride, norm))
                 channels, height, width = 2 * channels, height // stride, width // stride
-            blocks += [Graph(operations, _maker(channels, norm)) for _ in range(cells)]
+            blocks += [Graph(by_edge, _maker(channels, norm)) for _ in range(cells)]
         last = [nn.Identity() if norm == "none" else normalisation(norm, channels, images=True), nn.ReLU()]
         self.blocks = nn.Sequential(*blocks, *last)
         self.output = nn.Linear(channels, n_outputs)
@@ -58,7 +60,10 @@ class Cell(nn.Module):
 
 
 class Reduction(nn.Module):
-    """A residual block: two convolutions beside an average and a 1×1 convolution. [B, C, H, W] → [B, 2C, H/s, W/s]."""
+    """A residual block: two convolutions beside an average and a 1×1 convolution. [B, C, H, W] → [B, 2C, H/s, W/s].
+
+    `channels` is C, `stride` is s in pixels, and `norm` follows the two convolutions.
+    """
 
     def __init__(self, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()

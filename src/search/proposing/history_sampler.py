@@ -42,7 +42,7 @@ class HistorySampler:
         first = len(history.trials) + sum(proposal.trial is None for proposal in proposals)
         points = [trial.params for trial in [*self.spec.earlier, *history.trials]] if count > 0 else []
         for k in range(count):
-            points.append(self._feasible_point(history, points, first + k, history.trials_from_scratch + k))
+            points.append(self._promising_point(history, points, first + k, history.trials_from_scratch + k))
             proposals.append(Proposal(points[-1], self.fidelity.first(first + k)))
         return proposals[:n]
 
@@ -51,7 +51,16 @@ class HistorySampler:
         going = any(history.of("running", "paused")) or self.fidelity.promotions(history)
         return history.trials_from_scratch >= self.spec.n_trials and not going
 
-    def _feasible_point(self, history: History, points: list[Point], number: int, place: int) -> Point:
+    def _promising_point(self, history: History, points: list[Point], number: int, place: int) -> Point:
+        """The point of trial `number`: of as many candidates as the sweep wants, that with the best proxy."""
+        if self.spec.proxy is None or place < len(self.spec.first):
+            return self._feasible_point(history, points, number, place)
+        draws = [self._feasible_point(history, points, number, place, k) for k in range(self.spec.candidates)]
+        return max(draws, key=self.spec.proxy)
+
+    def _feasible_point(
+        self, history: History, points: list[Point], number: int, place: int, candidate: int = 0
+    ) -> Point:
         """The point of trial `number`, the `place`-th that begins anew; after an infeasible one another is drawn.
 
         Raises:
@@ -59,7 +68,7 @@ class HistorySampler:
         """
         refused: list[Point] = []
         for retry in range(TRIES):
-            seed = _seed(self.spec.seed, number, *[retry] * (retry > 0))
+            seed = _seed(self.spec.seed, number, *([retry, candidate] if candidate else [retry] * (retry > 0)))
             source = self.source if retry < GUIDED else self._random
             fixed = {} if retry else self._fixed(history, place)
             point = source(history, [*points, *refused], seed, fixed)
