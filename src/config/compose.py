@@ -35,6 +35,7 @@ def register_resolvers(about: str = "") -> None:
     OmegaConf.register_new_resolver("params", lambda key, *default: params().get(key, *default), replace=True)
     OmegaConf.register_new_resolver("about", lambda: about, replace=True)
     OmegaConf.register_new_resolver("for_data", data_defaults.default, replace=True)
+    OmegaConf.register_new_resolver("when", data_defaults.when, replace=True)
 
 
 def params() -> DictConfig:
@@ -206,11 +207,20 @@ def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[s
             if key.startswith("space.") and isinstance(value, dict) and value.get("log"):
                 value = {"step": None, **value}  # the default's step goes with a linear scale alone
             old = OmegaConf.select(cfg, key)
+            _replace_question(cfg, key.rpartition(".")[0])
             merge = isinstance(old, DictConfig) and not (key.startswith("space.") and _is_another_kind(old, value))
             OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def _replace_question(cfg: DictConfig, key: str) -> None:
+    """Put the answer in the place of an interpolation at `key`, so that a value can be set below it."""
+    parent, _, last = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if key and isinstance(node, DictConfig) and OmegaConf.is_interpolation(node, last):
+        node[last] = OmegaConf.select(cfg, key)
 
 
 def _applies(cfg: DictConfig, override: Override) -> bool:

@@ -18,15 +18,18 @@ from omegaconf import OmegaConf
 
 PREPARED = Path("data/prepared")  # a folder a data set, as the stage `prepare` leaves it
 STEPS = 4000  # of a training on a table
+EMBEDDED = 1000  # rows from which on a table has enough to learn embeddings of its numbers
+MOST_EMBEDDED = 100  # columns of numbers, each of which becomes 16 inputs
 LARGE = 10_000  # rows from which on a table is worth a wider net
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts that defaults follow: the number of training rows, and whether they are rows of a table."""
+    """The facts that defaults follow: the number of training rows, and of a table's columns of numbers in them."""
 
     rows: int
     table: bool
+    numbers: int = 10
 
 
 UNKNOWN = Facts(rows=1000, table=False)  # before data are prepared
@@ -75,9 +78,14 @@ def most_width(facts: Facts) -> int:
     return 384 if _is_large(facts) else 128
 
 
-RULES: dict[str, Callable[[Facts], Any]] = {
+def embedding(facts: Facts, kind: str = "periodic") -> str:
+    """Choose how numbers enter a net: of 1,000 rows or more with up to 100 as its model likes best (`kind`), else plainly."""
+    return kind if facts.table and facts.rows >= EMBEDDED and 0 < facts.numbers <= MOST_EMBEDDED else "none"
+
+
+RULES: dict[str, Callable[..., Any]] = {
     rule.__name__: rule
-    for rule in (batch_size, batch_sizes, epochs, patience, n_trials, width, least_width, most_width)
+    for rule in (batch_size, batch_sizes, epochs, patience, n_trials, width, least_width, most_width, embedding)
 }
 
 
@@ -88,13 +96,19 @@ def facts_of(data: Any) -> Facts:
     except (OSError, ValueError):
         return UNKNOWN
     rows = min(int(meta["n_train"]), int(data.get("rows") or meta["n_train"]))
-    return Facts(rows, table=len(meta["input_shape"]) == 1)
+    shape = meta["input_shape"]
+    return Facts(rows, table=len(shape) == 1, numbers=shape[0] - len(meta["categories"]))
 
 
-def default(name: str, *, _root_: Any) -> Any:
-    """Resolve `${for_data:<name>}` in a config whose root is `_root_`."""
-    value = RULES[name](facts_of(_root_.get("data") or {}))
+def default(name: str, *arguments: Any, _root_: Any) -> Any:
+    """Resolve `${for_data:<name>,<arguments>}` in a config whose root is `_root_`."""
+    value = RULES[name](facts_of(_root_.get("data") or {}), *arguments)
     return OmegaConf.create(value) if isinstance(value, list) else value
+
+
+def when(value: Any, wanted: Any, then: Any) -> Any:
+    """Resolve `${when:<value>,<wanted>,<then>}`: a mapping `then` where the value is `wanted`, else nothing."""
+    return OmegaConf.create(then) if value == wanted else None
 
 
 def _is_large(facts: Facts) -> bool:

@@ -53,6 +53,7 @@ def train(
     from src.engine.engine import Engine
     from src.engine.fusing import rows
     from src.ensembles.protocol import TrainingContext
+    from src.population.early_stopping import stops
 
     y_train, y_val = train_targets(setup.data), val_targets(setup.data)
     y_train = np.concatenate([y_train, y_val]) if setup.with_validation else y_train
@@ -60,10 +61,20 @@ def train(
     with Engine(setup, config["workers"]) as engine:
         for section in config.several["members"]:
             training = _training(config, section, best, context, engine)
-            training.replaced = {m.name: m.val_predictions for m in replaced if m.method == training.method}
+            judged = [member for member in replaced if member.method == training.method]
+            training.replaced = {member.name: member.val_predictions for member in judged}
+            training.epochs = {member.name: _best_epoch(member) for member in judged if stops(member.member.config)}
             with exclusive(training.folder / "lock", f"the training of {config['model']['name']}"):
                 requested = config.make("members", section, training.best, config["seed"], context)
                 yield training, _trained(training, requested)
+
+
+def _best_epoch(member: FinalMember) -> int:
+    """The epoch whose weights a member predicts with."""
+    from src.population.early_stopping import prediction_epochs
+
+    epochs = prediction_epochs(member.member.config, member.checkpoint.curves)
+    return epochs[-1] if epochs else int(member.member.config["epochs"])
 
 
 def _trained(training: MemberTraining, requested: Any) -> list[FinalMember]:
@@ -100,9 +111,9 @@ def with_refits(
 ) -> tuple[list[FinalMember], list[str]]:
     """Train all methods again on the validation rows too, and attach to each of `members` its refit.
 
-    Members that the sweep trained have none, and none is made where training looks at the validation rows (early stopping,
-    a schedule that watches them) or with `refit=false`. A refit that is worse than its member on the validation rows, which
-    it knows, is no improvement: it is left out.
+    Members that the sweep trained have none, and none is made where the schedule watches the validation rows or with
+    `refit=false`. Where members stop early, their refits have the epochs that the members had at their best. A refit that
+    is worse than its member on the validation rows, which it knows, is no improvement: it is left out.
 
     Args:
         config: the stage's.
@@ -114,7 +125,7 @@ def with_refits(
     Returns:
         The members, and notes on what was trained again or left out.
     """
-    if not config["refit"] or _reads_validation(config, best):
+    if not config["refit"] or _watches_validation(config, best):
         return list(members), []
     refits: dict[str, FinalMember] = {}
     notes: list[str] = []
@@ -149,12 +160,11 @@ def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMemb
     return complaint(means[0], means[1], y_val, replaces=True)
 
 
-def _reads_validation(config: Config, best: dict[str, Any]) -> bool:
-    """Tell whether training by the config `best` looks at the validation rows, on which it then cannot train."""
+def _watches_validation(config: Config, best: dict[str, Any]) -> bool:
+    """Tell whether the schedule of `best` follows the validation rows, on which it then cannot train."""
     from src.optim.schedule import watched
-    from src.population.early_stopping import stops
 
-    return stops(best) or any(name.startswith("val/") for name in watched(config.make("schedule", best["schedule"])))
+    return any(name.startswith("val/") for name in watched(config.make("schedule", best["schedule"])))
 
 
 def write(

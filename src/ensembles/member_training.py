@@ -19,6 +19,7 @@ from src.ensembles.member_checks import complaint, row_errors
 from src.ensembles.members.top import top
 from src.ensembles.protocol import Generation, Generations, Segment, TrainingContext
 from src.population.checkpoint import Checkpoint
+from src.population.early_stopping import without_early_stopping
 from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
@@ -33,7 +34,8 @@ class MemberTraining:
 
     Checkpoints stand in `folder`, so that the same call goes on after a kill. `best` is the config of the best trial;
     `earlier` are those that it was trained by before, where it has a lineage. `replaced` are predictions for the validation
-    rows of the members, by name, that refits shall replace.
+    rows of the members, by name, that refits shall replace. Where these members stopped early, their refits, which learn
+    from the validation rows, cannot know when to stop: they train for the `epochs` that their members had at their best.
 
     Every trained member is compared with its like (`_reference`). One that diverged, collapsed or is much worse is trained
     again, with another seed and at half the rate, and left out if that is no better; `notes` says so.
@@ -46,6 +48,7 @@ class MemberTraining:
     best: Mapping[str, Any]
     earlier: Parts = ()
     replaced: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    epochs: Mapping[str, int] = field(default_factory=dict)  # of refits, by name, where their members stopped early
     configs: dict[str, Mapping[str, Any]] = field(
         default_factory=dict
     )  # of every member that was to be trained, by name
@@ -89,8 +92,7 @@ class MemberTraining:
             UserError: all members of the first generation failed.
         """
         segments = {
-            f"{self.method}-{self._count + k}": one if isinstance(one, Segment) else Segment(one, one.config["epochs"])
-            for k, one in enumerate(generation)
+            (name := f"{self.method}-{self._count + k}"): self._segment(name, one) for k, one in enumerate(generation)
         }
         self._count += len(segments)
         trained = self._run(segments)
@@ -102,6 +104,16 @@ class MemberTraining:
         for name, fault in faults.items():
             self._note_fault(name, fault, name in members)
         return [members[name] for name in segments if name in members]
+
+    def _segment(self, name: str, one: Member | Segment) -> Segment:
+        """The training that a method asks for, with as many `epochs` as are given and without early stopping."""
+        if isinstance(one, Segment):
+            return one
+        if not self.epochs:
+            return Segment(one, one.config["epochs"])
+        typical = int(np.median(list(self.epochs.values())))
+        stop = min(one.config["epochs"], self.epochs.get(name, typical))
+        return Segment(replace(one, config=without_early_stopping(one.config)), stop)
 
     def _again(self, segments: Mapping[str, Segment], sound: Mapping[str, FinalMember]) -> dict[str, FinalMember]:
         """Train milder what diverged, collapsed or is much worse beside members that are `sound`; return what is now sound.

@@ -16,6 +16,12 @@ def stops(config: Mapping[str, Any]) -> bool:
     return rule(config)[0] is not None
 
 
+def without_early_stopping(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a member that trains to its end."""
+    section = {**config["training"].get("early_stopping", {}), "patience": None}
+    return {**config, "training": {**config["training"], "early_stopping": section}}
+
+
 def best_epochs(losses: Sequence[float], min_delta: float) -> list[int]:
     """Return after each epoch the best so far, counted from 1: the last whose loss is lower by more than `min_delta`."""
     best, epoch, epochs = inf, 0, []

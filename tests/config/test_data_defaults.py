@@ -28,7 +28,9 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data/prepared/adult"
     folder.mkdir(parents=True)
-    (folder / "meta.json").write_text(json.dumps({"n_train": 26_048, "input_shape": [14]}), encoding="utf-8")
+    (folder / "meta.json").write_text(
+        json.dumps({"n_train": 26_048, "input_shape": [14], "categories": [9] * 8}), encoding="utf-8"
+    )
     return folder
 
 
@@ -66,6 +68,11 @@ def test_any_size_has_sensible_ones(rows: int, table: bool) -> None:
     assert values["patience"] is None or values["patience"] < values["epochs"]
     assert values["least_width"] <= values["width"] <= values["most_width"]
     assert (values["most_width"] - values["least_width"]) % values["least_width"] == 0, "the step of the space"
+
+
+def test_numbers_are_embedded_where_there_are_some_and_not_too_many() -> None:
+    embedding = RULES["embedding"]
+    assert [embedding(Facts(5000, True, n)) for n in (0, 1, 100, 101)] == ["none", "periodic", "periodic", "none"]
 
 
 def test_images_have_what_was_measured_for_them() -> None:
@@ -111,3 +118,20 @@ def test_without_prepared_data_they_are_those_of_a_small_set(tmp_path: Path, mon
 @pytest.mark.parametrize("search", ["pbt", "replay"])
 def test_searches_whose_members_train_equally_long_stop_none_early(table: Path, search: str) -> None:
     assert config(f"search={search}")["training"]["early_stopping"]["patience"] is None
+
+
+def test_the_scale_of_frequencies_is_searched_where_numbers_pass_through_periodic_embeddings(table: Path) -> None:
+    def searched(*words: str) -> bool:
+        (_, leaf), *_ = config(*words).space.leaves()
+        return "model.frequency_scale" in leaf.dimensions
+
+    assert config()["model"]["embedding"] == "periodic"
+    assert config("model=tabm")["model"]["embedding"] == "piecewise_linear"
+    assert config("data.rows=300")["model"]["embedding"] == "none"
+    assert searched()
+    assert searched("model=tabm", "model.embedding=periodic")
+    for word in ("model.embedding=none", "model=tabm", "data.rows=300", "model.frequency_scale=2.0"):
+        assert not searched(word), word
+    (_, leaf), *_ = config("space.model.frequency_scale.high=10.0").space.leaves()
+    assert leaf.dimensions["model.frequency_scale"].distribution.high == 10.0  # type: ignore[attr-defined]
+    assert leaf.dimensions["model.frequency_scale"].distribution.low == 0.01  # type: ignore[attr-defined]

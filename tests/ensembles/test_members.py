@@ -25,6 +25,7 @@ from src.ensembles.members.folds import folds
 from src.ensembles.members.seeds import seeds
 from src.ensembles.protocol import Generations, TrainingContext
 from src.metrics.scoring import score
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
@@ -251,22 +252,37 @@ def test_once_judged_the_members_learn_from_the_validation_rows_too(swept: Place
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("word", ["training.early_stopping.patience=1", "schedule=plateau"])
-def test_members_whose_training_looks_at_the_validation_rows_do_not_learn_from_them(
-    word: str,
-    tmp_path: Path,
-    prepared: Path,
+def test_members_whose_schedule_watches_the_validation_rows_do_not_learn_from_them(
+    tmp_path: Path, prepared: Path
 ) -> None:
     place = Place(tmp_path, prepared)
-    place.run("n_trials=2", "epochs=2", "search=random", word)
-    place.run("members.n=2", word, verb="train")
+    place.run("n_trials=2", "epochs=2", "search=random", "schedule=plateau")
+    place.run("members.n=2", "schedule=plateau", verb="train")
     assert not any("refit" in line for line in lines(place).values())
+
+
+@pytest.mark.slow
+def test_refits_of_members_that_stopped_early_train_as_long_as_these_were_good(tmp_path: Path, prepared: Path) -> None:
+    place = Place(tmp_path, prepared)
+    words = ("training.early_stopping.patience=1", "optimizer.lr=0.03", "model=mlp", "model.depth=1")
+    place.run("n_trials=1", "epochs=30", "search=random", *words)
+    place.run("members.n=2", *words, verb="train")
+    checkpoints = {}
+    for file in (place.folder / ".lockstep" / "members").glob("*/seeds-*.safetensors"):
+        checkpoint = Checkpoint.load(file)
+        checkpoints.setdefault(file.stem, []).append(checkpoint)
+    for name, line in lines(place).items():
+        assert line["config"]["training"]["early_stopping"]["patience"] == 1
+        assert line["refit"]["config"]["training"]["early_stopping"]["patience"] is None
+        first, second = sorted(checkpoints[name], key=lambda one: one.epoch)
+        assert first.epoch == 1 + int(np.argmin(second.curves["val/loss"])), "the best epoch of the one that was judged"
 
 
 MINE = """
 from dataclasses import replace
 from typing import Annotated
 from pydantic import Field
+from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.seeds import derived_seed
 

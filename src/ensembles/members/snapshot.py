@@ -9,6 +9,7 @@ from src.config.components import make
 from src.ensembles.final_member import FinalMember
 from src.ensembles.protocol import Config, Generations, Segment, TrainingContext
 from src.optim.schedule import Repeating
+from src.population.early_stopping import without_early_stopping
 from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
@@ -28,8 +29,7 @@ def snapshot(
     Raises:
         UserError: there are more cycles than epochs, or the schedule of `best` has none.
     """
-    never = {**best["training"].get("early_stopping", {}), "patience": None}
-    config = {**best, "training": {**best["training"], "early_stopping": never}}
+    config = without_early_stopping(best)
     stops = _cycle_ends(best) if cycles is None else []
     if cycles is not None:
         if cycles > best["epochs"]:
