@@ -32,8 +32,8 @@ DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": [
 MEMBERS, ROWS = 20, (1, 8, 32, 64, 128, 256, 1024)
 SECONDS = 0.05  # of a repetition
 CASES = {
-    "mlp": {},
-    "mlp width=128 depth=3 norm=batch": {"width": 128, "depth": 3, "norm": "batch"},
+    "mlp": {"width": 64, "embedding": "none"},
+    "mlp width=128 depth=3 norm=batch": {"width": 128, "depth": 3, "norm": "batch", "embedding": "none"},
     "cnn": {},
 }
 

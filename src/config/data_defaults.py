@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 PREPARED = Path("data/prepared")  # a folder a data set, as the stage `prepare` leaves it
+EQUALLY_LONG = ("pbt", "replay")  # searches whose members do not stop early
 STEPS = 4000  # of a training on a table
 EMBEDDED = 1000  # rows from which on a table has enough to learn embeddings of its numbers
 MOST_EMBEDDED = 100  # columns of numbers, each of which becomes 16 inputs
@@ -53,9 +54,12 @@ def epochs(facts: Facts) -> int:
     return _within(8, STEPS * batch_size(facts) / facts.rows, 100) if facts.table else 20
 
 
-def patience(facts: Facts) -> int | None:
-    """Choose after how many epochs without gain a member stops: a third of all, from 4 on; on images never."""
-    return max(4, epochs(facts) // 3) if facts.table else None
+def patience(facts: Facts, search: str = "") -> int | None:
+    """Choose after how many epochs without gain a member stops: a third of all, from 4 on.
+
+    On images none does, and where the members of a `search` must train equally long.
+    """
+    return max(4, epochs(facts) // 3) if facts.table and search not in EQUALLY_LONG else None
 
 
 def n_trials(facts: Facts) -> int:
@@ -79,7 +83,7 @@ def most_width(facts: Facts) -> int:
 
 
 def embedding(facts: Facts, kind: str = "periodic") -> str:
-    """Choose how numbers enter a net: of 1,000 rows or more with up to 100 as its model likes best (`kind`), else plainly."""
+    """Choose how numbers enter a net: from 1,000 rows on, of up to 100 columns, as its model likes best: by `kind`."""
     return kind if facts.table and facts.rows >= EMBEDDED and 0 < facts.numbers <= MOST_EMBEDDED else "none"
 
 

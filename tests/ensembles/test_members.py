@@ -25,7 +25,6 @@ from src.ensembles.members.folds import folds
 from src.ensembles.members.seeds import seeds
 from src.ensembles.protocol import Generations, TrainingContext
 from src.metrics.scoring import score
-from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
@@ -261,28 +260,23 @@ def test_members_whose_schedule_watches_the_validation_rows_do_not_learn_from_th
     assert not any("refit" in line for line in lines(place).values())
 
 
-@pytest.mark.slow
-def test_refits_of_members_that_stopped_early_train_as_long_as_these_were_good(tmp_path: Path, prepared: Path) -> None:
-    place = Place(tmp_path, prepared)
-    words = ("training.early_stopping.patience=1", "optimizer.lr=0.03", "model=mlp", "model.depth=1")
-    place.run("n_trials=1", "epochs=30", "search=random", *words)
-    place.run("members.n=2", *words, verb="train")
-    checkpoints = {}
-    for file in (place.folder / ".lockstep" / "members").glob("*/seeds-*.safetensors"):
-        checkpoint = Checkpoint.load(file)
-        checkpoints.setdefault(file.stem, []).append(checkpoint)
-    for name, line in lines(place).items():
-        assert line["config"]["training"]["early_stopping"]["patience"] == 1
-        assert line["refit"]["config"]["training"]["early_stopping"]["patience"] is None
-        first, second = sorted(checkpoints[name], key=lambda one: one.epoch)
-        assert first.epoch == 1 + int(np.argmin(second.curves["val/loss"])), "the best epoch of the one that was judged"
+def test_refits_of_members_that_stopped_early_train_as_long_as_these_were_good(
+    training: Callable[..., MemberTraining],
+) -> None:
+    """The validation rows, which refits learn from, cannot tell them when to stop."""
+    best = config(epochs=6, early_stopping={"patience": 1})
+    refit = training(digits(200), "seeds", best, epochs={"seeds-0": 2, "seeds-1": 9, "other": 4})
+    trained_members = refit.final_members([Member(best, seed) for seed in range(3)])
+    assert [refit.outcomes[f"seeds-{k}"].epochs for k in range(3)] == [2, 6, 4], "its own, at most all, or the median"
+    for one in trained_members:
+        assert one.member.config["training"]["early_stopping"]["patience"] is None
+        assert one.member.config["epochs"] == 6, "the schedule is that of the whole training"
 
 
 MINE = """
 from dataclasses import replace
 from typing import Annotated
 from pydantic import Field
-from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.seeds import derived_seed
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder
@@ -23,13 +22,14 @@ from src.models.embeddings import NumberEmbedding, number_embedding
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
 from src.models.training_rows import parts_with_rows
 from src.system.errors import UserError
+from tests.support.conf import conf_file
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def config(name: str, **changes: Any) -> dict[str, Any]:
-    return yaml.safe_load((CONF / f"{name}.yaml").read_text())["model"] | changes
+    return {**conf_file("model", name)["model"], **changes}
 
 
 def images(*shape: int, n_classes: int = 10) -> dict[str, Any]:
@@ -362,7 +362,7 @@ def test_config_and_constructor_have_the_same_keys(name: str) -> None:
         default, added = parameters[key].default, ADDED.get(f"model.{key}")
         assert default is inspect.Parameter.empty or default == config(name)[key], key
         assert added is None or default == added, key
-    space = yaml.safe_load((CONF / f"{name}.yaml").read_text()).get("space", {"model": {}})["model"]
+    space = conf_file("model", name).get("space", {"model": {}})["model"]
     assert set(space) <= hyperparameters
 
 

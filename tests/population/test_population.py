@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.rows import Rows
 from src.population.seeds import derived_seed
+from tests.support.conf import conf_file
 from tests.support.training import (
     MLP,
     N_TRAIN,
@@ -206,7 +206,7 @@ def test_tabm_is_not_fused_and_so_is_as_alone(variant: str) -> None:
 
 def test_what_is_off_changes_no_bit() -> None:
     """Every default of `conf/` about strengths beside a config that does not have these keys."""
-    training = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "training" / "standard.yaml").training)
+    training = conf_file("training", "standard")["training"]
     common = {"optimizer": "sgd", "lr": 0.05, "norm": "batch", "dropout": 0.2}
     without = Member(config(**common), 3)
     off = Member(config(**common, training=training), 3)

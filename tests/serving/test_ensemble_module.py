@@ -13,7 +13,6 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from src.data.dataset import load, load_test
@@ -26,6 +25,7 @@ from src.serving.export import check, export
 from src.serving.fused_nets import WORTH_STACKING, Fused
 from src.serving.pyfunc import Ensemble
 from src.system.errors import UserError
+from tests.support.conf import conf_file
 
 ROOT = Path(__file__).parents[2]
 BOTH = {"pt2": True, "onnx": True}
@@ -33,7 +33,7 @@ DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": [
 
 
 def conf(group: str, name: str, **values: Any) -> dict[str, Any]:
-    found = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+    found = conf_file(group, name)
     return {key: value for key, value in found.get(group, found).items() if key != "defaults"} | values
 
 
