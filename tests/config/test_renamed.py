@@ -71,3 +71,17 @@ def test_a_first_name_below_space_is_refused_too() -> None:
         UserError, match=r"^space\.augment\.rotation: this key is space\.training\.augment\.rotation now$"
     ):
         load(["+space.augment.rotation={low: 0, high: 10}"])
+
+
+def test_a_key_that_came_later_is_no_part_of_a_description_until_it_says_something() -> None:
+    """So a study that was begun before the key has the same digest."""
+    before = {"model": {"name": "mlp", "embedding": "none"}, "optimizer": {"lr": 0.1}, "epochs": 3}
+    factors = {"by_fan_in": False, "bias": 1.0, "scale": 1.0, "activation": 1.0, "embedding": 1.0}
+    today = {
+        "model": {**before["model"], "frequency_scale": 0.1, "n_bins": 48, "bins": "quantile", "front_scale": False},
+        "optimizer": {"lr": 0.1, "rate_factors": factors},
+        "epochs": 3,
+    }
+    assert with_first_names(today) == with_first_names(before)
+    assert with_first_names({**today, "model": {**today["model"], "n_bins": 64}})["model"]["n_bins"] == 64
+    assert with_first_names({"model": {"n_bins": None}}) == {"model": {"n_bins": None}}  # searched
