@@ -45,7 +45,7 @@ def described(run: str, uri: str, trial: int | None, reference: float | None) ->
     from src.diagnosis.rules import diagnose
 
     if run.endswith(".csv") or Path(run).is_file():
-        curves, theirs = curve_names.from_csv(Path(run), trial)
+        curves, theirs, note = curve_names.from_csv(Path(run), trial)
     else:
         from src.tracking.uri import check
 
@@ -53,11 +53,14 @@ def described(run: str, uri: str, trial: int | None, reference: float | None) ->
         from src.tracking.curves import read
 
         points, theirs = read(uri, run, curve_names.needed_names)
-        curves = curve_names.aligned(points)
+        curves, note = curve_names.aligned(points), ""
     diagnosis = diagnose(curves, reference)
     epochs = len(curves.get("val/loss") or curves["train/loss"])
     used = ", ".join(ours if name == ours else f"{ours} from {name}" for ours, name in sorted(theirs.items()))
-    return f"{epochs} epochs of {used}\n\n{diagnosis.kind}\n  why:  {diagnosis.evidence}\n  next: {diagnosis.advice}"
+    said = f"{note}\n" if note else ""
+    return (
+        f"{said}{epochs} epochs of {used}\n\n{diagnosis.kind}\n  why:  {diagnosis.evidence}\n  next: {diagnosis.advice}"
+    )
 
 
 if __name__ == "__main__":

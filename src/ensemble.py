@@ -25,6 +25,7 @@ def main(config: Config) -> None:
     from src.engine.compatibility import prepared
     from src.ensembles import results
     from src.ensembles.comparison import compare, final_scores, predict_members
+    from src.ensembles.majority import majority_note
     from src.ensembles.pool import read_notes, read_pool
     from src.ensembles.selection import combiners, compare_combiners
     from src.metrics.listing import selection
@@ -43,7 +44,7 @@ def main(config: Config) -> None:
     unsuited = passed_over(outputs / "train", config["models"])
     models = [model for model in config["models"] if model not in unsuited]
     pool, y_val = read_pool(outputs, models, meta), val_targets(folder)
-    candidates = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
+    candidates, left_out = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
     metric = selection(meta["task"], config["ensemble"]["select_by"])
     comparison = compare(metric, pool, candidates, y_val)
     x_test, y_test = load_test(folder)  # the only place where they are read
@@ -63,7 +64,10 @@ def main(config: Config) -> None:
     addresses = config["tracking"]["uri"], config["tracking"]["experiment"], config["data"]["name"]
     registered = register(*addresses, lock, out / "model", folder, config["data"], accepted, figures)
     metrics = Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json"
-    notes = [*read_notes(outputs, models), *accepted.notes, *baselines.notes]
+    notes = [*read_notes(outputs, models), *left_out, *comparison.notes, *accepted.notes, *baselines.notes]
+    if meta["task"] == "classification":
+        classes = train_targets(folder), meta["class_names"]
+        notes += majority_notes(scores.ensemble, y_test, *classes, scores.metrics["test"])
     results.finish([out / "metrics.json", metrics], figures | {"notes": notes}, out / "registered.json", registered)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.command_line import stage
-from src.engine.compatibility import prepared, refuse_impossible_trial, unsuitable
+from src.engine.compatibility import prepared, refuse_impossible_trial, unsuitable, with_fitting_batches
 
 if TYPE_CHECKING:
     from src.config.loading import Config
@@ -32,6 +32,7 @@ def main(config: Config) -> None:
     out = Path(config["outputs"]) / "lr_range" / config["model"]["name"]
     if unsuitable(config, meta, out, ["lr_range.json"]):
         return
+    config = with_fitting_batches(config, meta)
     refuse_impossible_trial(config, meta)
     one_thread()
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), max_rows=config["lr_range"]["rows"])

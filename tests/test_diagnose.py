@@ -81,8 +81,36 @@ def test_a_table_with_gaps_as_lightning_writes_it(tmp_path: Path) -> None:
     rows = [(k, train, "") for k, train in enumerate(TRAIN)] + [(k, "", val) for k, val in enumerate(VAL)]
     rows.sort(key=lambda row: row[0])
     columns = dict(zip(("epoch", "train_loss", "val_loss"), zip(*rows, strict=True), strict=True))
-    curves, _ = from_csv(write(tmp_path / "metrics.csv", columns))
-    assert curves == {"train/loss": TRAIN, "val/loss": VAL}
+    curves, _, note = from_csv(write(tmp_path / "metrics.csv", columns))
+    assert (curves, note) == ({"train/loss": TRAIN, "val/loss": VAL}, "")
+
+
+def test_the_rate_that_lightning_logs_before_its_epoch(tmp_path: Path) -> None:
+    """LearningRateMonitor: a row of its own with a step, but no epoch."""
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,lr-Adam,step,train_loss_epoch,train_loss_step,val_loss\n"
+        ",0.05,0,,,\n0,,4,,5.0,\n0,,9,,1.0,\n0,,9,,,1.7\n0,,9,3.2,,\n"
+        ",0.01,10,,,\n1,,14,,1.8,\n1,,19,,0.2,\n1,,19,,,0.4\n1,,19,1.0,,\n,0.001,20,,,\n"
+    )
+    curves, _, note = from_csv(tmp_path / "metrics.csv")
+    assert curves["train/loss"] == [3.2, 1.0]
+    assert curves["val/loss"] == [1.7, 0.4]
+    assert curves["lr"][:1] == [0.05]
+    assert note == ""
+
+
+@pytest.mark.parametrize("between", ["", "epoch,loss,val_loss\n"], ids=["appended", "with its head again"])
+def test_of_two_runs_in_one_file_the_last_is_read(between: str, tmp_path: Path) -> None:
+    def run(losses: list[float]) -> str:
+        return "".join(f"{epoch},{loss},{loss + 1}\n" for epoch, loss in enumerate(losses))
+
+    (tmp_path / "log.csv").write_text("epoch,loss,val_loss\n" + run([9, 8, 7]) + between + run(TRAIN))
+    curves, _, note = from_csv(tmp_path / "log.csv")
+    assert curves["train/loss"] == TRAIN
+    assert note == "2 runs stand in the file, since its epochs go back; this is the last"
+    found = diagnose(tmp_path, "log.csv").stdout
+    assert found.startswith("2 runs stand in the file")
+    assert "8 epochs of train/loss" in found
 
 
 @pytest.mark.parametrize(

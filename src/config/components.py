@@ -39,7 +39,7 @@ GROUPS = {
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
     "search": ("rate_prior", "terminator", "proxy"),
     "optimizer": ("batch_scaling", "rate_factors"),
-    "combiner": ("temperature", "fit_on"),
+    "combiner": ("temperature", "fit_on", "complexity"),
 }
 _trusted: list[str] = []
 

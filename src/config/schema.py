@@ -208,6 +208,7 @@ class OfEveryCombiner(Section):
 
     temperature: bool
     fit_on: Literal["validation", "out_of_fold"] = "validation"
+    complexity: From0 | None = None
 
 
 SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}

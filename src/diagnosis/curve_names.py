@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from src.system.errors import UserError
 
@@ -65,11 +66,14 @@ def _means(points: Points, ends: Sequence[float]) -> list[float]:
     return means
 
 
-def from_csv(path: Path, trial: int | None = None) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Read curves from the columns of a file: the curves by the engine's names, and the column of each.
+def from_csv(path: Path, trial: int | None = None) -> tuple[dict[str, list[float]], dict[str, str], str]:
+    """Read curves from the columns of a file.
 
     An `epoch` or `step` column orders the rows, empty cells are left out. Of a sweep's `curves.csv`, which has many,
-    it reads those of `trial`.
+    it reads those of `trial`; of several runs in one file, whose epochs go back, the last.
+
+    Returns:
+        The curves by the engine's names, the column of each, and a line on what was not read, if anything.
 
     Raises:
         UserError: it cannot be read, or has no loss.
@@ -89,8 +93,10 @@ def from_csv(path: Path, trial: int | None = None) -> tuple[dict[str, list[float
         rows = [row for row in rows if int(row["number"]) == trial]
     axis = next((name for name in ("epoch", "step") if name in columns), None)
     recorded_names = needed_names(columns, str(path))
-    curves = {ours: _column(path, rows, theirs, axis) for ours, theirs in recorded_names.items()}
-    return aligned(curves), recorded_names
+    runs = _runs(path, rows, axis)
+    curves = {ours: _column(path, runs[-1], theirs) for ours, theirs in recorded_names.items()}
+    note = f"{len(runs)} runs stand in the file, since its {axis}s go back; this is the last" if runs[1:] else ""
+    return aligned(curves), recorded_names, note
 
 
 def needed_names(columns: Iterable[str], where: str) -> dict[str, str]:
@@ -107,12 +113,43 @@ def needed_names(columns: Iterable[str], where: str) -> dict[str, str]:
     return ours
 
 
-def _column(path: Path, rows: Sequence[Mapping[str, str]], name: str, axis: str | None) -> Points:
-    points = []
-    for number, row in enumerate(rows):
-        if cell := (row[name] or "").strip():
-            try:
-                points.append((float(row[axis]) if axis else float(number), float(cell)))
-            except (TypeError, ValueError):
-                raise UserError(f"{path}: {cell!r} in column {name}, row {number + 1}, is no number") from None
-    return points
+class _Row(NamedTuple):
+    """A row of a file: its number, counted from 1, its place on the axis, and its cells."""
+
+    number: int
+    place: float
+    cells: Mapping[str, str]
+
+
+def _runs(path: Path, rows: Sequence[Mapping[str, str]], axis: str | None) -> list[list[_Row]]:
+    """Cut rows where `axis` goes back or the head of the table is repeated: another run was appended there.
+
+    A row without a place has that of the next one, as Lightning writes the rate before the epoch that it is for.
+    """
+    if axis is None:
+        return [[_Row(k + 1, float(k), cells) for k, cells in enumerate(rows)]]
+    placed: list[_Row] = []
+    place: float | None = None
+    for number, cells in reversed(list(enumerate(rows, 1))):
+        cell = (cells[axis] or "").strip()
+        if cell != axis:
+            place = _number(path, cell, axis, number) if cell else place
+            placed.append(_Row(number, float("inf") if place is None else place, cells))
+    runs: list[list[_Row]] = [[]]
+    for row in reversed(placed):
+        if runs[-1] and row.place < runs[-1][-1].place:
+            runs.append([])
+        runs[-1].append(row)
+    return runs
+
+
+def _column(path: Path, rows: Sequence[_Row], name: str) -> Points:
+    cells = [(row, (row.cells[name] or "").strip()) for row in rows]
+    return [(row.place, _number(path, cell, name, row.number)) for row, cell in cells if cell]
+
+
+def _number(path: Path, cell: str, column: str, row: int) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise UserError(f"{path}: {cell!r} in column {column}, row {row}, is no number") from None

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from src.system.errors import UserError
 
 if TYPE_CHECKING:
-    from src.config.space import Leaf, Space
+    from src.config.loading import Config
+    from src.config.space import Dimension, Leaf
+
+KEY = "batch_size"
 
 
 def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
@@ -67,35 +70,62 @@ def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:
                 raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
 
 
-def without_large_batches(config: Any, meta: Mapping[str, Any]) -> tuple[Space, list[int]]:
-    """Return the search space without the choices of `batch_size` that are more than a member's training rows, and those.
+def with_fitting_batches(config: Config, meta: Mapping[str, Any]) -> Config:
+    """Return the config with no batch of more than a member's training rows, and say in a line what was changed.
 
-    A space of which no choice fits stays as it is, to be refused.
+    Such choices and ends leave the space; a default becomes the largest power of two that fits. What the command line sets
+    stays, to be refused.
 
     Args:
-        config: of the sweep.
+        config: of the stage.
         meta: of the prepared data.
     """
-    from optuna.distributions import CategoricalDistribution
+    rows, dropped = _rows_of_a_member(config, meta), set[int]()
 
-    rows, large = _rows_of_a_member(config, meta), set[int]()
+    def fitting(size: int) -> int:
+        return size if size <= rows or KEY in config.fixed else 1 << (rows.bit_length() - 1)
 
-    def fitting(leaf: Leaf) -> Leaf:
-        dimension = leaf.dimensions.get("batch_size")
-        fit = [size for size in dimension.choices if size <= rows] if dimension else []
-        if not dimension or not fit or len(fit) == len(dimension.choices):
-            return leaf
-        large.update(set(dimension.choices) - set(fit))
-        smaller = replace(dimension, choices=fit, distribution=CategoricalDistribution(fit))
-        return replace(leaf, dimensions={**leaf.dimensions, "batch_size": smaller})
+    def changed(leaf: Leaf) -> Leaf:
+        dimensions = {name: _up_to(d, rows, dropped) if d.key == KEY else d for name, d in leaf.dimensions.items()}
+        left = {name: dimension for name, dimension in dimensions.items() if dimension}
+        return replace(leaf, config={**leaf.config, KEY: fitting(leaf.config[KEY])}, dimensions=left)
 
-    return config.space.changed(fitting), sorted(large)
+    space, default, size = config.space.changed(changed), config[KEY], fitting(config[KEY])
+    words = [f"{default} becomes {size}"] if size != default else []
+    words += [f"{', '.join(map(str, sorted(dropped)))} not searched"] if dropped else []
+    if words:
+        print(f"{KEY}: {'; '.join(words)}: more than the {rows} training rows{_whose(rows, meta)}")
+    return replace(config, root={**config.root, KEY: size}, space=space)
+
+
+def _up_to(dimension: Dimension, most: int, dropped: set[int]) -> Dimension | None:
+    """The part of a dimension of whole numbers up to `most`, None where there is none; the rest goes into `dropped`."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    distribution = dimension.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        fit = [choice for choice in dimension.choices if choice <= most]
+        if len(fit) == len(dimension.choices):
+            return dimension
+        dropped.update(set(dimension.choices) - set(fit))
+        return replace(dimension, choices=fit, distribution=CategoricalDistribution(fit)) if fit else None
+    if not isinstance(distribution, IntDistribution) or distribution.high <= most:
+        return dimension
+    dropped.add(distribution.high)
+    if distribution.low > most:
+        return None
+    high = most - (most - distribution.low) % distribution.step
+    return replace(dimension, distribution=IntDistribution(distribution.low, high, distribution.log, distribution.step))
 
 
 def _rows_of_a_member(config: Any, meta: Mapping[str, Any]) -> int:
     """Count the training rows that cross-validation leaves to a member of the smallest share."""
     count = config["objective"]["folds"]
     return int(meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0))
+
+
+def _whose(rows: int, meta: Mapping[str, Any]) -> str:
+    return "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
 
 
 def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:
@@ -112,8 +142,7 @@ def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: 
     from src.engine.model_size import refuse_untrainable
 
     if trial["batch_size"] > rows:
-        whose = "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
-        raise UserError(f"batch_size: {trial['batch_size']} is more than the {rows} training rows{whose}")
-    if changed.startswith(("model.", "batch_size", "training.augment.", "training.regularization.")):
+        raise UserError(f"{KEY}: {trial[KEY]} is more than the {rows} training rows{_whose(rows, meta)}")
+    if changed.startswith(("model.", KEY, "training.augment.", "training.regularization.")):
         with suppress(NoAnswerError):  # a bug in the model: its worker says which, and the trial fails
             INSPECTOR.ask(refuse_untrainable, trial["model"], trial, meta)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from src.ensembles import report_data
+from src.ensembles import choice, report_data
 from src.ensembles.evaluation import intervals
-from src.ensembles.final_member import FinalMember
+from src.ensembles.final_member import FinalMember, member_weights
+from src.ensembles.row_folds import cross_validated
 from src.ensembles.selection import Candidate
-from src.metrics.listing import default_selection
+from src.metrics.listing import default_selection, formatted
 from src.metrics.metric import Metric
-from src.metrics.scoring import score
+from src.metrics.scoring import Predictions, predictions_of, score
 
 ALONE = np.ones(1)  # the share of a single member
 
@@ -26,7 +27,7 @@ class Comparison:
     """Candidates by name with their scores on the validation rows, and the name of the best, which is `chosen`.
 
     `singles` are the scores of every member of the `pool`, `single` the position of the best; the metric `chosen_by` says
-    which is better.
+    which is better. `notes` say what a person should know of the choice; `refusal` why what is chosen may not be champion.
     """
 
     task: str
@@ -37,6 +38,8 @@ class Comparison:
     singles: Sequence[dict[str, float]]
     single: int
     chosen_by: str
+    notes: Sequence[str] = ()
+    refusal: str = ""
 
     @property
     def ensemble(self) -> Candidate:
@@ -52,7 +55,10 @@ class Comparison:
 def compare(
     metric: Metric, pool: Sequence[FinalMember], candidates: Mapping[str, Candidate], y_val: NDArray[Any]
 ) -> Comparison:
-    """Score candidates and single members on the validation rows and choose the best.
+    """Score candidates and single members on the validation rows and choose: the simplest that is as good as the best.
+
+    What is chosen is compared with the best single member too, which was chosen by these rows itself: the difference counts
+    where the member is chosen on other rows than it is judged by, as combiners are.
 
     Args:
         metric: the one that chooses.
@@ -61,11 +67,37 @@ def compare(
         y_val: targets of the validation rows [N].
     """
     task, val_MNC = metric.task, np.stack([member.val_predictions for member in pool])
+
+    def losses_of(p: NDArray[Any], members: NDArray[Any], shares: NDArray[Any]) -> NDArray[np.float64]:
+        def on(rows: NDArray[np.int64]) -> Predictions:
+            return predictions_of(task, p[rows], y_val[rows], members[:, rows], shares)
+
+        return choice.losses(metric, on, y_val)
+
     val = {name: score(task, c.val, y_val, val_MNC[c.positions], c.shares) for name, c in candidates.items()}
     singles = [score(task, p_NC, y_val, p_NC[None], ALONE) for p_NC in val_MNC]
-    chosen = min(val, key=lambda name: metric.loss(val[name][metric.name]))
+    values = {name: metric.loss(val[name][metric.name]) for name in val}
+    losses = {name: losses_of(c.val, val_MNC[c.positions], c.shares) for name, c in candidates.items()}
+    chosen, best = choice.simplest(values, losses, {name: c.complexity for name, c in candidates.items()})
     single = min(range(len(pool)), key=lambda k: metric.loss(singles[k][metric.name]))
-    return Comparison(task, pool, candidates, val, chosen, singles, single, metric.name)
+    notes, refusal = [], ""
+    if chosen != best:
+        figures = _figures(metric, val[chosen], val[best])
+        notes.append(f"{chosen} is chosen: simpler than {best}, and within one standard error of it ({figures})")
+    if candidates[chosen].used != [single] and values[chosen] >= metric.loss(singles[single][metric.name]):
+        blind = cross_validated(choice.best_member(metric), val_MNC, y_val, member_weights(pool))
+        gap = choice.gap(losses[chosen], losses_of(blind, blind[None], ALONE))
+        figures = _figures(metric, val[chosen], singles[single])
+        note = f"{chosen} is not better on the validation rows than the best single model, {pool[single].title} ({figures})"
+        if not gap.is_within_one_error:
+            refusal = f"it is worse than its best single model, {pool[single].title}, by more than one standard error"
+            note = f"{note}; it is worse by more than one standard error, and so not crowned"
+        notes.append(note)
+    return Comparison(task, pool, candidates, val, chosen, singles, single, metric.name, notes, refusal)
+
+
+def _figures(metric: Metric, ours: Mapping[str, float], theirs: Mapping[str, float]) -> str:
+    return f"{metric.name} {formatted(ours[metric.name], metric.name)} against {formatted(theirs[metric.name], metric.name)}"
 
 
 @dataclass(frozen=True)

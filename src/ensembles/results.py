@@ -69,6 +69,7 @@ def finish(files: Sequence[Path], metrics: Mapping[str, Any], registered_file: P
     print(f"{metrics['chosen']}, served by {which}: {_figures(metrics['test'])}")
     if "best_baseline" in metrics:
         print(metrics["best_baseline"]["verdict"])
+    print(f"the best single model, {metrics['best_single']['name']}: {_figures(metrics['best_single']['test'])}")
     print(f"{registered['name']} version {registered['version']} is {registered['alias']}: {registered['reason']}")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from src.ensembles.combiners.average import average
+from src.ensembles.enough_rows import ROWS, rows_needed, takes_member_weights
 from src.ensembles.final_member import FinalMember, member_weights, out_of_fold_mean
-from src.ensembles.mixture import Committees, Mixture, Vote, Weighted
+from src.ensembles.mixture import Committees, Mixture
 from src.ensembles.pool import groups
 from src.ensembles.row_folds import Fit, cross_validated
 
@@ -20,12 +22,21 @@ if TYPE_CHECKING:
     from src.config.loading import Config
 
 
+AVERAGE = "average"  # takes the place of combiners that have too few rows
+WITH_TEMPERATURE = 0.5  # is added to the complexity of a combiner: between it and the next
+UNSTATED = 4.0  # the complexity of a combiner whose YAML does not say: after all others
+
+
 class Combiner(NamedTuple):
-    """A way to join members: its name, how it is fitted, and whether to out-of-fold predictions where there are any."""
+    """A way to join members: its name, how it is fitted, and whether to out-of-fold predictions where there are any.
+
+    Of candidates that are as good as the best, the one of the least `complexity` is chosen.
+    """
 
     name: str
     fit: Fit
     on_out_of_fold: bool = False
+    complexity: float = 0.0
 
 
 def combiners(config: Config) -> Iterator[Combiner]:
@@ -33,10 +44,11 @@ def combiners(config: Config) -> Iterator[Combiner]:
     from src.ensembles.temperature import calibrated
 
     for section in config.several["combiner"]:
-        fit, suffix = partial(config.make, "combiner", section), ""
+        fit, suffix, complexity = partial(config.make, "combiner", section), "", section.get("complexity")
+        complexity = UNSTATED if complexity is None else complexity
         if section["temperature"]:
-            fit, suffix = partial(calibrated, fit), "+temperature"
-        yield Combiner(f"{section['name']}{suffix}", fit, section.get("fit_on") == "out_of_fold")
+            fit, suffix, complexity = partial(calibrated, fit), "+temperature", complexity + WITH_TEMPERATURE
+        yield Combiner(f"{section['name']}{suffix}", fit, section.get("fit_on") == "out_of_fold", complexity)
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,14 @@ class Candidate:
 
     `val` are its predictions for the validation rows, [N, C] or [N], by fits that had not seen the row. `refit_mixture`
     joins the same members where each is replaced by its refit; None: the members that were judged are served.
+    `complexity` is that of the combiner.
     """
 
     positions: list[int]
     mixture: Mixture
     val: NDArray[np.float64]
     refit_mixture: Mixture | None = None
+    complexity: float = 0.0
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -81,29 +95,77 @@ class Candidate:
         return [members[k] for k in used], mixture.subset(used)
 
 
+class TooFewRowsError(Exception):
+    """A combiner was fitted on `rows`, where it needs at least `needed`."""
+
+    def __init__(self, rows: int, needed: int) -> None:
+        super().__init__(rows, needed)
+        self.rows, self.needed = rows, needed
+
+
 def compare_combiners(
     pool: Sequence[FinalMember], fits: Iterable[Combiner], y_val: NDArray[Any], y_train: NDArray[Any]
-) -> dict[str, Candidate]:
+) -> tuple[dict[str, Candidate], list[str]]:
     """Fit every combiner to every group of members, by `<model>:<method>+<combiner>`.
 
     A combiner is fitted on the validation rows, or, where it shall and can be, on out-of-fold predictions of the training
-    rows: the validation rows then judge it as it is.
+    rows: the validation rows then judge it as it is. It is left out where these are too few for what it fits; the average
+    of the members takes its place where no other is left.
 
     Args:
         pool: the members.
         fits: the combiners.
         y_val: targets of the validation rows [N].
         y_train: targets of the training rows [N].
+
+    Returns:
+        The candidates, and a line on each combiner that was left out.
     """
-    candidates, fits = {}, list(fits)
+    candidates, fits, left_out = {}, list(fits), dict[str, dict[str, TooFewRowsError]]()
+    grouped = groups(pool)
     with threadpool_limits(limits=1):  # more threads make small fits ten times slower, and sum in another order
-        for group, positions in groups(pool).items():
+        for group, positions in grouped.items():
             members = [pool[k] for k in positions]
-            for name, fit, on_out_of_fold in fits:
-                out_of_fold = on_out_of_fold and all(m.out_of_fold_predictions is not None for m in members)
-                candidate = _on_out_of_fold if out_of_fold else _on_validation
-                candidates[f"{group}+{name}"] = candidate(positions, members, fit, y_val, y_train)
-    return candidates
+            for combiner in fits:
+                try:
+                    candidates[f"{group}+{combiner.name}"] = _candidate(positions, members, combiner, y_val, y_train)
+                except TooFewRowsError as few:
+                    left_out.setdefault(combiner.name, {})[group] = few
+        if not candidates:
+            for group, positions in grouped.items():
+                plain = Combiner(AVERAGE, average)
+                members = [pool[k] for k in positions]
+                candidates[f"{group}+{AVERAGE}"] = _candidate(positions, members, plain, y_val, y_train)
+    return candidates, [_too_few(name, few, len(grouped)) for name, few in left_out.items()]
+
+
+def _too_few(name: str, few: Mapping[str, TooFewRowsError], n_groups: int) -> str:
+    """Say that a combiner was left out, for all groups of members or for some."""
+    least = min(few.values(), key=lambda each: each.needed)
+    whom = "" if len(few) == n_groups else f" for {', '.join(few)}"
+    return (
+        f"{name} is left out{whom}: what it fits needs {least.needed} rows ({ROWS} for each number and class), "
+        f"and there are {least.rows}"
+    )
+
+
+def _candidate(
+    positions: list[int],
+    members: Sequence[FinalMember],
+    combiner: Combiner,
+    y_val: NDArray[Any],
+    y_train: NDArray[Any],
+) -> Candidate:
+    out_of_fold = combiner.on_out_of_fold and all(m.out_of_fold_predictions is not None for m in members)
+    candidate = _on_out_of_fold if out_of_fold else _on_validation
+    return replace(candidate(positions, members, combiner.fit, y_val, y_train), complexity=combiner.complexity)
+
+
+def _refuse_few_rows(mixture: Mixture, weight_M: NDArray[np.float64], p_MNC: NDArray[Any]) -> None:
+    """Refuse a mixture that was fitted to the predictions `p_MNC` for too few rows."""
+    rows, classes = p_MNC.shape[1], p_MNC.shape[2] if p_MNC.ndim == 3 else 0
+    if (needed := rows_needed(mixture, weight_M, rows, classes)) > rows:
+        raise TooFewRowsError(rows, needed)
 
 
 def _on_validation(
@@ -116,17 +178,10 @@ def _on_validation(
     """
     p_MNC, weight_M = np.stack([member.val_predictions for member in members]), member_weights(members)
     mixture, refit_mixture = fit(p_MNC, y_val, weight_M), None
-    if any(member.refit for member in members) and _takes_member_weights(mixture, weight_M):
+    _refuse_few_rows(mixture, weight_M, p_MNC)
+    if any(member.refit for member in members) and takes_member_weights(mixture, weight_M):
         refit_mixture = type(mixture)(member_weights([member.refit or member for member in members]))
     return Candidate(positions, mixture, cross_validated(fit, p_MNC, y_val, weight_M), refit_mixture)
-
-
-def _takes_member_weights(mixture: Mixture, weight_M: NDArray[np.float64]) -> bool:
-    """Tell whether a mixture consists of the members' own weights, so that nothing in it was fitted."""
-    if type(mixture) not in (Weighted, Vote):
-        return False
-    buffers = mixture.state_dict()
-    return np.array_equal(buffers["weights"].numpy(), weight_M) and not buffers.get("bias", np.zeros(())).any()
 
 
 def _on_out_of_fold(
@@ -161,4 +216,6 @@ def _of_committees(fit: Fit, members: Sequence[FinalMember], y_N: NDArray[Any]) 
     )
     there_N = np.isfinite(p_GN.reshape(*p_GN.shape[:2], -1)).all((0, 2))
     weight_G = np.full(len(p_GN), 1 / len(p_GN))
-    return Committees(fit(p_GN[:, there_N], y_N[there_N], weight_G), in_GM / in_GM.sum(1, keepdims=True))
+    mixture = fit(p_GN[:, there_N], y_N[there_N], weight_G)
+    _refuse_few_rows(mixture, weight_G, p_GN[:, there_N])
+    return Committees(mixture, in_GM / in_GM.sum(1, keepdims=True))

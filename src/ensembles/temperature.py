@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.ensembles.mixture import Mixture, Temperature
-from src.ensembles.mixture_loss import losses, true_class_probability
 from src.ensembles.row_folds import Fit, cross_validated
 from src.system.errors import UserError
 
@@ -31,14 +30,20 @@ def calibrated(fit: Fit, p_MNC: NDArray[Any], y_N: NDArray[Any], weight_M: NDArr
 
 
 def temperature(p_NC: NDArray[np.float64], y_N: NDArray[Any]) -> float:
-    """Find the temperature T for which the probabilities `p_NC` to the power 1 / T have the least NLL for classes `y_N`."""
+    """Find the temperature T for which the probabilities `p_NC` to the power 1 / T have the least NLL for classes `y_N`.
+
+    One more row counts whose class may be any alike, as in Laplace's rule of succession and in Platt (1999): where all rows
+    are right, as few can be by chance, T would else make every row certain.
+    """
     from scipy.optimize import minimize_scalar
-    from scipy.special import softmax
+    from scipy.special import log_softmax
 
     log_p_NC = np.log(np.maximum(p_NC, np.finfo(np.float64).tiny))
+    rows = np.arange(len(y_N))
 
     def value(log_t: float) -> float:
-        return float(losses(true_class_probability(softmax(log_p_NC / np.exp(log_t), 1)[None], y_N), True).mean())
+        tempered_NC = log_softmax(log_p_NC / np.exp(log_t), 1)
+        return -float(tempered_NC[rows, y_N].sum() + tempered_NC.mean())
 
     low, high = map(float, np.log(RANGE))
     return float(np.exp(minimize_scalar(value, bounds=(low, high), method="bounded").x))

@@ -31,11 +31,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The comparison by which an ensemble is served, notes on what was refused, and whether it may be `crowned` champion."""
+    """The comparison by which an ensemble is served, notes on what was refused, and why it may not be champion, if so."""
 
     comparison: Comparison
     notes: Sequence[str] = ()
-    crowned: bool = True
+    refusal: str = ""
 
 
 def write_accepted(
@@ -55,12 +55,13 @@ def write_accepted(
     """
     refusal = _write(bundle, prepared, comparison, test, inputs)
     if not refusal:
-        return Accepted(comparison)
+        return Accepted(comparison, refusal=comparison.refusal)
     if comparison.ensemble.refit_mixture is None:
-        return Accepted(comparison, [f"{comparison.chosen} is not crowned: {refusal}"], crowned=False)
+        note = f"{comparison.chosen} is not crowned: {refusal}"
+        return Accepted(comparison, [note], "what would be served is not what was judged")
     judged = write_accepted(bundle, prepared, comparison.without_refits(), test, inputs)
     note = f"{comparison.chosen} is served by the members that were judged, not by their refits: {refusal}"
-    return Accepted(judged.comparison, [note, *judged.notes], judged.crowned)
+    return Accepted(judged.comparison, [note, *judged.notes], judged.refusal)
 
 
 def _write(bundle: Path, prepared: Path, comparison: Comparison, test: MemberPredictions, inputs: Inputs) -> str:

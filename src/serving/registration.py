@@ -83,7 +83,7 @@ def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, 
         sha256=meta["sha256"],
         table=digest(json.dumps(kind, sort_keys=True)),
         rows=sum(meta[f"n_{part}"] for part in ("train", "val", "test")),
-        fit=accepted.crowned,
+        refusal=accepted.refusal,
         on_newer_rows=on_newer_rows,
     )
 

@@ -11,7 +11,7 @@ from src.config.command_line import ROOT
 from src.config.loading import Config
 from src.config.renamed import with_first_names
 from src.data.dataset import load
-from src.engine.compatibility import prepared, refuse_impossible_space, unsuitable, without_large_batches
+from src.engine.compatibility import prepared, refuse_impossible_space, unsuitable, with_fitting_batches
 from src.engine.cost import measures
 from src.engine.cross_validation import trial_folds
 from src.engine.engine import Engine
@@ -78,10 +78,7 @@ def opened(config: Config) -> Iterator[Sweep]:
         UserError: the config, the data, the space or the study does not allow it, or the sweep is running already.
     """
     folder, meta = prepared(config)
-    space, large = without_large_batches(config, meta)
-    if large:
-        print(f"space.batch_size: {', '.join(map(str, large))} left out, more than the training rows of a member")
-    config = replace(config, space=space)
+    config = with_fitting_batches(config, meta)
     refuse_impossible_space(config, meta)
     check(config["tracking"]["uri"])
     aims = objectives(config["objective"]["minimize"], config["objective"]["constraints"], meta["task"])

@@ -32,7 +32,7 @@ class Contender:
         sha256: the digest of the data.
         table: the digest of what the data are whatever their rows: columns, classes, shape.
         rows: how many rows the data have.
-        fit: whether it may be champion at all; it has been refused before where it may not.
+        refusal: why it may not be champion whatever its score; empty where it may.
         on_newer_rows: scores the champion, by how it predicts raw rows, and the contender on the validation rows behind
             as many rows as the champion's data had; None where there are too few.
     """
@@ -43,7 +43,7 @@ class Contender:
     sha256: str
     table: str
     rows: int
-    fit: bool = True
+    refusal: str = ""
     on_newer_rows: Callable[[Predict, int], tuple[float, float] | None] = _none
 
     @property
@@ -82,8 +82,8 @@ def promote(client: MlflowClient, candidate: ModelVersion, contender: Contender)
 
 def _contest(client: MlflowClient, candidate: ModelVersion, contender: Contender) -> tuple[bool, str]:
     """Decide whether the contender wins, and say why."""
-    if not contender.fit or math.isnan(contender.value):
-        return False, "what would be served is not what was judged" if not contender.fit else "it has no score"
+    if contender.refusal or math.isnan(contender.value):
+        return False, contender.refusal or "it has no score"
     champion = _champion(client, candidate.name)
     if champion is None or champion.version == candidate.version:
         return True, "it is the first of these data"

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from hydra_plugins.lockstep_sweeper.sweeper import combinations, dimension, named, own_folder, refuse_number
 from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
-from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial, without_large_batches
+from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial, with_fitting_batches
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -207,15 +206,53 @@ def test_what_can_train_is_let_through() -> None:
 
 
 @pytest.mark.usefixtures("meta")
-def test_batches_of_more_rows_than_there_are_leave_the_space() -> None:
-    loaded = config()
-    _, meta = prepared(loaded)  # 100 training rows
-    space, large = without_large_batches(loaded, meta)
-    assert large == [128]
-    assert [list(leaf.dimensions["batch_size"].choices) for _, leaf in space.leaves()] == [[32, 64]]
-    refuse_impossible_space(replace(loaded, space=space), meta)
-    assert without_large_batches(loaded, {**meta, "n_train": 20})[1] == []  # none fits: refused as it is
-    assert without_large_batches(config("objective.folds=3"), meta)[1] == [128]
+@pytest.mark.parametrize(
+    ("words", "rows", "default", "searched", "line"),
+    [
+        ([], 200, 64, [32, 64, 128], ""),
+        ([], 100, 64, [32, 64], "batch_size: 128 not searched: more than the 100 training rows\n"),
+        ([], 60, 32, [32], "batch_size: 64 becomes 32; 64, 128 not searched: more than the 60 training rows\n"),
+        ([], 18, 16, [], "batch_size: 64 becomes 16; 32, 64, 128 not searched: more than the 18 training rows\n"),
+        (["objective.folds=3"], 90, 32, [32], "batch_size: 64 becomes 32; 64, 128 not searched: more than the 60 "),
+        (["choose.optimizer=[sgd,adamw]"], 18, 16, [], "batch_size: 64 becomes 16; 32, 64, 128 not searched: "),
+    ],
+)
+def test_batches_of_more_rows_than_there_are_leave_the_space(
+    words: list[str], rows: int, default: int, searched: list[int], line: str, capsys: Any
+) -> None:
+    """A table of 30 rows trains by the defaults."""
+    loaded = config(*words)
+    meta = {**prepared(loaded)[1], "n_train": rows}
+    fitting = with_fitting_batches(loaded, meta)
+    for _, leaf in fitting.space.leaves():
+        dimension = leaf.dimensions.get("batch_size")
+        assert (list(dimension.choices) if dimension else []) == searched
+        assert leaf.config["batch_size"] == default
+    assert fitting.trial["batch_size"] == default
+    out = capsys.readouterr().out
+    assert out.startswith(line)
+    assert out.count("\n") == bool(line)
+    refuse_impossible_space(fitting, meta)
+    refuse_impossible_trial(fitting, meta)
+
+
+@pytest.mark.usefixtures("meta")
+def test_an_interval_of_batch_sizes_ends_at_the_rows() -> None:
+    interval = "space.batch_size={type: int, low: 4, high: 64, step: 4}"
+    loaded = config(interval)
+    meta = {**prepared(loaded)[1], "n_train": 30}
+    (leaf,) = [leaf for _, leaf in with_fitting_batches(loaded, meta).space.leaves()]
+    distribution = leaf.dimensions["batch_size"].distribution
+    assert (distribution.low, distribution.high) == (4, 28)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("meta")
+def test_a_batch_size_of_the_persons_own_is_refused_where_it_does_not_fit() -> None:
+    loaded = config("batch_size=64")
+    meta = {**prepared(loaded)[1], "n_train": 18}
+    fitting = with_fitting_batches(loaded, meta)
+    with pytest.raises(UserError, match=r"^batch_size: 64 is more than the 18 training rows$"):
+        refuse_impossible_trial(fitting, meta)
 
 
 @pytest.mark.usefixtures("meta")

@@ -51,7 +51,7 @@ def test_params_yaml_lists_them_where_the_command_line_does_not(folder: Path) ->
 def test_a_key_goes_to_those_that_have_it(folder: Path) -> None:
     (folder / "params.yaml").write_text("models: [mlp]\ncombiner: [average, greedy]\n")
     average, greedy = combiners("combiner.bags=3", "combiner.temperature=true")
-    assert (average, greedy["bags"]) == ({"name": "average", "temperature": True}, 3)
+    assert (average, greedy["bags"]) == ({"name": "average", "complexity": 0, "temperature": True}, 3)
     assert greedy["temperature"] is True
 
 

@@ -52,12 +52,13 @@ def with_refits(members: list[FinalMember], factors: list[float]) -> list[FinalM
     return [replace(one, refit=with_weights(one, factor)) for one, factor in zip(members, factors, strict=True)]
 
 
-def accepted(pool: list[FinalMember], prepared: Path, bundle: Path) -> Accepted:
+def accepted(pool: list[FinalMember], prepared: Path, bundle: Path, refusal: str = "") -> Accepted:
     x_test, _ = load_test(prepared)
     y_val = val_targets(prepared)
-    candidates = compare_combiners(pool, [Combiner("average", average)], y_val, y_val)
+    candidates, _ = compare_combiners(pool, [Combiner("average", average)], y_val, y_val)
     comparison: Comparison = compare(selection("classification", None), pool, candidates, y_val)
     inputs = Inputs(load(prepared).x_val, y_val, x_test)
+    comparison = replace(comparison, refusal=refusal)
     return write_accepted(bundle, prepared, comparison, predict_members(pool, x_test), inputs)
 
 
@@ -68,12 +69,17 @@ def served(bundle: Path, prepared: Path) -> Any:
 
 def test_members_as_they_were_judged_are_accepted(members: Any, prepared: Path, tmp_path: Path) -> None:
     result = accepted(members, prepared, tmp_path / "b")
-    assert (result.crowned, list(result.notes)) == (True, [])
+    assert (result.refusal, list(result.notes)) == ("", [])
+
+
+def test_what_is_worse_than_its_best_member_is_not_crowned(members: Any, prepared: Path, tmp_path: Path) -> None:
+    result = accepted(members, prepared, tmp_path / "b", "it is worse than its best single model")
+    assert result.refusal == "it is worse than its best single model"
 
 
 def test_refits_that_are_no_worse_are_served(members: Any, prepared: Path, tmp_path: Path) -> None:
     result = accepted(with_refits(members, [1.1, 1.1, 1.1]), prepared, tmp_path / "b")
-    assert (result.crowned, list(result.notes)) == (True, [])
+    assert (result.refusal, list(result.notes)) == ("", [])
     assert result.comparison.ensemble.refit_mixture is not None
     x_test, y_test = load_test(prepared)
     pool = list(result.comparison.pool)
@@ -86,7 +92,7 @@ def test_refits_that_are_no_worse_are_served(members: Any, prepared: Path, tmp_p
 def test_refits_that_collapsed_are_not_served(factors: Any, members: Any, prepared: Path, tmp_path: Path) -> None:
     """Two of three that predict the same for every row, say, and nobody looked."""
     result = accepted(with_refits(members, factors), prepared, tmp_path / "b")
-    assert result.crowned
+    assert result.refusal == ""
     (note,) = result.notes
     assert note.startswith("linear:bagging+average is served by the members that were judged, not by their refits: ")
     assert "\n" not in note
@@ -102,7 +108,7 @@ def test_weights_that_are_not_those_that_were_judged_are_not_crowned(
     members: Any, prepared: Path, tmp_path: Path
 ) -> None:
     result = accepted([with_weights(member, -1.0) for member in members], prepared, tmp_path / "b")
-    assert not result.crowned
+    assert result.refusal == "what would be served is not what was judged"
     (note,) = result.notes
     assert note.startswith(
         "linear:bagging+average is not crowned: loaded back and asked for the validation rows, it is "

@@ -362,8 +362,8 @@ def test_every_version_says_why_it_has_its_alias(shelf: Shelf) -> None:
     assert shelf.add(0.89, "b")["reason"] == "its score 0.89 does not beat 0.9 of version 1 on the same validation rows"
     assert shelf.add(0.95, "c")["reason"] == "its score 0.95 beats 0.9 of version 1 on the same validation rows"
     assert shelf.add(0.95, "c")["reason"].startswith("its score 0.95 beats 0.9"), "asked again, it says the same"
-    refused = shelf.add(0.99, "d", fit=False)
-    assert (refused["alias"], refused["reason"]) == ("challenger", "what would be served is not what was judged")
+    refused = shelf.add(0.99, "d", refusal="it is worse")
+    assert (refused["alias"], refused["reason"]) == ("challenger", "it is worse")
 
 
 def test_another_table_of_the_same_name_has_a_line_of_its_own(shelf: Shelf) -> None:
