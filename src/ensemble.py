@@ -25,7 +25,7 @@ def main(config: Config) -> None:
     from src.engine.compatibility import prepared
     from src.ensembles import results
     from src.ensembles.comparison import compare, final_scores, predict_members
-    from src.ensembles.majority import majority_note
+    from src.ensembles.majority import majority_notes
     from src.ensembles.pool import read_notes, read_pool
     from src.ensembles.selection import combiners, compare_combiners
     from src.metrics.listing import selection
