@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from src.ensembles import choice, report_data
+from src.ensembles.enough_rows import rows_needed
 from src.ensembles.evaluation import intervals
 from src.ensembles.final_member import FinalMember, member_weights
+from src.ensembles.mixture import Weighted
 from src.ensembles.row_folds import cross_validated
 from src.ensembles.selection import Candidate
 from src.metrics.listing import default_selection, formatted
@@ -58,7 +60,7 @@ def compare(
     """Score candidates and single members on the validation rows and choose: the simplest that is as good as the best.
 
     What is chosen is compared with the best single member too, which was chosen by these rows itself: the difference counts
-    where the member is chosen on other rows than it is judged by, as combiners are.
+    where the member is chosen on other rows than it is judged by, and there are rows enough for a choice, as of combiners.
 
     Args:
         metric: the one that chooses.
@@ -89,7 +91,10 @@ def compare(
         gap = choice.gap(losses[chosen], losses_of(blind, blind[None], ALONE))
         figures = _figures(metric, val[chosen], singles[single])
         note = f"{chosen} is not better on the validation rows than the best single model, {pool[single].title} ({figures})"
-        if not gap.is_within_one_error:
+        alone, classes = np.eye(len(pool))[single], val_MNC.shape[2] if task == "classification" else 0
+        if rows_needed(Weighted(alone), member_weights(pool), len(y_val), classes) > len(y_val):
+            note = f"{note}, which {len(y_val)} rows are too few to tell"
+        elif not gap.is_within_one_error:
             refusal = f"it is worse than its best single model, {pool[single].title}, by more than one standard error"
             note = f"{note}; it is worse by more than one standard error, and so not crowned"
         notes.append(note)

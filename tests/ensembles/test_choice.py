@@ -187,19 +187,31 @@ def test_an_ensemble_that_is_worse_than_its_best_member_is_not_crowned() -> None
 
 
 def test_the_luckiest_of_equal_members_is_seldom_believed() -> None:
-    """The best of ten equal members is ahead of their mean in most samples of 30 rows, by chance."""
+    """The best of ten equal members is ahead of their mean in most samples of 100 rows, by chance."""
     refused, better = 0, 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        y_N = rng.normal(size=30)
-        values_MN = y_N + rng.normal(size=30) + 0.3 * rng.normal(size=(10, 30))
+        y_N = rng.normal(size=100)
+        values_MN = y_N + rng.normal(size=100) + 0.3 * rng.normal(size=(10, 100))
         found = compared(values_MN, y_N, [AVERAGE])
         refused += bool(found.refusal)
         is_better = found.singles[found.single]["rmse"] <= found.val[found.chosen]["rmse"]
         assert bool(found.notes) == is_better, "it is said whenever it is so"
         better += is_better
-    assert better > 30
-    assert refused < 10
+    assert better > 15
+    assert refused < 8
+
+
+def test_few_rows_crown_no_member_over_its_ensemble() -> None:
+    """A net that is sure of itself and right about all of 30 rows: the next rows had it at an NLL of 0.93."""
+    y_N = np.resize([0, 1, 2], 30)
+    p_MNC = np.stack([np.where(np.eye(3)[y_N] > 0, sure, (1 - sure) / 2) for sure in (0.999, 0.9, 0.9, 0.9, 0.9)])
+    p_MNC += np.random.default_rng(0).uniform(0, 1e-4, p_MNC.shape)
+    found = compared(p_MNC, y_N, [AVERAGE])
+    assert found.refusal == ""
+    assert found.notes[0].endswith("which 30 rows are too few to tell")
+    many = compared(np.repeat(p_MNC, 4, 1), np.repeat(y_N, 4), [AVERAGE])
+    assert many.refusal.startswith("it is worse than its best single model")
 
 
 def test_a_better_ensemble_needs_no_word() -> None:
