@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from src.ensembles.choice import gap, losses, simplest
 from src.ensembles.combiners.average import average
+from src.ensembles.combiners.stacking import stacking
 from src.ensembles.combiners.vote import vote
 from src.ensembles.combiners.weighted import weighted
 from src.ensembles.comparison import Comparison, compare
@@ -30,6 +31,7 @@ FITTED = [
     Combiner("stacking", STACKING, complexity=3),
     Combiner("average+temperature", partial(calibrated, average), complexity=0.5),
 ]
+PLAIN_STACKING = Combiner("stacking", partial(stacking, strengths=[0.003], parts=5, rows=2000), complexity=3)
 
 
 def pool_of(p_MNC: NDArray[Any]) -> list[Any]:
@@ -99,8 +101,8 @@ def test_the_average_takes_the_place_of_a_combiner_that_has_too_few_rows() -> No
 
 def test_with_rows_enough_everything_is_tried() -> None:
     p_MNC, y_N = classified(members=5, rows=400)
-    candidates, left_out = compare_combiners(pool_of(p_MNC), [AVERAGE, *FITTED], y_N, y_N)
-    assert (len(candidates), left_out) == (5, [])
+    candidates, left_out = compare_combiners(pool_of(p_MNC), [AVERAGE, FITTED[0], PLAIN_STACKING], y_N, y_N)
+    assert (len(candidates), left_out) == (3, [])
 
 
 def test_a_temperature_of_rows_that_are_all_right_stays_moderate() -> None:
@@ -157,7 +159,7 @@ def test_nothing_is_preferred_by_chance(metric: str | None) -> None:
     chosen, best, by = [], [], metric or "nll"
     for seed in range(8):
         p_MNC, y_N = alike(seed, rows=300)
-        found = compared(p_MNC, y_N, [AVERAGE, *FITTED[:3]], metric)
+        found = compared(p_MNC, y_N, [AVERAGE, FITTED[0], PLAIN_STACKING], metric)
         chosen.append(found.chosen)
         best.append(min(found.val, key=lambda name: selection("classification", metric).loss(found.val[name][by])))
     assert chosen.count("mlp:seeds+average") >= 6
@@ -169,7 +171,7 @@ def test_what_is_truly_better_is_chosen() -> None:
     rng = np.random.default_rng(0)
     y_N = 10 * rng.normal(size=300)
     values_MN = np.stack([y_N + rng.normal(size=300), *rng.normal(size=(4, 300))])
-    assert compared(values_MN, y_N, [AVERAGE, *FITTED[:3]]).chosen in {"mlp:seeds+weighted", "mlp:seeds+greedy"}
+    assert compared(values_MN, y_N, [AVERAGE, FITTED[0], PLAIN_STACKING]).chosen == "mlp:seeds+weighted"
 
 
 # --- the best single model -----------------------------------------------------------------------------------------------
@@ -189,7 +191,7 @@ def test_an_ensemble_that_is_worse_than_its_best_member_is_not_crowned() -> None
 def test_the_luckiest_of_equal_members_is_seldom_believed() -> None:
     """The best of ten equal members is ahead of their mean in most samples of 100 rows, by chance."""
     refused, better = 0, 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         y_N = rng.normal(size=100)
         values_MN = y_N + rng.normal(size=100) + 0.3 * rng.normal(size=(10, 100))
@@ -198,8 +200,8 @@ def test_the_luckiest_of_equal_members_is_seldom_believed() -> None:
         is_better = found.singles[found.single]["rmse"] <= found.val[found.chosen]["rmse"]
         assert bool(found.notes) == is_better, "it is said whenever it is so"
         better += is_better
-    assert better > 15
-    assert refused < 8
+    assert better > 7
+    assert refused < 4
 
 
 def test_few_rows_crown_no_member_over_its_ensemble() -> None:
