@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 VERBS = ("prepare", "lr_range", "sweep", "train", "ensemble", "report")
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 LR = "optimizer.lr=tag(log,interval(1e-3,1e-2))"
+MODELS = ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 
 
 def verb(folder: Path, name: str, *words: str, path: str = "") -> subprocess.CompletedProcess[str]:
@@ -148,7 +149,7 @@ def test_an_interval_that_makes_no_sense_is_refused(word: str, says: str) -> Non
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("model=glob(x*)", "model: model=glob(x*) matches none of cnn, linear, mlp"),
+        ("model=glob(x*)", f"model: model=glob(x*) matches none of {MODELS}"),
         ("seed=range(0,1000000)", "seed: seed=range(0,1000000) makes more than 1000 jobs"),
     ],
 )
@@ -336,7 +337,7 @@ def test_the_config_is_shown_as_it_would_be(tmp_path: Path) -> None:
         (["outputs=here\\"], "error: outputs: a backslash is left at the end; remove it\n"),
         (
             ["-m", "model=mlp,cnnn"],
-            "error: model: 'cnnn' is none of cnn, linear, mlp, resnet, tabm; did you mean cnn?\n",
+            f"error: model: 'cnnn' is none of {MODELS}; did you mean cnn?\n",
         ),
         (["data_model=digits_cn"], "error: data_model: 'digits_cn' is none of digits_cnn; did you mean digits_cnn?\n"),
     ],
