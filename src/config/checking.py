@@ -20,6 +20,7 @@ FROM_DATA = {
     "n_outputs",
     "categories",
     "edges",
+    "patches",
 }  # given to a model by the engine, not by a config
 
 

@@ -4,7 +4,7 @@ Studies and output folders that were written under the first names go on: what t
 read, and a study's digest is that of its config under the first names.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from src.system.errors import UserError
@@ -32,6 +32,13 @@ ADDED = {  # keys that came later, at the values at which everything is as it wa
     "model.n_bins": 48,
     "model.parametric_activation": False,
     "model.front_scale": False,
+    "model.convolutions": 1,
+    "model.pooling": "average",
+    "model.norm_scale": True,
+    "model.initial": "random",
+    "model.whitening": False,
+    "model.tta": "none",
+    "training.augment.alternating_flip": False,
     "optimizer.rate_factors": {"by_fan_in": False, "bias": 1.0, "scale": 1.0, "activation": 1.0, "embedding": 1.0},
 }
 RENAMED_PARAMS = {"prior": "rate_prior"}  # of params.yaml
@@ -67,14 +74,19 @@ def with_names_of_today(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_first_names(config: Mapping[str, Any]) -> dict[str, Any]:
     """Rewrite a config, or a part of it, as it was under first names, without what came later and is as if it were not."""
-    later: dict[str, set[str]] = {}
     for path, value in ADDED.items():
-        section, key = path.split(".")
-        part = config.get(section)
-        if isinstance(part, Mapping) and key in part and part[key] == value and type(part[key]) is type(value):
-            later.setdefault(section, set()).add(key)
-    config = {n: {k: v for k, v in s.items() if k not in later[n]} if n in later else s for n, s in config.items()}
+        config = _without(config, path.split("."), value)
     return _moved(config, {new: old for old, new in RENAMED.items()})
+
+
+def _without(config: Mapping[str, Any], path: Sequence[str], value: Any) -> Mapping[str, Any]:
+    """Leave out the key at `path` where it has this `value`."""
+    first, *rest = path
+    part = config.get(first)
+    if rest:
+        return {**config, first: _without(part, rest, value)} if isinstance(part, Mapping) else config
+    same = first in config and part == value and type(part) is type(value)
+    return {key: each for key, each in config.items() if key != first} if same else config
 
 
 def _translated(key: str, names: Mapping[str, str]) -> str:

@@ -38,9 +38,16 @@ class Augment(Section):
     """Changes of images, each by chance, before every step."""
 
     flip: Share
+    alternating_flip: bool
     shift: Share
     rotation: Annotated[float, Field(ge=0, le=180)]
     erasing: Share
+
+    @model_validator(mode="after")
+    def _one_flip(self) -> Self:
+        if self.flip and self.alternating_flip:
+            raise ValueError("flip mirrors by chance, alternating_flip in every second epoch: take one of them")
+        return self
 
 
 class BatchGrowth(Section):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.data.columns import Refusal
 from src.data.dataset import digest, read_meta
+from src.data.patches import patch_moments
 from src.data.raw import Raw
 from src.data.reader import parse
 from src.data.sources import origin
@@ -69,6 +70,7 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
                 "source": reader.source,
                 "categories": preprocessor.categories,
                 "edges": preprocessor.edges(x_train, np.load(folder / "y_train.npy")),
+                "patches": patch_moments(x_train) if x_train.ndim == 4 else [],
                 "target_mean": mean,
                 "target_std": std,
                 "columns": preprocessor.columns,

@@ -68,9 +68,14 @@ class TableFileReader(TableReader):
         """
 
     @property
-    def files(self) -> list[str]:
+    def tables(self) -> list[str]:
         """List the table and, if there is one, that of the test rows."""
         return [file for file in (self.file, self.test_file) if file is not None]
+
+    @property
+    def files(self) -> list[str]:
+        """List the tables."""
+        return self.tables
 
     def hints(self, separator: str) -> Hints:
         """Collect what the config says of columns; `separator` is that of the file's cells."""
@@ -86,7 +91,7 @@ class TableFileReader(TableReader):
         """
         import pandas as pd
 
-        paths = [self.find(file) for file in self.files]
+        paths = [self.find(file) for file in self.tables]
         tables = self.frames(paths)
         frames = tables.frames
         if len(paths) == 2:

@@ -23,8 +23,7 @@ def size(model: Mapping[str, Any], meta: Mapping[str, Any], batch: int) -> Size:
     """Count what a model takes for the data that `meta` describes, in training by so many rows a `batch`."""
     net, shape = build(model, meta), tuple(meta["input_shape"])
     if not isinstance(net, LooksUpRows):
-        operations = n_operations(net, shape)
-        return Size(operations, operations, n_parameters(net))
+        return Size(n_operations(net, shape), n_operations(net, shape, training=True), n_parameters(net))
     encoding, rows = n_operations(net.encoder, shape), meta["n_train"]
     training = net.training_operations(rows, batch, encoding)
     return Size(net.prediction_operations(rows, encoding), training, n_parameters(net))

@@ -18,8 +18,9 @@ from src.population.checkpoint import Checkpoint
 from src.population.losses import score
 from src.population.member import Member
 from src.population.member_rows import with_rows
+from src.population.prediction_chunks import chunks
 from src.population.rows import Rows
-from src.population.stack import EVALUATION_ROWS, build_model
+from src.population.stack import build_model
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_npy
 from src.system.tensors import read_weights, tensor_bytes
@@ -89,7 +90,7 @@ class FinalMember:
         module.load_state_dict(self.checkpoint.model_weights)
         module.eval()
         with torch.no_grad():
-            output_NC = torch.cat([module(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))])
+            output_NC = torch.cat([module(part) for part in chunks(x, module)])
         y_N = torch.zeros(len(x), dtype=torch.long if self.meta["task"] == "classification" else torch.float32)
         return np.asarray(score(output_NC[None], y_N[None], self.meta)[1][0].numpy())
 

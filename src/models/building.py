@@ -52,6 +52,7 @@ FROM_DATA: dict[str, Callable[[Meta], Any]] = {
     "n_outputs": lambda meta: meta["n_classes"] or 1,
     "categories": lambda meta: list(meta["categories"]),
     "edges": edges_of,
+    "patches": lambda meta: list(meta.get("patches", ())),
 }
 
 
@@ -118,8 +119,14 @@ def outline(model: Mapping[str, Any], meta: Meta) -> nn.Module:
     return built
 
 
-def n_operations(model: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Count the multiply-adds of one row's way through the model: of all its matrix products and convolutions."""
+def n_operations(model: nn.Module, input_shape: tuple[int, ...], training: bool = False) -> int:
+    """Count the multiply-adds of one row's way through the model: of all its matrix products and convolutions.
+
+    Args:
+        model: the net, whose mode is as before then.
+        input_shape: of a row.
+        training: in training mode, in which a net may do less, and changes its running statistics; else in evaluation.
+    """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import flop_registry
@@ -139,11 +146,11 @@ def n_operations(model: nn.Module, input_shape: tuple[int, ...]) -> int:
                 self.flops += count(*args, **(kwargs or {}), out_val=out)
             return out
 
-    training = model.training
+    before, count = model.training, 2 if training else 1  # batch norm trains on two rows at least
     like = next(model.parameters())
-    row = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
+    rows = torch.zeros(count, *input_shape, dtype=like.dtype, device=like.device)
     counter: Any = Counter
     with counter() as counted, torch.no_grad():
-        model.eval()(row)
-    model.train(training)
-    return int(counted.flops) // 2
+        model.train(training)(rows)
+    model.train(before)
+    return int(counted.flops) // (2 * count)

@@ -1,9 +1,10 @@
 """Augmentation of images on the batch as tensors: mirrored, shifted, turned, a rectangle erased; each image by chance.
 
-`training.augment.flip`: the probability of a mirror image. `.shift`: up to this share of each side, in whole pixels, and
-`.rotation`: up to so many degrees to either side, equally likely; the border's pixels go on outside. `.erasing`: the
-probability that a rectangle of 2 to 33 % of the image, its sides at most as 3 to 10, becomes the mean, which is 0 (Zhong
-et al. 2020). Whatever is off for a member leaves its images as they are, bit for bit.
+`training.augment.flip`: the probability of a mirror image. `.alternating_flip`: every image is mirrored in every second
+epoch, half of them, by chance, in the first, so that two epochs show all of both sides (Jordan 2024). `.shift`: up to this
+share of each side, in whole pixels, and `.rotation`: up to so many degrees to either side, equally likely; the border's
+pixels go on outside. `.erasing`: the probability that a rectangle of 2 to 33 % of the image, its sides at most as 3 to 10,
+becomes the mean, which is 0 (Zhong et al. 2020). Whatever is off for a member leaves its images as they are, bit for bit.
 """
 
 import math
@@ -14,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.population.hashing import random_bits, uniform
+from src.population.hashing import random_bits, scramble, uniform
 from src.population.hyperparameters import column
 from src.population.member import Member
+from src.population.seeds import derived_seed
 
 AREA, RATIO = (0.02, 0.33), (0.3, 10 / 3)
 DRAWS = 9  # random numbers an image
@@ -27,22 +29,43 @@ class Augment:
     """The strengths of K members as columns [K, 1]; None where all have it off."""
 
     def __init__(self, members: Sequence[Member], device: torch.device) -> None:
-        self.flip, self.shift, self.rotation, self.erasing = (
-            column(members, f"training.augment.{key}", device) for key in ("flip", "shift", "rotation", "erasing")
+        self.members = members
+        self.flip, self.alternating, self.shift, self.rotation, self.erasing = (
+            column(members, f"training.augment.{key}", device)
+            for key in ("flip", "alternating_flip", "shift", "rotation", "erasing")
         )
 
     @classmethod
     def of(cls, members: Sequence[Member], device: torch.device) -> "Augment | None":
         """Make that of `members` on `device`; None where none of them has any on."""
         augment = cls(members, device)
-        return augment if any(strength is not None for strength in vars(augment).values()) else None
+        strengths = (augment.flip, augment.alternating, augment.shift, augment.rotation, augment.erasing)
+        return augment if any(strength is not None for strength in strengths) else None
 
-    def __call__(self, x_KBCHW: Tensor, key_K: Tensor) -> Tensor:
-        """Return the images, each changed by its own random numbers, which follow from its member's key [K]."""
+    def turns(self, epochs: Sequence[int], device: torch.device) -> Tensor:
+        """Return what decides which images are mirrored in the epoch after `epochs`: a key and the epoch's parity [K, 2]."""
+        keys = [derived_seed(member.seed, "alternating flip") & 0x7FFFFFFF for member in self.members]
+        pairs = [(key, epoch % 2) for key, epoch in zip(keys, epochs, strict=True)]
+        return torch.tensor(pairs, dtype=torch.int32, device=device)
+
+    def __call__(self, x_KBCHW: Tensor, key_K: Tensor, index_KB: Tensor, turn_K2: Tensor | None) -> Tensor:
+        """Return the images, each changed by its own random numbers.
+
+        Args:
+            x_KBCHW: the images.
+            key_K: the members' random keys of this step, from which the numbers follow.
+            index_KB: the images' places among the training rows.
+            turn_K2: of `turns`, where flips alternate.
+        """
         u_KDB = uniform(random_bits(key_K, DRAWS * x_KBCHW.shape[1])).view(len(key_K), DRAWS, -1)
         flip, right, down, turn, erase, area, ratio, top, left = u_KDB.unbind(1)
-        if self.flip is not None or self.shift is not None:
-            x_KBCHW = self._moved(x_KBCHW, flip, right, down)
+        mirrored_KB = None if self.flip is None else flip < self.flip
+        if self.alternating is not None and turn_K2 is not None:
+            first_KB = scramble(index_KB.int() + turn_K2[:, :1]) & 1
+            turn_KB = (first_KB != turn_K2[:, 1:]) & (self.alternating > 0)
+            mirrored_KB = turn_KB if mirrored_KB is None else mirrored_KB | turn_KB
+        if mirrored_KB is not None or self.shift is not None:
+            x_KBCHW = self._moved(x_KBCHW, mirrored_KB, right, down)
         if self.rotation is not None:
             turned = _turned(x_KBCHW, (turn * 2 - 1) * self.rotation)
             x_KBCHW = torch.where(_per_image(self.rotation > 0), turned, x_KBCHW)
@@ -51,13 +74,13 @@ class Augment:
             x_KBCHW = x_KBCHW * ~hidden
         return x_KBCHW
 
-    def _moved(self, x_KBCHW: Tensor, flip_KB: Tensor, right_KB: Tensor, down_KB: Tensor) -> Tensor:
+    def _moved(self, x_KBCHW: Tensor, mirrored_KB: Tensor | None, right_KB: Tensor, down_KB: Tensor) -> Tensor:
         """Return the images mirrored and shifted, which takes whole pixels as they are."""
         height, width = x_KBCHW.shape[-2:]
         column_KBW = _shifted(width, right_KB, self.shift)
         row_KBH = _shifted(height, down_KB, self.shift)
-        if self.flip is not None:
-            column_KBW = torch.where((flip_KB < self.flip)[..., None], width - 1 - column_KBW, column_KBW)
+        if mirrored_KB is not None:
+            column_KBW = torch.where(mirrored_KB[..., None], width - 1 - column_KBW, column_KBW)
         pixel = row_KBH[..., None] * width + column_KBW[..., None, :]
         index = pixel[:, :, None].expand(x_KBCHW.shape)
         return x_KBCHW.flatten(3).gather(3, index.flatten(3)).view_as(x_KBCHW)

@@ -134,7 +134,7 @@ class SiLU(nn.SiLU):
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute x · sigmoid(x)."""
-        return input * _sigmoid(input)
+        return super().forward(input) if input.dim() == 4 else input * _sigmoid(input)
 
 
 class GELU(nn.GELU):
@@ -142,6 +142,8 @@ class GELU(nn.GELU):
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute x · Φ(x)."""
+        if input.dim() == 4:  # behind a convolution, which has bits of its own in a stack anyway
+            return super().forward(input)
         if self.approximate == "none":
             return input * (torch.erf(input * 0.5**0.5) * 0.5 + 0.5)
         inner = (input + 0.044715 * (input * input * input)) * (2 / math.pi) ** 0.5

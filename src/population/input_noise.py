@@ -38,7 +38,8 @@ class Inputs:
     def columns(self, epochs: Sequence[int], count: int) -> dict[str, Tensor]:
         """Return columns for `count` steps of the members' next epochs, after `epochs`.
 
-        `input_keys` [S, K, 2] are random; `share` [S, K, 1], with mixup, is that of a row in its mixture.
+        `input_keys` [S, K, 2] are random; `share` [S, K, 1], with mixup, is that of a row in its mixture; `turns` [S, K, 2],
+        with alternating flips, is that of `Augment.turns`.
         """
         if not self.active:
             return {}
@@ -52,12 +53,20 @@ class Inputs:
         columns = {"input_keys": torch.from_numpy(np.stack(keys, 1))}
         if self.mixed:
             columns["share"] = torch.from_numpy(np.stack(shares, 1)).float()
+        if self.augment is not None and self.augment.alternating is not None:
+            columns["turns"] = self.augment.turns(epochs, self.device).expand(count, -1, -1)
         return {name: values.to(self.device) for name, values in columns.items()}
 
-    def __call__(self, x_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """Return the rows [K, B, ...] as the members see them at the step that `columns` are for."""
+    def __call__(self, x_KB: Tensor, index_KB: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return rows as the members see them.
+
+        Args:
+            x_KB: the rows [K, B, ...].
+            index_KB: their places among the training rows.
+            columns: those of the step.
+        """
         if self.augment is not None:
-            x_KB = self.augment(x_KB, columns["input_keys"][:, 0])
+            x_KB = self.augment(x_KB, columns["input_keys"][:, 0], index_KB, columns.get("turns"))
         if self.noise_K1 is not None:
             x_KB = self._noisy(x_KB, self.noise_K1, columns["input_keys"][:, 1])
         return self._blended(x_KB, columns["share"]) if self.mixed else x_KB

@@ -206,7 +206,7 @@ class Population:
         x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
         y_KB = y.index_select(0, flat).view(index_KB.shape)
         weight_KB = None if self.weights_KN is None else self.weights_KN.gather(1, index_KB)
-        return [self.inputs(x_KB, columns), *self.inputs.targets(y_KB, weight_KB, columns)]
+        return [self.inputs(x_KB, index_KB, columns), *self.inputs.targets(y_KB, weight_KB, columns)]
 
     def _gradients(self, piece: list[Tensor], keys_KL: Tensor, rows: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Compute what a piece adds to the losses [K] and to the gradients of a batch of so many `rows`."""

@@ -15,13 +15,13 @@ from src.population.losses import score
 from src.population.member import Member
 from src.population.member_rows import hold_rows
 from src.population.parameter_layout import Layout, fixed, saved_names
+from src.population.prediction_chunks import chunks, rows_at_once
 from src.population.requirements import refuse_impossible
 from src.population.rows import Rows
 from src.population.seeds import derived_seed
 from src.population.vmapped import Stacked
 
-EVALUATION_ROWS = 2048  # at once, to bound memory
-HOLDOUT_ROWS = 512  # the same where every member has its own
+HOLDOUT_ROWS = 512  # at most are predicted at once where every member has its own
 
 
 class Stack:
@@ -161,7 +161,7 @@ class Stack:
         """Compute all members' logits or standardised values [K, N, C] for the same rows, in evaluation mode."""
         self.eval_mode()
         with torch.no_grad():
-            parts = [self.forward(part) for part in x.chunk(-(-len(x) // EVALUATION_ROWS))]
+            parts = [self.forward(part) for part in chunks(x, self.modules[0])]
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def evaluate(self) -> list[dict[str, float]]:
@@ -185,9 +185,9 @@ class Stack:
 
     def _predict_holdout(self, holdout_KN: Tensor) -> Tensor:
         self.eval_mode()
-        chunks = holdout_KN.chunk(-(-holdout_KN.shape[1] // HOLDOUT_ROWS), 1)
+        count = -(-holdout_KN.shape[1] // rows_at_once(self.modules[0], self.data.x_train.shape[1:], HOLDOUT_ROWS))
         with torch.no_grad():
-            return torch.cat([self.outputs_for_rows(index_KB) for index_KB in chunks], 1)
+            return torch.cat([self.outputs_for_rows(index_KB) for index_KB in holdout_KN.chunk(count, 1)], 1)
 
     # --- tensors and modules ---------------------------------------------------------------------------------------------
 

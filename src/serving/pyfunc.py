@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from src.data.dataset import transform
 from src.models.building import VALUES
+from src.population.prediction_chunks import rows_at_once
 from src.serving.bundle import read_bundle
 from src.serving.fused_nets import Fused
 from src.system.errors import UserError
 
-_ROWS = 4096  # predicted at a time
+_ROWS = 4096  # predicted at a time, at most
 
 
 def _signature(model: Mapping[str, Any]) -> str:
@@ -36,7 +37,9 @@ class Ensemble:
         bundle = read_bundle(path)
         self._folder, self._meta, self._module = bundle.folder, bundle.meta, bundle.module()
         signatures = [_signature(model) for model in bundle.models]
-        self._nets = Fused(list(self._module.nets), signatures, tuple(self._meta["input_shape"]))
+        shape = tuple(self._meta["input_shape"])
+        self._nets = Fused(list(self._module.nets), signatures, shape)
+        self._rows = rows_at_once(self._module, shape, _ROWS)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Predict raw rows: a DataFrame with the column `prediction`, and for classes `p_<class>`.
@@ -73,5 +76,6 @@ class Ensemble:
     @torch.no_grad()
     def outputs(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict prepared rows x [N, ...]: probabilities [N, C], or values [N] in the target's unit."""
-        chunks = [torch.from_numpy(x[start : start + _ROWS]) for start in range(0, max(len(x), 1), _ROWS)]
+        starts = range(0, max(len(x), 1), self._rows)
+        chunks = [torch.from_numpy(x[start : start + self._rows]) for start in starts]
         return np.asarray(torch.cat([self._module.combine(self._nets(chunk)) for chunk in chunks]).numpy())

@@ -13,7 +13,8 @@ class DataMeta(JsonObject):
 
     `categories`: how many each column of words has; these columns are the last of x. `edges`: of the bins of
     each column of numbers before them, by kind: see `src/data/bin_edges.py`; `bins`: of quantile bins, as an earlier version
-    wrote them. `target_mean`, `target_std`: of the training targets; 0 and 1 of classes.
+    wrote them. `patches`: mean products of the pixels of 3×3 patches with each other, of images; empty where an earlier
+    version wrote it. `target_mean`, `target_std`: of the training targets; 0 and 1 of classes.
     `n_classes`: 0 of a regression, whose `class_names` are empty. `class_values`: the classes in the type that they have in
     the data; empty: as their names. `columns`: the input columns of a table, each a `Column` of `src/data/raw.py`; empty
     for images. `profile`: a `ProfileLine` for each column that was looked at. `origin`: of `src/data/sources.py`; None
@@ -39,6 +40,7 @@ class DataMeta(JsonObject):
     bins: Sequence[Sequence[float]] = ()
     class_values: Sequence[Any] = ()
     source: str = ""
+    patches: Sequence[Sequence[float]] = ()
     profile: Sequence[Any] = ()
     warnings: Sequence[str] = ()
     origin: Mapping[str, Any] | None = None

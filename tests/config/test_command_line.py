@@ -339,7 +339,10 @@ def test_the_config_is_shown_as_it_would_be(tmp_path: Path) -> None:
             ["-m", "model=mlp,cnnn"],
             f"error: model: 'cnnn' is none of {MODELS}; did you mean cnn?\n",
         ),
-        (["data_model=digits_cn"], "error: data_model: 'digits_cn' is none of digits_cnn; did you mean digits_cnn?\n"),
+        (
+            ["data_model=digits_cn"],
+            "error: data_model: 'digits_cn' is none of digits_cnn, fashion_mnist_cnn; did you mean digits_cnn?\n",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_a_code(tmp_path: Path, words: list[str], error: str) -> None:

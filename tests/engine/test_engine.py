@@ -26,7 +26,7 @@ from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.errors import UserError
-from tests.support.training import assert_same, config, digits, images, population, setup, table, trained
+from tests.support.training import AIRBENCH, CNN, assert_same, config, digits, images, population, setup, table, trained
 
 ROOT = Path(__file__).parents[2]
 INFINITY = float("inf")
@@ -208,9 +208,11 @@ def test_a_user_s_module_is_fused_or_trained_alone_and_told_why(
         assert_alone(task, outcomes[task.key])
 
 
-def test_convolutions_are_trained_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [{}, AIRBENCH], ids=["plain", "airbench"])
+def test_convolutions_are_trained_alone(tmp_path: Path, form: dict[str, Any]) -> None:
     where = setup(images(), tmp_path)
-    members = [Member(config("cnn", dropout=0.1), k) for k in range(2)]
+    augment = {"alternating_flip": bool(form), "shift": 0.1 * bool(form)}
+    members = [Member(config({**CNN, **form}, dropout=0.1, augment=augment), k) for k in range(2)]
     note = fusing_obstacle(members[0], where)
     assert note == "its kernels give other bits in a stack than alone"
     group = tasks(members, tmp_path, stop=1)

@@ -12,7 +12,7 @@ import pytest
 
 from src.engine.engine import Engine
 from src.engine.inspection import Inspector, NoAnswerError
-from src.engine.model_size import operations_and_parameters
+from src.engine.model_size import Size, size
 from src.engine.task import Task
 from src.population.member import Member
 from tests.support import training
@@ -120,14 +120,15 @@ def test_a_model_that_ends_whoever_builds_it_does_not_end_who_asks(way: str, ins
     model = {"_target_": "tests.support.zoo.Fatal", "way": way}
     for _ in range(2):
         with pytest.raises(NoAnswerError, match=r"zoo\.Fatal (ends|takes|took)"):
-            inspector.ask(operations_and_parameters, model, digits().meta)
+            inspector.ask(size, model, digits().meta, 64)
     plain = {"_target_": "tests.support.zoo.Plain"}
-    assert inspector.ask(operations_and_parameters, plain, digits().meta) == (64 * 12 + 12 * 10, 65 * 12 + 13 * 10)
+    counted = Size(64 * 12 + 12 * 10, 64 * 12 + 12 * 10, 65 * 12 + 13 * 10)
+    assert inspector.ask(size, plain, digits().meta, 64) == counted
 
 
 def test_a_model_that_asks_for_all_memory_gets_no_answer(inspector: Inspector) -> None:
     with pytest.raises(NoAnswerError, match="memory"):
-        inspector.ask(operations_and_parameters, {"_target_": "tests.support.zoo.Fatal", "way": "grows"}, digits().meta)
+        inspector.ask(size, {"_target_": "tests.support.zoo.Fatal", "way": "grows"}, digits().meta, 64)
 
 
 def test_a_model_of_16_terabytes_is_refused_quickly_in_one_sentence(place: Place) -> None:

@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from src.config.components import component, trust
 from src.config.renamed import ADDED
+from src.data.patches import patch_moments
 from src.models.building import FROM_DATA, build, n_operations, outline
 from src.models.embeddings import NumberEmbedding, number_embedding
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
@@ -33,7 +34,9 @@ def config(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def images(*shape: int, n_classes: int = 10) -> dict[str, Any]:
-    return {"input_shape": list(shape), "n_classes": n_classes, "categories": [], "bins": []}
+    x = np.random.default_rng(0).normal(size=(20, *shape)).cumsum(-1).astype(np.float32)
+    patches = patch_moments(x) if len(shape) == 3 else []
+    return {"input_shape": list(shape), "n_classes": n_classes, "categories": [], "bins": [], "patches": patches}
 
 
 # 4 numbers (the last is yes/no: one bin) and 3 categories, of which one has too many values for one-hot columns
@@ -43,6 +46,8 @@ TABLE = {
     "categories": [5, 100, 3],
     "bins": [np.linspace(-2, 2, n).tolist() for n in (49, 20, 5, 2)],
 }
+AIRBENCH = {"convolutions": 2, "pooling": "max", "norm": "batch", "norm_scale": False, "initial": "dirac"}
+AIRBENCH |= {"whitening": True, "activation": "gelu", "depth": 3}
 PIECEWISE = {"embedding": "piecewise_linear", "embedding_dim": 6}
 PERIODIC = {"embedding": "periodic", "embedding_dim": 6, "frequencies": 5, "frequency_scale": 1.0}
 RESNET, TABM = {"dropout": 0.0, "width": 12, "hidden_width": 20}, {"dropout": 0.0, "width": 12, "k": 3}
@@ -71,6 +76,7 @@ VARIANTS = [
     pytest.param(config("cnn", depth=2), images(1, 1, 9), id="cnn-signal"),
     pytest.param(config("cell"), images(1, 8, 8), id="cell-8x8"),
     pytest.param(config("cell", operations=CELL, channels=4, norm="group"), images(3, 9, 7), id="cell-odd"),
+    pytest.param(config("cnn", **AIRBENCH | {"depth": 2}), images(3, 12, 9), id="cnn-airbench"),
     pytest.param(config("linear"), images(1, 8, 8), id="linear"),
     pytest.param(config("linear"), TABLE, id="linear-table"),
     pytest.param(config("mlp"), TABLE | {"n_classes": 0}, id="regression"),
@@ -92,8 +98,8 @@ def test_output_has_one_column_a_class_and_one_for_regression(model: dict[str, A
 def test_stacked_models_equal_each_alone(model: dict[str, Any], meta: dict[str, Any]) -> None:
     """Outputs, gradients and, where there are any, running statistics, each member with rows of its own."""
     torch.manual_seed(0)
-    members = [build(model, meta) for _ in range(3)]
-    x_KBF = torch.stack([rows(meta, 8) for _ in members])
+    members = [build(model, meta).double() for _ in range(3)]  # so that what differs is no rounding error
+    x_KBF = torch.stack([rows(meta, 8) for _ in members]).double()
 
     def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         out = functional_call(members[0], (params, buffers), (x,))
@@ -106,12 +112,14 @@ def test_stacked_models_equal_each_alone(model: dict[str, Any], meta: dict[str, 
     for k, member in enumerate(members):
         out = member(x_KBF[k])
         out.square().sum().backward()
-        torch.testing.assert_close(out_KBC[k], out.detach(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(out_KBC[k], out.detach(), rtol=1e-9, atol=1e-9)
         for name, value in member.named_parameters():
+            if not value.requires_grad:  # a frozen layer
+                continue
             assert value.grad is not None
-            torch.testing.assert_close(gradients[name][k], value.grad, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(gradients[name][k], value.grad, rtol=1e-9, atol=1e-9)
         for name, value in member.named_buffers():
-            torch.testing.assert_close(buffers[name][k], value, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(buffers[name][k], value, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -157,6 +165,88 @@ def test_parameters_and_operations_in_closed_form() -> None:
     cnn = build(config("cnn", channels=16, depth=3, norm="group"), images(3, 5, 5))  # 5×5 → 2×2 → 1×1, then no more
     assert n_parameters(cnn) == (27 + 3) * 16 + (16 * 9 + 3) * 32 + (32 * 9 + 3) * 64 + (64 + 1) * 10
     assert n_operations(cnn, (3, 5, 5)) == 25 * 27 * 16 + 4 * 144 * 32 + 1 * 288 * 64 + 64 * 10
+
+
+def test_parameters_and_operations_of_the_form_of_airbench() -> None:
+    """A prediction looks at six views, of which one is what an image costs in training."""
+    cnn = build(config("cnn", channels=4, **AIRBENCH, tta="both"), images(1, 12, 12))  # pooled to 6×6, 3×3, 1×1
+    kernels = 9 * (18 + 18 * 4 + 4 * 4 + 4 * 8 + 8 * 8 + 8 * 16 + 16 * 16) + 16 * 10
+    assert n_parameters(cnn) == kernels + 18 + 2 * 3 * (4 + 8 + 16) + 10  # biases, and scale and shift of each norm
+    convolutions = [144 * 9 * 18, 144 * 18 * 9 * 4 + 36 * 4 * 9 * 4, 36 * 4 * 9 * 8 + 9 * 8 * 9 * 8]
+    convolutions += [9 * 8 * 9 * 16 + 1 * 16 * 9 * 16, 16 * 10]
+    assert n_operations(cnn, (1, 12, 12), training=True) == sum(convolutions)
+    assert n_operations(cnn, (1, 12, 12)) == 6 * sum(convolutions)
+
+
+def test_whitened_patches_are_uncorrelated_and_frozen() -> None:
+    """The first half of the channels has second moments of 1, the other half is its negative."""
+    x = torch.randn(400, 2, 9, 9).cumsum(2).cumsum(3)
+    cnn = build(config("cnn", whitening=True), images(2, 9, 9) | {"patches": patch_moments(x.numpy())})
+    layer = cnn.get_submodule("whitening.0")
+    assert isinstance(layer, nn.Conv2d)
+    assert (layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad) == (False, True)
+    inside = layer(x).detach()[:, :, 1:-1, 1:-1].transpose(0, 1).flatten(1)
+    moments = inside @ inside.T / inside.shape[1]
+    torch.testing.assert_close(moments[:18, :18], torch.eye(18), atol=5e-3, rtol=0)
+    torch.testing.assert_close(inside[18:], -inside[:18], atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"model\.whitening: these data were prepared before it was there"):
+        build(config("cnn", whitening=True), {key: value for key, value in images(1, 8, 8).items() if key != "patches"})
+
+
+def test_dirac_convolutions_pass_on_what_comes_in() -> None:
+    x = torch.rand(2, 3, 8, 8)
+    cnn = build(config("cnn", initial="dirac", norm="none", convolutions=2, channels=7), images(3, 8, 8))
+    for name in ("stages.0.conv", "stages.0.conv2", "stages.1.conv", "stages.1.conv2"):
+        conv = cnn.get_submodule(name)
+        x = torch.randn(2, conv.in_channels, 8, 8)
+        assert torch.equal(conv(x)[:, : conv.in_channels], x)
+        assert conv.weight[conv.in_channels :].abs().gt(0).all()
+
+
+def test_max_pooling_stands_right_after_the_first_convolution() -> None:
+    names = [
+        name for name, _ in build(config("cnn", **AIRBENCH), images(1, 8, 8)).get_submodule("stages.0").named_children()
+    ]
+    assert names == ["conv", "pool", "norm", "activation", "conv2", "norm2", "activation2"]
+    two = build(config("cnn", convolutions=2, pooling="average", norm="none"), images(1, 8, 8))
+    assert list(dict(two.get_submodule("stages.0").named_children()))[-1] == "pool"
+
+
+@pytest.mark.parametrize("tta", ["none", "mirror", "shift", "both"])
+def test_a_prediction_is_the_mean_over_the_views(tta: str) -> None:
+    """Half of the weight is the image's own, of whole pixels shifted over the repeated border; none in training."""
+    cnn = build(config("cnn", **AIRBENCH, tta=tta), images(2, 8, 7))
+    plain = build(config("cnn", **AIRBENCH, tta="none"), images(2, 8, 7))
+    plain.load_state_dict(cnn.state_dict())
+    x = torch.randn(5, 2, 8, 7)
+    assert torch.equal(cnn(x), plain(x))
+    cnn.eval(), plain.eval()
+    padded = np.pad(x.numpy(), [(0, 0), (0, 0), (1, 1), (1, 1)], mode="edge")
+    views = [(1.0, x)]
+    if tta in ("shift", "both"):
+        views = [(0.5, x), *((0.25, torch.from_numpy(padded[:, :, k : k + 8, k : k + 7])) for k in (0, 2))]
+    if tta in ("mirror", "both"):
+        views = [(share / 2, view) for share, each in views for view in (each, each.flip(3))]
+    torch.testing.assert_close(cnn(x), sum(share * plain(view) for share, view in views))
+    norm = cnn.get_submodule("stages.0.norm")
+    norm.train()  # as where batch norm is measured anew for averaged weights
+    cnn(x)
+    assert norm.num_batches_tracked == 2
+
+
+def test_a_config_that_is_older_than_a_key_builds_the_net_that_it_meant() -> None:
+    old = {"name": "cnn", "channels": 5, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.1}
+    meta = {key: value for key, value in images(1, 8, 8).items() if key != "patches"}
+    net = build(old, meta).eval()
+    plain = nn.Sequential(
+        *(nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(5, 10, 3, padding=1), nn.BatchNorm2d(10), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.1), nn.Linear(40, 10)),
+    ).eval()
+    plain.load_state_dict(dict(zip(plain.state_dict(), net.state_dict().values(), strict=True)))
+    x = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(net(x), plain(x))
+    assert list(net.state_dict())[:2] == ["stages.0.conv.weight", "stages.0.conv.bias"]
 
 
 def test_norms_are_those_of_their_papers() -> None:
@@ -351,7 +441,7 @@ def test_what_is_not_trusted_is_not_even_imported(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("name", NAMES)
 def test_config_and_constructor_have_the_same_keys(name: str) -> None:
-    """The conf entry is the one place of a default, so the constructor has none but for keys that came later, the same."""
+    """The conf entry is the one place of a default, so the constructor has none but what keys mean that came later."""
     parameters = dict(inspect.signature(component("model", {"name": name})).parameters)
     if parameters.pop("embedding", None):
         of_numbers = inspect.signature(number_embedding).parameters
@@ -360,7 +450,7 @@ def test_config_and_constructor_have_the_same_keys(name: str) -> None:
     assert hyperparameters == set(config(name)) - {"name"}
     for key in hyperparameters:
         default, added = parameters[key].default, ADDED.get(f"model.{key}")
-        assert default is inspect.Parameter.empty or default == config(name)[key], key
+        assert default is inspect.Parameter.empty or default == config(name)[key] or added is not None, key
         assert added is None or default == added, key
     space = conf_file("model", name).get("space", {"model": {}})["model"]
     assert set(space) <= hyperparameters

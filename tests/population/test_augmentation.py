@@ -15,7 +15,7 @@ from src.system.errors import UserError
 from tests.support.training import Member, config, images, population, table
 
 B = 500
-OFF = {"flip": 0.0, "shift": 0.0, "rotation": 0.0, "erasing": 0.0}
+OFF = {"flip": 0.0, "alternating_flip": False, "shift": 0.0, "rotation": 0.0, "erasing": 0.0}
 
 
 def pictures(height: int = 12, width: int = 10) -> Tensor:
@@ -33,7 +33,8 @@ def changed(
     meta = {"input_shape": list(x.shape[1:]), "categories": []}
     inputs = Inputs(members, meta, x.device)
     columns = {name: values[step] for name, values in inputs.columns([epoch] * len(members), 3).items()}
-    return inputs(x.expand(len(members), *x.shape), columns)[0]
+    index = torch.arange(len(x)).expand(len(members), -1)
+    return inputs(x.expand(len(members), *x.shape), index, columns)[0]
 
 
 def test_what_is_off_changes_no_bit() -> None:
@@ -41,7 +42,11 @@ def test_what_is_off_changes_no_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    "strengths", [{"flip": 0.5}, {"shift": 0.25}, {"rotation": 20.0}, {"erasing": 0.5}, {"flip": 1.0, "erasing": 0.3}]
+    "strengths",
+    [
+        *({"flip": 0.5}, {"alternating_flip": True}, {"shift": 0.25}, {"rotation": 20.0}, {"erasing": 0.5}),
+        {"flip": 1.0, "erasing": 0.3},
+    ],
 )
 def test_company_does_not_show(strengths: dict[str, float]) -> None:
     x = pictures()
@@ -65,6 +70,21 @@ def test_flip(p: float) -> None:
     mirrored = (y == x.flip(3)).flatten(1).all(1)
     assert (mirrored | (y == x).flatten(1).all(1)).all()
     assert mirrored.float().mean() == pytest.approx(p, abs=4 * (p * (1 - p) / B) ** 0.5)
+
+
+def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
+    """Half of the images are mirrored in the first epoch, the others in the next, and so on, whatever the step."""
+    x = pictures()
+    mirrored = [
+        (changed(x, epoch=epoch, step=step, alternating_flip=True) == x.flip(3)).flatten(1).all(1)
+        for epoch, step in [(0, 0), (0, 1), (1, 0), (2, 2)]
+    ]
+    assert torch.equal(mirrored[0], mirrored[1])
+    assert torch.equal(mirrored[0], ~mirrored[2])
+    assert torch.equal(mirrored[0], mirrored[3])
+    assert mirrored[0].float().mean() == pytest.approx(0.5, abs=0.1)
+    other = (changed(x, seed=2, alternating_flip=True) == x.flip(3)).flatten(1).all(1)
+    assert (other == mirrored[0]).float().mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_shift_is_by_whole_pixels_equally_likely_and_repeats_the_border() -> None:

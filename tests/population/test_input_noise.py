@@ -30,9 +30,9 @@ def test_random_numbers_are_uniform_and_independent() -> None:
 def test_noise_is_gaussian_on_numbers_and_spares_categories() -> None:
     data = table()
     chain = inputs(data, {"noise": 0.0}, {"noise": 0.5}, {"noise": 2.0})
-    x_KB = data.x_train.expand(3, -1, -1)
+    x_KB, index_KB = data.x_train.expand(3, -1, -1), torch.arange(len(data.x_train)).expand(3, -1)
     steps = chain.columns([0, 3, 3], 12)
-    noise = torch.cat([chain(x_KB, {n: c[s] for n, c in steps.items()}) - x_KB for s in range(12)], 1)
+    noise = torch.cat([chain(x_KB, index_KB, {n: c[s] for n, c in steps.items()}) - x_KB for s in range(12)], 1)
     numbers = noise.shape[2] - len(CARDINALITIES)
     assert not noise[0].any()
     assert not noise[..., numbers:].any()

@@ -26,10 +26,11 @@ from src.serving.fused_nets import WORTH_STACKING, Fused
 from src.serving.pyfunc import Ensemble
 from src.system.errors import UserError
 from tests.support.conf import conf_file
+from tests.support.training import AIRBENCH
 
 ROOT = Path(__file__).parents[2]
 BOTH = {"pt2": True, "onnx": True}
-DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": []}
+DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": [], "patches": np.eye(9).tolist()}
 
 
 def conf(group: str, name: str, **values: Any) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def conf(group: str, name: str, **values: Any) -> dict[str, Any]:
 
 
 MLP, CNN = conf("model", "mlp", width=32), conf("model", "cnn", channels=4, norm="batch")
+VIEWS = CNN | AIRBENCH
 
 
 def net(model: dict[str, Any], meta: Any, seed: int) -> nn.Module:
@@ -212,7 +214,7 @@ def answers(folder: Path, x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]
 @pytest.mark.slow
 def test_exported_classes_are_the_served_ones(digits: Path, tmp_path: Path) -> None:
     meta = load(digits).meta
-    mixed = [member(MLP, meta, 3), member(CNN, meta, 4), member(CNN, meta, 5), boosted(meta, [0.5, 0.5])]
+    mixed = [member(MLP, meta, 3), member(CNN, meta, 4), member(VIEWS, meta, 5), boosted(meta, [0.5, 0.5])]
     write_bundle(tmp_path / "b", meta, mixed, digits, Weighted([0.4, 0.2, 0.2, 0.2]))
     x, _ = load_test(digits)
     x, module = np.array(x), read_bundle(tmp_path / "b").module()

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from src.config.components import make
+from src.data.patches import patch_moments
 from src.engine.task import WorkerSetup
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
@@ -27,6 +28,8 @@ RESNET = {"name": "resnet", "width": 12, "hidden_width": 20, "depth": 2, "activa
 RESNET |= {"dropout": 0.1, "residual_dropout": 0.0, "embedding": "none"}
 TABM = {"name": "tabm", "variant": "tabm", "k": 3, "width": 12, "depth": 2, "activation": "relu", "dropout": 0.1}
 CNN = {"name": "cnn", "channels": 4, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.0}
+AIRBENCH = {"convolutions": 2, "pooling": "max", "norm": "batch", "norm_scale": False, "initial": "dirac"}
+AIRBENCH |= {"whitening": True, "activation": "gelu", "tta": "both"}
 ADAMW = {"name": "adamw", "lr": 3e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
 ADAPTIVE = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0}
@@ -104,8 +107,9 @@ def digits(n_train: int = N_TRAIN, n_val: int = 103) -> Rows:
 def images(n_train: int = N_TRAIN, n_val: int = 103) -> Rows:
     """Digits as images."""
     flat = digits(n_train, n_val)
-    meta = {**flat.meta, "input_shape": [1, 8, 8]}
-    return Rows(meta, flat.x_train.view(-1, 1, 8, 8), flat.y_train, flat.x_val.view(-1, 1, 8, 8), flat.y_val)
+    x_train = flat.x_train.view(-1, 1, 8, 8)
+    meta = {**flat.meta, "input_shape": [1, 8, 8], "patches": patch_moments(x_train.numpy())}
+    return Rows(meta, x_train, flat.y_train, flat.x_val.view(-1, 1, 8, 8), flat.y_val)
 
 
 CARDINALITIES = [5, 100, 3]  # the second has too many for one-hot columns

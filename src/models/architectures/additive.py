@@ -13,8 +13,8 @@ from src.models.embeddings import Edges
 class Additive(nn.Module):
     """The outputs of several nets of one config, each times its coefficient, summed. x [B, *input_shape] → [B, n_outputs].
 
-    `of`: the config of a net, which gets `categories` and `edges`; `coefficients`: one a net; `trains`: all nets, or the
-    last alone, while the others stand still.
+    `of`: the config of a net, which gets `categories`, `edges` and `patches`; `coefficients`: one a net; `trains`: all
+    nets, or the last alone, while the others stand still.
     """
 
     coefficients: Tensor
@@ -25,6 +25,7 @@ class Additive(nn.Module):
         n_outputs: int,
         categories: list[int],
         edges: Edges,
+        patches: list[list[float]],
         *,
         of: dict[str, Any],
         coefficients: list[float],
@@ -33,7 +34,8 @@ class Additive(nn.Module):
         super().__init__()
         from src.models.building import build
 
-        meta = {"input_shape": input_shape, "n_classes": n_outputs, "categories": categories, "edges": edges}
+        meta = {"input_shape": input_shape, "n_classes": n_outputs, "categories": categories}
+        meta |= {"edges": edges, "patches": patches}
         self.parts = nn.ModuleList([build(of, meta) for _ in coefficients])
         self.register_buffer("coefficients", torch.tensor(coefficients), persistent=False)
         self.still = len(coefficients) - 1 if trains == "last" else 0
