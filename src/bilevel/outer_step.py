@@ -37,7 +37,8 @@ def take(
     """
     steps_K1 = state["steps"].add_(1)
     mean_KV = state["mean"].lerp_(gradient_KV, 1 - KEEP_MEAN)
-    now_KG = torch.stack([gradient_KV[:, group].square().mean(1) for group in groups], 1)
+    rows = gradient_KV.unbind()  # a mean over one member's numbers, which is the same in any company
+    now_KG = torch.stack([torch.stack([row_V[group].square().mean() for group in groups]) for row_V in rows])
     square_KG = state["square"].lerp_(now_KG, 1 - KEEP_SQUARE)
     root_KG = (square_KG / (1 - KEEP_SQUARE**steps_K1)).sqrt() * (1 - KEEP_MEAN**steps_K1)
     scale_KG = torch.where(root_KG > 0, rate_K1 / root_KG, 0)

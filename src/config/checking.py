@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from src.config.components import GROUPS, OF_EVERY, arguments, component
 from src.config.renamed import refuse_first_name
 from src.config.schema import SHARED, Root
+from src.config.without_gradient import refuse_without_gradient
 from src.system.errors import UserError, shortened, suggestion
 
 FROM_DATA = {
@@ -79,6 +80,7 @@ def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, 
     key, value = prefix + ".".join(map(str, path)), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
         refuse_first_name(key)
+        refuse_without_gradient(key)
         names = [prefix + ".".join(map(str, (*path[:-1], name))) for name in _fields(schema, path[:-1])]
         return f"{key}: no such key{suggestion(key, names)}"
     if errors[0]["type"] == "missing":

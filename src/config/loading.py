@@ -31,6 +31,7 @@ from src.config.compose import (
 from src.config.dimensions import dimensions
 from src.config.renamed import refuse_first_name
 from src.config.space import Choice, Leaf, Space, with_value
+from src.config.without_gradient import refuse_without_gradient
 from src.system.errors import UserError, require_one_of, suggestion
 
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
@@ -131,6 +132,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     space = Space(expand(base, {}))
     if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
         refuse_first_name(missing[0])
+        refuse_without_gradient(missing[0])
         raise UserError(
             f"{missing[0]}: no such key{options_that_have(missing[0]) or suggestion(missing[0], keys(base))}"
         )

@@ -77,6 +77,28 @@ class EarlyStopping(Section):
     min_delta: Annotated[float, Field(ge=0)]
 
 
+class OuterVariables(Section):
+    """The outer variables: how many numbers each has; null: it is not learnt."""
+
+    l1: Literal["one", "layer", "parameter"] | None
+    l2: Literal["one", "layer", "parameter"] | None
+    label_smoothing: Literal["one"] | None
+    class_weights: Literal["class"] | None
+    noise: Literal["one"] | None
+    rate: Literal["one"] | None
+
+
+class Hypergradient(Section):
+    """The learning of hyperparameters by gradients of a validation loss; with `values` they are constants."""
+
+    estimator: Literal["one_step", "unrolled", "neumann", "conjugate_gradient"]
+    steps: Count
+    interval: Count
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    variables: OuterVariables
+    values: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
 class Training(Section):
     """The training of a member, beside its optimizer and schedule."""
 
@@ -90,6 +112,7 @@ class Training(Section):
     early_stopping: EarlyStopping
     batch_growth: BatchGrowth
     accumulate: Count
+    hypergradient: Hypergradient | None = None
 
 
 class Tracking(Section):

@@ -138,11 +138,13 @@ def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:
 
 
 def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:
+    from src.bilevel.requirements import refuse_impossible
     from src.engine.inspection import INSPECTOR, NoAnswerError
     from src.engine.model_size import refuse_untrainable
 
     if trial["batch_size"] > rows:
         raise UserError(f"{KEY}: {trial[KEY]} is more than the {rows} training rows{_whose(rows, meta)}")
+    refuse_impossible(trial, meta, rows)
     if changed.startswith(("model.", KEY, "training.augment.", "training.regularization.")):
         with suppress(NoAnswerError):  # a bug in the model: its worker says which, and the trial fails
             INSPECTOR.ask(refuse_untrainable, trial["model"], trial, meta)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from src.bilevel.hypergradient_population import HypergradientPopulation
+from src.bilevel.settings import Settings
 from src.config.components import make
 from src.data.dataset import load
 from src.engine.task import WorkerSetup
@@ -36,7 +38,8 @@ def population_of(
         checkpoints: for each member where it goes on, None where it begins; None: all begin.
         fused: one vmapped call for all members, or a plain call each.
     """
-    return Population(
+    learns = Settings.of(members[0].config) is not None
+    return (HypergradientPopulation if learns else Population)(
         members,
         data,
         lambda config: make("optimizer", config["optimizer"]),

@@ -43,6 +43,8 @@ class Member:
             batches += [self.config["training"]["batch_growth"], self.config["epochs"]]
         activity = (self.config["training"].get("regularization") or {}).get("activity") or {}
         parts = [model, batches, rows, self.weights is None, optimizer, any(activity.values())]
+        if outer := self.config["training"].get("hypergradient"):  # its rate and constants are a member's own
+            parts += [{k: v for k, v in outer.items() if k not in ("rate", "values")}, bool(outer["values"])]
         return json.dumps(parts, sort_keys=True)
 
 

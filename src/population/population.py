@@ -205,8 +205,12 @@ class Population:
         flat = index_KB.reshape(-1)
         x_KB = x.index_select(0, flat).view(*index_KB.shape, *x.shape[1:])
         y_KB = y.index_select(0, flat).view(index_KB.shape)
-        weight_KB = None if self.weights_KN is None else self.weights_KN.gather(1, index_KB)
+        weight_KB = self._row_weights(index_KB, y_KB)
         return [self.inputs(x_KB, index_KB, columns), *self.inputs.targets(y_KB, weight_KB, columns)]
+
+    def _row_weights(self, index_KB: Tensor, y_KB: Tensor) -> Tensor | None:
+        """Return how much each row counts [K, B], given its place and its target; None where all count alike."""
+        return None if self.weights_KN is None else self.weights_KN.gather(1, index_KB)
 
     def _gradients(self, piece: list[Tensor], keys_KL: Tensor, rows: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Compute what a piece adds to the losses [K] and to the gradients of a batch of so many `rows`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from src.models.building import build
 from src.models.training_rows import parts_with_rows
@@ -140,10 +141,9 @@ class Stack:
         if seed_K is None:
             inputs = x.unbind() if per_member else [x] * self.size
             return stacked_outputs([module(rows) for module, rows in zip(self.modules, inputs, strict=True)])
-        manual_seed = torch.default_generator.manual_seed if x.device.type == "cpu" else torch.manual_seed
         outputs = []
         for module, seed, rows in zip(self.modules, seed_K.tolist(), x.unbind(), strict=True):
-            manual_seed(seed)
+            seed_generator(seed, x.device)
             outputs.append(module(rows))
         return stacked_outputs(outputs)
 
@@ -152,6 +152,28 @@ class Stack:
         for module, index_B in zip(self.modules, index_KB, strict=False) if self.looks_up else ():
             for part in parts_with_rows(module).values():
                 part.next_rows(index_B)
+
+    def compute(self, p_KP: Tensor, others: Mapping[str, Tensor], x_KB: Tensor, seed_K: Tensor | None = None) -> Tensor:
+        """Compute outputs [K, B, C] as a pure function of tensors, differentiable, in whatever mode the modules are.
+
+        Args:
+            p_KP: the parameters of all members.
+            others: other tensors that take the place of those in `fixed`, by name [K, ...].
+            x_KB: a batch for each member [K, B, ...].
+            seed_K: as in `forward`.
+        """
+        fixed = {name: rows.clone() for name, rows in {**self.fixed, **others}.items()}  # which a layer may change
+        if self.fused:
+            return self._vmapped(x_KB, [*self.views(p_KP), *fixed.values()], shared=False)
+        outputs = []
+        for k, (module, rows) in enumerate(zip(self.modules, x_KB.unbind(), strict=True)):
+            tensors = self.layout.unflatten(p_KP[k]) | {name: tensor[k] for name, tensor in fixed.items()}
+            if seed_K is not None:
+                seed_generator(int(seed_K[k]), x_KB.device)
+            outputs.append(functional_call(module, tensors, (rows,)))
+        if outputs[0].dim() > 2 or outputs[0].is_contiguous():
+            return stacked_outputs(outputs)
+        return stacked_outputs([output.t() for output in outputs]).transpose(1, 2)  # second derivatives see the order
 
     def outputs_for_rows(self, index_KB: Tensor) -> Tensor:
         """Compute each member's outputs for its own training rows [K, B, C], in whatever mode the modules are."""
@@ -246,6 +268,11 @@ def build_model(member: Member, meta: Mapping[str, Any], checkpoint: Checkpoint 
     if checkpoint is not None:
         module.load_state_dict(checkpoint.weights)
     return module
+
+
+def seed_generator(seed: int, device: torch.device) -> None:
+    """Seed PyTorch's own generator, for layers on `device` that draw from it."""
+    (torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed)(seed)
 
 
 def stacked_outputs(outputs: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from optuna.distributions import distribution_to_json
 
+from src.bilevel.constants import with_constants
 from src.config.space import Space
 from src.diagnosis.rules import diagnosis_of, least
 from src.metrics.listing import metrics
@@ -37,7 +38,7 @@ def write(sweep: Sweep) -> None:
     write_json(out / "summary.json", summary(study, space, sweep.config["search"]["name"]) | stopped | _proxy(sweep))
     if study.history.best is None:
         return
-    line = [(until, trial_config(space, trial)) for trial, until in study.history.lineage(study.history.best)]
+    line = [(until, trial_config(study, space, trial)) for trial, until in study.history.lineage(study.history.best)]
     *before, (_, best) = line
     earlier = {"earlier": [{"until": until, "config": config} for until, config in before]} if before else {}
     write_text(out / "best.yaml", yaml.safe_dump(best | earlier))
@@ -58,14 +59,15 @@ def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
     best_first = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
     return [
         {"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)}
-        | {"config": trial_config(space, t)}
+        | {"config": trial_config(study, space, t)}
         for t in best_first
     ]
 
 
-def trial_config(space: Space, trial: Trial) -> dict[str, Any]:
-    """The config that a trial was trained by, with its number of epochs."""
-    return {**space.config(trial.params), "epochs": trial.max_epochs}
+def trial_config(study: Study, space: Space, trial: Trial) -> dict[str, Any]:
+    """The config that a trial was trained by, with its number of epochs and the outer variables that it found."""
+    config = {**space.config(trial.params), "epochs": trial.max_epochs}
+    return with_constants(config, study.curves[trial.number])
 
 
 def trials_csv(study: Study) -> str:
@@ -164,7 +166,7 @@ def _proxy(sweep: Sweep) -> dict[str, Any]:
     trials = [trial for trial in sweep.study.history.of("complete") if trial.value is not None]
     sign = -1 if sweep.study.history.direction == "minimize" else 1
     values = [sign * trial.value for trial in trials if trial.value is not None]
-    scores = [sweep.proxy(trial_config(sweep.config.space, trial)) for trial in trials]
+    scores = [sweep.proxy(trial_config(sweep.study, sweep.config.space, trial)) for trial in trials]
     several = len(set(values)) > 1 and len(set(scores)) > 1
     return {"proxy": {"name": sweep.proxy.name, "spearman": float(spearmanr(scores, values)[0]) if several else None}}
 

@@ -89,6 +89,7 @@ class Training(Section):
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
     batch_growth: BatchGrowth = field(default_factory=BatchGrowth)
     accumulate: int = 1
+    hypergradient: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,4 +39,5 @@ def conjugate_gradient(problem: Problem, weights_KP: Tensor, variables_KV: Tenso
 
 
 def _dot(one_KP: Tensor, other_KP: Tensor) -> Tensor:
-    return (one_KP * other_KP).sum(1, keepdim=True)
+    """Return the products of members' vectors [K, 1], each summed alone, so that it is the same in any company."""
+    return torch.stack([row_P.sum() for row_P in (one_KP * other_KP).unbind()])[:, None]

@@ -1,0 +1,49 @@
+"""Requirements of outer variables that a config, or the data, do not meet."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.bilevel.outer_rows import outer_count
+from src.bilevel.settings import Settings
+from src.population.hyperparameters import strength
+from src.system.errors import UserError
+
+OF_CLASSES = ("label_smoothing", "class_weights")
+
+
+def refuse_impossible(config: Mapping[str, Any], meta: Mapping[str, Any], rows: int) -> None:
+    """Refuse a `config` whose outer variables cannot be learnt on the data that `meta` describes.
+
+    Args:
+        config: of a trial; one without hypergradients is not refused.
+        meta: of the data.
+        rows: how many training rows a member has.
+
+    Raises:
+        UserError: it names the key.
+    """
+    settings, section = Settings.of(config), "training.hypergradient"
+    if settings is None:
+        return
+    if not settings.variables:
+        raise UserError(f"{section}.variables: all are null; name one at least, such as {section}.variables.l2=layer")
+    for name in OF_CLASSES:
+        if name in settings.variables and meta["task"] != "classification":
+            raise UserError(f"{section}.variables.{name}: it is for classes, but the target is a number: take null")
+    for key in ("l1", "l2"):
+        if asked := strength(config, f"training.regularization.activity.{key}"):
+            raise UserError(
+                f"training.regularization.activity.{key}: {asked} is no part of the loss that hypergradients are of: take 0"
+            )
+    if not settings.learnt:
+        return
+    outer, classes = outer_count(rows), len(meta["class_names"]) if meta["task"] == "classification" else 1
+    if outer < classes:
+        raise UserError(
+            f"{section}: a third of the {rows} training rows are {outer} outer rows, fewer than the {classes} classes; "
+            "take training=standard"
+        )
+    if config["batch_size"] > rows - outer:
+        raise UserError(
+            f"batch_size: {config['batch_size']} is more than the {rows - outer} training rows that {section} leaves"
+        )

@@ -1,0 +1,38 @@
+"""The section `training.hypergradient` of a member's config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Width = Literal["one", "layer", "parameter", "class"]  # how many numbers a variable has
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The estimator and the outer variables of a member: `conf/training/hypergradient.yaml` says what each key is.
+
+    `variables`: the width of each that is on. `values`: constants in their place, by the names of their curves without
+    `outer/`; empty: they are learnt.
+    """
+
+    estimator: str
+    steps: int
+    interval: int
+    rate: float
+    variables: Mapping[str, Width]
+    values: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Settings | None":
+        """Read them from the config of a trial; None where it has no hypergradients."""
+        section = config["training"].get("hypergradient")
+        if not section:
+            return None
+        variables = {name: width for name, width in section["variables"].items() if width}
+        keys = {key: section[key] for key in ("estimator", "steps", "interval", "rate")}
+        return cls(**keys, variables=variables, values=section.get("values") or {})
+
+    @property
+    def learnt(self) -> bool:
+        """True where outer variables are learnt; else they are constants."""
+        return not self.values
