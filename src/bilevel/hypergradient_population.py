@@ -210,7 +210,7 @@ class HypergradientPopulation(Population):
         return loss
 
     def _losses_alone(self, output_KBC: Tensor, targets: Sequence[Tensor]) -> Tensor:
-        """Return the members' losses [K], each by tensors of its own: second derivatives sum in an order that shapes decide."""
+        """Return the losses [K], each by tensors of its own: shapes decide in which order second derivatives sum."""
         smoothing = None if self.smoothing_K1 is None else spread(self.smoothing_K1, output_KBC[0, ..., 0].numel())
         parts = []
         for k in range(len(output_KBC)):

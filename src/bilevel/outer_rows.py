@@ -46,7 +46,7 @@ def outer_batches(members: Sequence[Member], epochs: Sequence[int], count: int, 
         count: how many batches.
         size: rows of a batch; all outer rows where there are fewer.
     """
-    drawn = []
+    batches = []
     for member, epoch in zip(members, epochs, strict=True):
         assert isinstance(member, OuterMember)
         assert member.outer_rows is not None
@@ -54,5 +54,5 @@ def outer_batches(members: Sequence[Member], epochs: Sequence[int], count: int, 
         size = min(size, len(member.outer_rows))
         passes = -(-count * size // len(member.outer_rows))
         order = np.concatenate([draw.permutation(member.outer_rows) for _ in range(passes)])
-        drawn.append(order[: count * size].reshape(count, size))
-    return np.stack(drawn, 1)
+        batches.append(order[: count * size].reshape(count, size))
+    return np.stack(batches, 1)

@@ -11,6 +11,12 @@ from src.system.errors import UserError
 OF_CLASSES = ("label_smoothing", "class_weights")
 
 
+def rows_of_weights(config: Mapping[str, Any], rows: int) -> int:
+    """Return how many of a member's training rows its weights train on, by the config of a trial."""
+    settings = Settings.of(config)
+    return rows - outer_count(rows) if settings and settings.learnt else rows
+
+
 def refuse_impossible(config: Mapping[str, Any], meta: Mapping[str, Any], rows: int) -> None:
     """Refuse a `config` whose outer variables cannot be learnt on the data that `meta` describes.
 
@@ -43,7 +49,6 @@ def refuse_impossible(config: Mapping[str, Any], meta: Mapping[str, Any], rows: 
             f"{section}: a third of the {rows} training rows are {outer} outer rows, fewer than the {classes} classes; "
             "take training=standard"
         )
-    if config["batch_size"] > rows - outer:
-        raise UserError(
-            f"batch_size: {config['batch_size']} is more than the {rows - outer} training rows that {section} leaves"
-        )
+    if config["batch_size"] > rows_of_weights(config, rows):
+        left = f"{rows_of_weights(config, rows)} training rows that {section} leaves to the weights of a member"
+        raise UserError(f"batch_size: {config['batch_size']} is more than the {left}")

@@ -99,8 +99,8 @@ class OuterVariables:
         row: list[float] = []
         for variable, group in self.groups.items():
             kind = KINDS[variable]
-            known = [v for name, v in settings.values.items() if name.partition("/")[0] == variable]
-            usual = _geometric_mean(known) if known else strength(member.config, kind.key) if kind.key else 0.0
+            constants = [v for name, v in settings.values.items() if name.partition("/")[0] == variable]
+            usual = _geometric_mean(constants) if constants else strength(member.config, kind.key) if kind.key else 0.0
             for name in self.names[group]:
                 value = settings.values.get(name, usual or kind.start)
                 row.append(_inverse(variable, min(max(value, kind.low), kind.high)))

@@ -80,7 +80,9 @@ def with_fitting_batches(config: Config, meta: Mapping[str, Any]) -> Config:
         config: of the stage.
         meta: of the prepared data.
     """
-    rows, dropped = _rows_of_a_member(config, meta), set[int]()
+    from src.bilevel.requirements import rows_of_weights
+
+    rows, dropped = rows_of_weights(config.root, _rows_of_a_member(config, meta)), set[int]()
 
     def fitting(size: int) -> int:
         return size if size <= rows or KEY in config.fixed else 1 << (rows.bit_length() - 1)
@@ -125,7 +127,7 @@ def _rows_of_a_member(config: Any, meta: Mapping[str, Any]) -> int:
 
 
 def _whose(rows: int, meta: Mapping[str, Any]) -> str:
-    return "" if rows == meta["n_train"] else " that objective.folds leaves to a member"
+    return "" if rows == meta["n_train"] else " that are left to the weights of a member"
 
 
 def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:

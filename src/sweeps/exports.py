@@ -65,7 +65,13 @@ def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
 
 
 def trial_config(study: Study, space: Space, trial: Trial) -> dict[str, Any]:
-    """The config that a trial was trained by, with its number of epochs and the outer variables that it found."""
+    """The config that a trial was trained by, with its number of epochs, and what it learnt of outer variables.
+
+    Args:
+        study: has the trial's curves.
+        space: that its parameters are of.
+        trial: the trial.
+    """
     config = {**space.config(trial.params), "epochs": trial.max_epochs}
     return with_constants(config, study.curves[trial.number])
 
