@@ -45,7 +45,7 @@ def main(config: Config) -> None:
     models = [model for model in config["models"] if model not in unsuited]
     pool, y_val = read_pool(outputs, models, meta), val_targets(folder)
     candidates, left_out = compare_combiners(pool, combiners(config), y_val, train_targets(folder))
-    metric = selection(meta["task"], config["ensemble"]["select_by"])
+    metric = selection(meta.task, config["ensemble"]["select_by"])
     comparison = compare(metric, pool, candidates, y_val)
     x_test, y_test = load_test(folder)  # the only place where they are read
     on_test = predict_members(pool, x_test)
@@ -65,8 +65,8 @@ def main(config: Config) -> None:
     registered = register(*addresses, lock, out / "model", folder, config["data"], accepted, figures)
     metrics = Path("metrics.json") if config["outputs"] == "outputs" else outputs / "metrics.json"
     notes = [*read_notes(outputs, models), *left_out, *comparison.notes, *accepted.notes, *baselines.notes]
-    if meta["task"] == "classification":
-        classes = train_targets(folder), meta["class_names"]
+    if meta.classification:
+        classes = train_targets(folder), meta.class_names
         notes += majority_notes(scores.ensemble, y_test, *classes, scores.metrics["test"])
     results.finish([out / "metrics.json", metrics], figures | {"notes": notes}, out / "registered.json", registered)
 

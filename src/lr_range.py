@@ -52,7 +52,7 @@ def main(config: Config) -> None:
     suggested = {"suggested_lr": suggestions[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **suggestions}
     calm = replace(rise, loss_KS=smooth(rise.loss_KS.mean(0))[None])
     curves = {"curve": calm.points(), "linear": line.points(), "parallel": beside.points()}
-    header = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"], "rule": keys["rule"]}
+    header = {"sha256": meta.sha256, "optimizer": config["optimizer"]["name"], "rule": keys["rule"]}
     write_json(out / "lr_range.json", {**header, **suggested, **curves})
     write_png({**suggested, **curves}, out / "lr_range.png")
     print(f"{name}: suggested rate {suggested['suggested_lr']:.2g}, cycles between {base_lr:.2g} and {max_lr:.2g}")

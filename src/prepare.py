@@ -29,8 +29,8 @@ def main(config: Config) -> None:
     check_name(reader.name, HydraConfig.get().runtime.choices["data"], typed)
     meta = prepare(config["data"], PREPARED / reader.name, typed)
     link_files(reader)
-    sizes = ", ".join(f"{meta[f'n_{part}']} {part}" for part in ("train", "val", "test"))
-    print(f"{meta['name']}: {meta['task']}, {sizes} rows of shape {meta['input_shape']}")
+    sizes = f"{meta.n_train} train, {meta.n_val} val, {meta.n_test} test"
+    print(f"{meta.name}: {meta.task}, {sizes} rows of shape {list(meta.input_shape)}")
     for line in lines(meta):
         print(line)
 

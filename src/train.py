@@ -36,7 +36,7 @@ def main(config: Config) -> None:
     sweep, out = (Path(config["outputs"]) / verb / model for verb in ("sweep", "train"))
     if unsuitable(config, meta, out):
         return
-    best = final_members.best_config(sweep, model)
+    best = final_members.best_trial(sweep, model)
     one_thread()
     setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), timeout=config["trial"]["timeout"])
     with (

@@ -17,7 +17,7 @@ VERBS = {"prepare", "lr_range", "sweep", "train", "ensemble", "report", "diagnos
 ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "system": set(),
     "metrics": {"system"},
-    "optim": set(),
+    "optim": {"system"},
     "config": {"system"},
     "data": {"config", "system"},
     "diagnosis": {"system"},

@@ -156,12 +156,12 @@ class Rows:
     @property
     def task(self) -> str:
         """The kind of task."""
-        return str(self.data.meta["task"])
+        return self.data.meta.task
 
     @property
     def n_classes(self) -> int:
         """The number of classes; 0 of values."""
-        return int(self.data.meta["n_classes"])
+        return self.data.meta.n_classes
 
     @cached_property
     def x(self) -> dict[str, NDArray[np.float32]]:
@@ -189,13 +189,13 @@ class Rows:
 
     def unfitted(self, name: str, seed: int, params: Mapping[str, Any]) -> Any:
         """Make the estimator of the baseline `name` for these rows, with `seed` and further arguments `params`."""
-        return estimator(name, self.task, self.data.meta["categories"], self.x["train"].shape[1], seed, **params)
+        return estimator(name, self.task, self.data.meta.categories, self.x["train"].shape[1], seed, **params)
 
     def predict(self, fitted: Any, part: str) -> NDArray[np.float64]:
         """Predict the rows of a part: probabilities [N, C], or values [N] in the target's unit."""
         if self.n_classes:
             return probabilities(fitted, self.x[part], self.n_classes)
-        mean, std = self.data.meta["target_mean"], self.data.meta["target_std"]
+        mean, std = self.data.meta.target_mean, self.data.meta.target_std
         return np.asarray(fitted.predict(self.x[part]) * std + mean, np.float64)
 
 

@@ -81,7 +81,7 @@ class HypergradientPopulation(Population):
         """Stack the optimizer's rows, and the outer variables with the state of their own steps, as saved or new."""
         stack, data = self.stack, self.data
         classes = int(data.y_train.max()) + 1 if data.classification else 0
-        classes = len(data.meta.get("class_names") or range(classes))
+        classes = len(data.meta.class_names or range(classes))
         self.variables = OuterVariables.of(self.settings, stack.layout, stack.modules[0], classes, stack.device)
         rows = []
         for member, before in zip(stack.members, saved, strict=True):
@@ -143,7 +143,7 @@ class HypergradientPopulation(Population):
         if self.settings.learnt:
             interval = min(self.settings.interval, count)
             due = range(interval - 1, count, interval)
-            size = self.members[0].config["batch_size"]
+            size = self.members[0].config.batch_size
             index_SKB = torch.from_numpy(outer_batches(self.members, self.epochs, len(due), size))
             for place, index_KB in zip(due, index_SKB.to(self.stack.device), strict=True):
                 steps[place]["outer_rows"] = index_KB

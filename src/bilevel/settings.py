@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from src.system.trial_config import TrialConfig
 
 Width = Literal["one", "layer", "parameter", "class"]  # how many numbers a variable has
 
@@ -23,9 +25,9 @@ class Settings:
     values: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Settings | None":
+    def of(cls, config: TrialConfig) -> "Settings | None":
         """Read them from the config of a trial; None where it has no hypergradients."""
-        section = config["training"].get("hypergradient")
+        section = config.training.hypergradient
         if not section:
             return None
         variables = {name: width for name, width in section["variables"].items() if width}

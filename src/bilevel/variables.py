@@ -5,7 +5,7 @@ a logit; `class_weights` are the softmax of theirs, times the number of classes,
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -15,28 +15,28 @@ from torch import Tensor, nn
 
 from src.bilevel.constants import CURVES
 from src.bilevel.settings import Settings
-from src.population.hyperparameters import strength
 from src.population.member import Member
 from src.population.parameter_layout import Layout
 from src.population.weight_penalties import kind_of
+from src.system.trial_config import Training
 
 
 class Kind(NamedTuple):
-    """The config's key of a variable's first value; that value where the key has 0; the bounds that it stays within."""
+    """A variable's first value by the section `training`, the value in its place where that is 0, and its bounds."""
 
-    key: str
+    first: Callable[[Training], float]
     start: float
     low: float
     high: float
 
 
 KINDS = {
-    "l1": Kind("training.regularization.l1", 1e-5, 1e-8, 1.0),
-    "l2": Kind("training.regularization.l2", 1e-4, 1e-8, 1.0),
-    "label_smoothing": Kind("training.label_smoothing", 0.01, 1e-4, 0.9),
-    "class_weights": Kind("", 1.0, 0.05, 20.0),
-    "noise": Kind("training.noise", 0.05, 1e-3, 3.0),
-    "rate": Kind("", 1.0, 0.01, 100.0),
+    "l1": Kind(lambda training: training.regularization.l1, 1e-5, 1e-8, 1.0),
+    "l2": Kind(lambda training: training.regularization.l2, 1e-4, 1e-8, 1.0),
+    "label_smoothing": Kind(lambda training: training.label_smoothing, 0.01, 1e-4, 0.9),
+    "class_weights": Kind(lambda _: 0.0, 1.0, 0.05, 20.0),
+    "noise": Kind(lambda training: training.noise, 0.05, 1e-3, 3.0),
+    "rate": Kind(lambda _: 0.0, 1.0, 0.01, 100.0),
 }
 
 
@@ -100,7 +100,7 @@ class OuterVariables:
         for variable, group in self.groups.items():
             kind = KINDS[variable]
             constants = [v for name, v in settings.values.items() if name.partition("/")[0] == variable]
-            usual = _geometric_mean(constants) if constants else strength(member.config, kind.key) if kind.key else 0.0
+            usual = _geometric_mean(constants) if constants else kind.first(member.config.training)
             for name in self.names[group]:
                 value = settings.values.get(name, usual or kind.start)
                 row.append(_inverse(variable, min(max(value, kind.low), kind.high)))

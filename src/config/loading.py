@@ -33,6 +33,7 @@ from src.config.renamed import refuse_first_name
 from src.config.space import Choice, Leaf, Space, with_value
 from src.config.without_gradient import refuse_without_gradient
 from src.system.errors import UserError, require_one_of, suggestion
+from src.system.trial_config import TrialConfig
 
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
 OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "batch_size", "epochs")
@@ -51,9 +52,9 @@ class Config:
         return self.root[key]
 
     @property
-    def trial(self) -> dict[str, Any]:
+    def trial(self) -> TrialConfig:
         """Select the config of a trial that takes every default."""
-        return {key: self.root[key] for key in OF_A_TRIAL}
+        return TrialConfig.from_json({key: self.root[key] for key in OF_A_TRIAL})
 
     def typed(self, section: str) -> set[str]:
         """List the keys right below `section` that the command line set."""

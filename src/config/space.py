@@ -8,6 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.config.renamed import first_name, with_first_names
+from src.system.trial_config import TrialConfig
 
 Suggest = Callable[[str, BaseDistribution], Any]
 
@@ -68,6 +69,11 @@ class Leaf:
 
     config: Mapping[str, Any]
     dimensions: Mapping[str, Dimension]
+
+    @property
+    def trial(self) -> TrialConfig:
+        """The config, in which each dimension has its default."""
+        return TrialConfig.from_json(self.config)
 
     def ends(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         """The config with one dimension at one of its ends, and which: (key, value, config)."""
@@ -134,6 +140,10 @@ class Space:
         for name, dimension in leaf.dimensions.items():
             config = dimension.set(config, dimension.value(params[name]))
         return config
+
+    def trial(self, params: Mapping[str, Any]) -> TrialConfig:
+        """The whole config of a point, for those who train it."""
+        return TrialConfig.from_json(self.config(params))
 
     def leaves(self) -> Iterator[tuple[dict[str, str], Leaf]]:
         """Every leaf with the choices that lead to it."""

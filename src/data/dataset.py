@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.splitting import PARTS
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Dataset:
         y_val: validation targets.
     """
 
-    meta: dict[str, Any]
+    meta: DataMeta
     x_train: NDArray[np.float32]
     y_train: NDArray[Any]
     x_val: NDArray[np.float32]
@@ -50,14 +50,14 @@ def load(folder: Path) -> Dataset:
     """
     meta = read_meta(folder)
     x_train, y_train, x_val, y_val = (_array(folder, name) for name in ARRAYS[:4])
-    if meta["task"] == "regression":
+    if not meta.classification:
         y_train, y_val = (standardise(y, meta) for y in (y_train, y_val))
     return Dataset(meta, x_train, y_train, x_val, y_val)
 
 
-def standardise(y: NDArray[Any], meta: Mapping[str, Any]) -> NDArray[np.float32]:
+def standardise(y: NDArray[Any], meta: DataMeta) -> NDArray[np.float32]:
     """Shift and scale targets [N] by mean and deviation of the training rows, in the precision that they are stored in."""
-    mean, std = (y.dtype.type(meta[key]) for key in ("target_mean", "target_std"))
+    mean, std = (y.dtype.type(value) for value in (meta.target_mean, meta.target_std))
     return np.asarray((y - mean) / std, np.float32)
 
 
@@ -79,7 +79,7 @@ def verify(folder: Path) -> None:
 
 @lru_cache(maxsize=8)
 def _is_whole(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> bool:
-    return bool(digest(folder) == read_meta(folder)["sha256"])
+    return digest(folder) == read_meta(folder).sha256
 
 
 def val_targets(folder: Path) -> NDArray[Any]:
@@ -124,14 +124,14 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> DataMeta:
     """Read `meta.json`.
 
     Raises:
-        UserError: it is missing or not whole.
+        UserError: it is missing, not whole, or an earlier version wrote it.
     """
     try:
-        return dict(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
+        return DataMeta.from_json(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no prepared data: run prepare first") from None
     except ValueError:
@@ -151,9 +151,9 @@ def _preprocessor(folder: Path) -> Preprocessor:
 
     meta, path = read_meta(folder), folder / "preprocessing.skops"
     transformer = _transformer(path, path.stat().st_mtime_ns)
-    if meta["columns"]:
-        return TablePreprocessor(meta["columns"], transformer)
-    return ImagePreprocessor(meta["input_shape"], transformer)
+    if meta.columns:
+        return TablePreprocessor(meta.columns, transformer)
+    return ImagePreprocessor(meta.input_shape, transformer)
 
 
 @lru_cache(maxsize=8)

@@ -35,7 +35,7 @@ def prepared_folder(config: Mapping[str, Any], typed: Collection[str], base: Pat
     folder = base / name
     if not (folder / "meta.json").exists():
         raise UserError(f"data: {folder} is not prepared; run python -m src.prepare data={name} first")
-    made_of = read_meta(folder).get("origin")
+    made_of = read_meta(folder).origin
     if made_of is None:
         if typed:
             raise UserError(f"data.{min(typed)}: {folder} does not say what made it: run python -m src.prepare again")

@@ -17,6 +17,7 @@ from src.data.raw import Raw
 from src.data.reader import parse
 from src.data.sources import origin
 from src.data.splitting import PARTS, split
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_npy
 from src.system.locks import exclusive
@@ -26,7 +27,7 @@ MOST_UNREADABLE = 0.05  # of a part's rows
 SMALLEST_SPREAD = 1e-30
 
 
-def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -> dict[str, Any]:
+def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -> DataMeta:
     """Read, split, fit on the training rows and write a folder as a whole. The same files and config give the same bytes.
 
     Args:

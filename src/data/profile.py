@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from src.system.data_meta import DataMeta
 
 MOST_LINES = 60
 WIDTH = 28
 
 
-def lines(meta: Mapping[str, Any]) -> Iterator[str]:
+def lines(meta: DataMeta) -> Iterator[str]:
     """Yield the lines for a person, of what `meta.json` says."""
-    for sentence in meta["warnings"]:
+    for sentence in meta.warnings:
         yield f"  ! {_printable(sentence)}"
-    profile = meta["profile"]
+    profile = meta.profile
     remarkable = [line for line in profile if line["note"]]
     for line in remarkable:
         yield f"  ! {_printable(line['column'])}: {_printable(line['read_as'])}; {_printable(line['note'])}"

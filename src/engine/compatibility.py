@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 if TYPE_CHECKING:
     from src.config.loading import Config
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 KEY = "batch_size"
 
 
-def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
+def prepared(config: Any) -> tuple[Path, DataMeta]:
     """Return the folder of the prepared data and its `meta.json`.
 
     Raises:
@@ -31,7 +33,7 @@ def prepared(config: Any) -> tuple[Path, dict[str, Any]]:
     return folder, read_meta(folder)
 
 
-def unsuitable(config: Any, meta: Mapping[str, Any], out: Path, placeholders: Sequence[str] = ()) -> bool:
+def unsuitable(config: Any, meta: DataMeta, out: Path, placeholders: Sequence[str] = ()) -> bool:
     """Pass the model over, where it cannot take the data and `unsuitable=skip` lets the pipeline go on without it.
 
     Args:
@@ -47,14 +49,14 @@ def unsuitable(config: Any, meta: Mapping[str, Any], out: Path, placeholders: Se
     if config["unsuitable"] != "skip":
         return False
     try:
-        build(config.trial["model"], meta)
+        build(config.trial.model, meta)
     except ValueError as error:
         pass_over(out, str(error), placeholders)
         return True
     return False
 
 
-def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:
+def refuse_impossible_space(config: Any, meta: DataMeta) -> None:
     """Refuse a search space of which some config cannot be trained on the data that `meta` describes.
 
     Raises:
@@ -62,15 +64,15 @@ def refuse_impossible_space(config: Any, meta: Mapping[str, Any]) -> None:
     """
     rows = _rows_of_a_member(config, meta)
     for _, leaf in config.space.leaves():
-        _refuse_impossible(leaf.config, meta, rows)
+        _refuse_impossible(leaf.trial, meta, rows)
         for key, value, trial in leaf.ends():
             try:
-                _refuse_impossible(trial, meta, rows, key)
+                _refuse_impossible(TrialConfig.from_json(trial), meta, rows, key)
             except UserError as error:
                 raise UserError(f"space.{key}: {value!r} cannot be tried ({error})") from error
 
 
-def with_fitting_batches(config: Config, meta: Mapping[str, Any]) -> Config:
+def with_fitting_batches(config: Config, meta: DataMeta) -> Config:
     """Return the config with no batch of more than a member's training rows, and say in a line what was changed.
 
     Such choices and ends leave the space; a default becomes the largest power of two that fits. What the command line sets
@@ -82,7 +84,7 @@ def with_fitting_batches(config: Config, meta: Mapping[str, Any]) -> Config:
     """
     from src.bilevel.requirements import rows_of_weights
 
-    rows, dropped = rows_of_weights(config.root, _rows_of_a_member(config, meta)), set[int]()
+    rows, dropped = rows_of_weights(config.trial, _rows_of_a_member(config, meta)), set[int]()
 
     def fitting(size: int) -> int:
         return size if size <= rows or KEY in config.fixed else 1 << (rows.bit_length() - 1)
@@ -120,33 +122,33 @@ def _up_to(dimension: Dimension, most: int, dropped: set[int]) -> Dimension | No
     return replace(dimension, distribution=IntDistribution(distribution.low, high, distribution.log, distribution.step))
 
 
-def _rows_of_a_member(config: Any, meta: Mapping[str, Any]) -> int:
+def _rows_of_a_member(config: Any, meta: DataMeta) -> int:
     """Count the training rows that cross-validation leaves to a member of the smallest share."""
     count = config["objective"]["folds"]
-    return int(meta["n_train"] - (-(-meta["n_train"] // count) if count > 1 else 0))
+    return meta.n_train - (-(-meta.n_train // count) if count > 1 else 0)
 
 
-def _whose(rows: int, meta: Mapping[str, Any]) -> str:
-    return "" if rows == meta["n_train"] else " that are left to the weights of a member"
+def _whose(rows: int, meta: DataMeta) -> str:
+    return "" if rows == meta.n_train else " that are left to the weights of a member"
 
 
-def refuse_impossible_trial(config: Any, meta: Mapping[str, Any]) -> None:
+def refuse_impossible_trial(config: Any, meta: DataMeta) -> None:
     """Refuse a config whose trial with every default cannot be trained on the data that `meta` describes.
 
     Raises:
         UserError: it names the key.
     """
-    _refuse_impossible(config.trial, meta, meta["n_train"])
+    _refuse_impossible(config.trial, meta, meta.n_train)
 
 
-def _refuse_impossible(trial: Mapping[str, Any], meta: Mapping[str, Any], rows: int, changed: str = "model.") -> None:
+def _refuse_impossible(trial: TrialConfig, meta: DataMeta, rows: int, changed: str = "model.") -> None:
     from src.bilevel.requirements import refuse_impossible
     from src.engine.inspection import INSPECTOR, NoAnswerError
     from src.engine.model_size import refuse_untrainable
 
-    if trial["batch_size"] > rows:
-        raise UserError(f"{KEY}: {trial[KEY]} is more than the {rows} training rows{_whose(rows, meta)}")
+    if trial.batch_size > rows:
+        raise UserError(f"{KEY}: {trial.batch_size} is more than the {rows} training rows{_whose(rows, meta)}")
     refuse_impossible(trial, meta, rows)
     if changed.startswith(("model.", KEY, "training.augment.", "training.regularization.")):
         with suppress(NoAnswerError):  # a bug in the model: its worker says which, and the trial fails
-            INSPECTOR.ask(refuse_untrainable, trial["model"], trial, meta)
+            INSPECTOR.ask(refuse_untrainable, trial.model, trial, meta)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from src.engine.task import Outcome
 from src.population.seeds import derived_seed
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 
 
@@ -44,7 +45,7 @@ def folds(y_N: NDArray[Any], count: int, seed: int, class_names: Sequence[str]) 
     return [Fold(np.setdiff1d(np.arange(len(y_N)), rows_N), rows_N) for rows_N in holdout]
 
 
-def trial_folds(y_N: NDArray[Any], count: int, meta: Mapping[str, Any]) -> list[Fold]:
+def trial_folds(y_N: NDArray[Any], count: int, meta: DataMeta) -> list[Fold]:
     """Cut the training rows as a sweep does, by the digest of the data: see `folds`.
 
     Args:
@@ -55,7 +56,7 @@ def trial_folds(y_N: NDArray[Any], count: int, meta: Mapping[str, Any]) -> list[
     Raises:
         UserError: there are fewer rows than folds, or fewer of a class.
     """
-    return folds(y_N, count, int(meta["sha256"][:8], 16), meta["class_names"])
+    return folds(y_N, count, int(meta.sha256[:8], 16), meta.class_names)
 
 
 def _refuse_rare(y_N: NDArray[Any], count: int, class_names: Sequence[str]) -> None:

@@ -42,8 +42,8 @@ def population_of(
     return (HypergradientPopulation if learns else Population)(
         members,
         data,
-        lambda config: make("optimizer", config["optimizer"]),
-        lambda config: make("schedule", config["schedule"]),
+        lambda config: make("optimizer", config.optimizer),
+        lambda config: make("schedule", config.schedule),
         checkpoints,
         fused,
     )
@@ -109,19 +109,17 @@ def _try_fused(member: Member, setup: WorkerSetup) -> str:
 
 def _probes(member: Member) -> list[Member]:
     """Make members that differ where a signature lets them: a model that reads its own `dropout` cannot be fused."""
-    model, probes = member.config["model"], []
+    model, probes = member.config.model, []
     for k in range(2):
         values = {key: (k + 1) / 4 for key in VALUES if isinstance(model.get(key), float)}
-        probes.append(
-            replace(member, config={**member.config, "model": model | values}, seed=member.seed + k, rows=None)
-        )
+        probes.append(replace(member, config=member.config.with_model(**values), seed=member.seed + k, rows=None))
     return probes
 
 
 def _few(data: Rows, member: Member) -> Rows:
     """Return the rows of two full batches and of what would be left over in the end, so that every shape occurs."""
     n = len(data.x_train) if member.rows is None else len(member.rows)
-    batch = member.config["batch_size"]
+    batch = member.config.batch_size
     few = min(n, 2 * batch + n % batch)
     train, val = (data.x_train[:few], data.y_train[:few]), (data.x_val[:few], data.y_val[:few])
     return Rows(data.meta, *train, *val)  # without further metrics, which so few rows may leave undefined

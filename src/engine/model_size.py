@@ -8,6 +8,8 @@ from src.engine.memory import memory
 from src.models.building import build, n_operations, n_parameters, outline
 from src.models.training_rows import LooksUpRows
 from src.population.requirements import refuse_impossible
+from src.system.data_meta import DataMeta
+from src.system.trial_config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,17 @@ class Size:
     parameters: int
 
 
-def size(model: Mapping[str, Any], meta: Mapping[str, Any], batch: int) -> Size:
+def size(model: Mapping[str, Any], meta: DataMeta, batch: int) -> Size:
     """Count what a model takes for the data that `meta` describes, in training by so many rows a `batch`."""
-    net, shape = build(model, meta), tuple(meta["input_shape"])
+    net, shape = build(model, meta), meta.input_shape
     if not isinstance(net, LooksUpRows):
         return Size(n_operations(net, shape), n_operations(net, shape, training=True), n_parameters(net))
-    encoding, rows = n_operations(net.encoder, shape), meta["n_train"]
+    encoding, rows = n_operations(net.encoder, shape), meta.n_train
     training = net.training_operations(rows, batch, encoding)
     return Size(net.prediction_operations(rows, encoding), training, n_parameters(net))
 
 
-def refuse_untrainable(model: Mapping[str, Any], trial: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+def refuse_untrainable(model: Mapping[str, Any], trial: TrialConfig, meta: DataMeta) -> None:
     """Refuse a `trial` whose `model` cannot be built for the data that `meta` describes, or lacks what the trial asks of it.
 
     Raises:
@@ -39,6 +41,6 @@ def refuse_untrainable(model: Mapping[str, Any], trial: Mapping[str, Any], meta:
     """
     net = outline(model, meta)
     refuse_impossible(trial, net, meta)
-    if isinstance(net, LooksUpRows) and (needed := net.step_bytes(meta["n_train"], trial["batch_size"])) > memory():
+    if isinstance(net, LooksUpRows) and (needed := net.step_bytes(meta.n_train, trial.batch_size)) > memory():
         there = f"{needed / 1e9:,.0f} GB, this machine has {memory() / 1e9:,.0f} GB"
         raise ValueError(f"model.candidates: a step takes {there}: look at fewer, or take a smaller batch_size.")

@@ -15,12 +15,13 @@ from src.models.building import VALUES
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.stack import build_model
+from src.system.data_meta import DataMeta
 
 Model = Mapping[str, Any]
 SIZES = {"mlp": {"width", "depth"}, "cnn": {"channels", "depth"}}
 
 
-def inherited(state: Checkpoint, parent: Member, child: Member, meta: Mapping[str, Any]) -> Checkpoint | None:
+def inherited(state: Checkpoint, parent: Member, child: Member, meta: DataMeta) -> Checkpoint | None:
     """Return the checkpoint that `child` begins with: its parent's, or if the model has grown, one of the larger net.
 
     None where the larger net would compute something else than the parent's: then the child begins with new weights.
@@ -31,7 +32,7 @@ def inherited(state: Checkpoint, parent: Member, child: Member, meta: Mapping[st
         child: the member that goes on; if its model has grown, from epoch 0 with a new optimizer.
         meta: describes the data.
     """
-    before, after = parent.config["model"], child.config["model"]
+    before, after = parent.config.model, child.config.model
     if sizes(before) == sizes(after):
         return state
     if growth_obstacle(before, after):

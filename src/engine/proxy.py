@@ -14,7 +14,9 @@ from torch import Tensor
 from src.data.dataset import load
 from src.engine.inspection import INSPECTOR, NoAnswerError
 from src.models.proxy import proxy_score, require_proxy
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 ROWS = 64  # of the training rows
 
@@ -26,7 +28,7 @@ class Proxy:
         seconds: spent on scores so far.
     """
 
-    def __init__(self, name: str, folder: Path, meta: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, folder: Path, meta: DataMeta) -> None:
         """Choose a proxy.
 
         Args:
@@ -42,13 +44,13 @@ class Proxy:
         self.seconds = 0.0
         self._scores: dict[str, float] = {}
 
-    def __call__(self, config: Mapping[str, Any]) -> float:
+    def __call__(self, config: TrialConfig) -> float:
         """Score a trial's config; higher promises more."""
-        model = config["model"]
+        model = config.model
         if (key := repr(model)) not in self._scores:
             began = time.perf_counter()
             try:
-                score = INSPECTOR.ask(score_of, model, dict(self.meta), self.name, self.folder)
+                score = INSPECTOR.ask(score_of, model, self.meta, self.name, self.folder)
             except (NoAnswerError, UserError):
                 score = -math.inf
             self._scores[key] = score if math.isfinite(score) else -math.inf
@@ -56,7 +58,7 @@ class Proxy:
         return self._scores[key]
 
 
-def score_of(model: Mapping[str, Any], meta: Mapping[str, Any], name: str, folder: Path) -> float:
+def score_of(model: Mapping[str, Any], meta: DataMeta, name: str, folder: Path) -> float:
     """Score a `model` for the data that `meta` describes and `folder` holds, by the proxy `name`."""
     return proxy_score(name, model, meta, *_batch(folder))
 

@@ -1,8 +1,7 @@
 """The training of learning-rate range tests: one member whose rate rises, or members side by side, each at its rate."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
 from src.population.seeds import derived_seed
+from src.system.trial_config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class RampCurves:
 
 
 def ramp(
-    config: Mapping[str, Any],
+    config: TrialConfig,
     setup: WorkerSetup,
     seed: int,
     *,
@@ -87,12 +87,12 @@ def ramp(
         watch: steps between two looks at the watched rows.
         over: tells from the losses [K, S] so far, after every look, whether to end early.
     """
-    scaling = {**config["optimizer"].get("batch_scaling", {"rule": "none"}), "rise_epochs": 0.0}
-    config = {**config, "optimizer": {**config["optimizer"], "lr": low, "batch_scaling": scaling}, "epochs": 1}
+    scaling = replace(config.batch_scaling, rise_epochs=0.0).to_json()
+    config = replace(config, epochs=1).with_optimizer(lr=low, batch_scaling=scaling)
     population = _population(
         [(config, derived_seed(seed, "rate ramp", k)) for k in range(seeds)], setup, Ramp(high / low, linear)
     )
-    batch, data = config["batch_size"], population.data
+    batch, data = config.batch_size, population.data
     passes = -(-steps * batch // len(data.x_train))
     order_KN = torch.cat([population.next_order(epoch) for epoch in range(passes)], 1)
     losses: list[list[float]] = []
@@ -109,9 +109,7 @@ def ramp(
     return RampCurves(np.array(rates), np.array(losses).T, np.array(scores).T, _score(data))
 
 
-def side_by_side(
-    config: Mapping[str, Any], setup: WorkerSetup, seed: int, rates: Sequence[float], epochs: int
-) -> RampCurves:
+def side_by_side(config: TrialConfig, setup: WorkerSetup, seed: int, rates: Sequence[float], epochs: int) -> RampCurves:
     """Train a member at each of S rates, with the same weights, rows and order; return validation losses and scores [1, S].
 
     The schedule is the config's, as if these epochs were the whole run: one that falls in the end bears a higher rate than
@@ -124,7 +122,7 @@ def side_by_side(
         rates: S values of `optimizer.lr`.
         epochs: how many each member trains.
     """
-    settings = [{**config, "optimizer": {**config["optimizer"], "lr": rate}, "epochs": epochs} for rate in rates]
+    settings = [replace(config, epochs=epochs).with_optimizer(lr=rate) for rate in rates]
     population = _population([(trial, derived_seed(seed, "parallel rates")) for trial in settings], setup)
     for _ in range(epochs):
         points = population.epoch()
@@ -142,14 +140,14 @@ def steps_per_epoch(setup: WorkerSetup, batch_size: int) -> int:
 
 
 def _population(
-    members: Sequence[tuple[Mapping[str, Any], int]], setup: WorkerSetup, schedule: Schedule | None = None
+    members: Sequence[tuple[TrialConfig, int]], setup: WorkerSetup, schedule: Schedule | None = None
 ) -> Population:
     together = [Member(config, seed) for config, seed in members]
     return Population(
         together,
         rows(setup),
-        lambda config: make("optimizer", config["optimizer"]),
-        lambda config: schedule or make("schedule", config["schedule"]),
+        lambda config: make("optimizer", config.optimizer),
+        lambda config: schedule or make("schedule", config.schedule),
         fused=len(together) > 1 and not fusing_obstacle(together[0], setup),
     )
 

@@ -2,10 +2,9 @@
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,6 +24,7 @@ from src.population.member import Member
 from src.population.member_rows import hold_rows
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
+from src.system.trial_config import TrialConfig
 
 SOURCE = Path(__file__).parents[1]  # errors that are raised here name what would be right
 
@@ -62,7 +62,7 @@ def _obstacle(task: Task, setup: WorkerSetup) -> str:
 
 def _latency_ms(member: Member, data: Rows) -> float:
     """Measure a member's model with new weights, which change nothing, for a single validation row."""
-    model = build(member.config["model"], data.meta).to(data.x_val.device)
+    model = build(member.config.model, data.meta).to(data.x_val.device)
     hold_rows(model, member, data)
     return latency_ms(model, data.x_val[:1])
 
@@ -89,7 +89,7 @@ def _metrics(task: Task, state: Checkpoint, setup: WorkerSetup) -> dict[str, flo
         return {}
     data, meta = rows(setup), rows(setup).meta
     y_N = data.y_val if data.classification else in_target_unit(data.y_val, meta)
-    figures = score(meta["task"], state.predictions.cpu().numpy(), y_N.cpu().numpy())
+    figures = score(meta.task, state.predictions.cpu().numpy(), y_N.cpu().numpy())
     return {f"val/{name}": figure for name, figure in figures.items()}
 
 
@@ -187,7 +187,7 @@ def _retrained(task: Task, state: Checkpoint | None, setup: WorkerSetup) -> Chec
     return population.save(0)
 
 
-def _too_large(config: Mapping[str, Any]) -> str:
-    pieces = config["training"].get("accumulate", 1)
+def _too_large(config: TrialConfig) -> str:
+    pieces = config.training.accumulate
     less = f"training.accumulate={2 * pieces} takes less at once"
-    return f"out of memory: batch_size={config['batch_size']} may be too large; {less}"
+    return f"out of memory: batch_size={config.batch_size} may be too large; {less}"

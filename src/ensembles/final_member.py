@@ -21,9 +21,11 @@ from src.population.member_rows import with_rows
 from src.population.prediction_chunks import chunks
 from src.population.rows import Rows
 from src.population.stack import build_model
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_npy
 from src.system.tensors import read_weights, tensor_bytes
+from src.system.trial_config import TrialConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class FinalMember:
     name: str
     member: Member
     checkpoint: Checkpoint
-    meta: Mapping[str, Any]
+    meta: DataMeta
     weight: float = 1.0
     out_of_fold_predictions: NDArray[np.float32] | None = None
     refit: FinalMember | None = None
@@ -80,7 +82,7 @@ class FinalMember:
 
     def net(self) -> nn.Module:
         """Build its net with its weights, in eval mode: x → raw outputs [N, C]."""
-        net = build(self.member.config["model"], self.meta)
+        net = build(self.member.config.model, self.meta)
         net.load_state_dict(self.checkpoint.model_weights)
         return net.eval()
 
@@ -91,7 +93,7 @@ class FinalMember:
         module.eval()
         with torch.no_grad():
             output_NC = torch.cat([module(part) for part in chunks(x, module)])
-        y_N = torch.zeros(len(x), dtype=torch.long if self.meta["task"] == "classification" else torch.float32)
+        y_N = torch.zeros(len(x), dtype=torch.long if self.meta.classification else torch.float32)
         return np.asarray(score(output_NC[None], y_N[None], self.meta)[1][0].numpy())
 
     def with_out_of_fold_predictions(self, x_train: Tensor) -> FinalMember:
@@ -111,7 +113,7 @@ class FinalMember:
 
     def _files(self, folder: Path, prefix: str) -> dict[str, Any]:
         """Write what a member and its refit have each; file names begin with `prefix`."""
-        line: dict[str, Any] = {"config": dict(self.member.config), "weight": self.weight}
+        line: dict[str, Any] = {"config": self.member.config.to_json(), "weight": self.weight}
         line["weights"] = f"{self.name}/{prefix}weights.safetensors"
         line["predictions"] = f"{self.name}/{prefix}val.npy"
         write_bytes(folder / line["weights"], tensor_bytes(self.checkpoint.model_weights))
@@ -122,7 +124,7 @@ class FinalMember:
         return line
 
     @classmethod
-    def from_json(cls, folder: Path, model: str, line: Mapping[str, Any], meta: Mapping[str, Any]) -> FinalMember:
+    def from_json(cls, folder: Path, model: str, line: Mapping[str, Any], meta: DataMeta) -> FinalMember:
         """Read what `to_json` wrote: a `line` of the members.json in `folder`, of a model on the data of `meta`.
 
         Raises:
@@ -136,8 +138,9 @@ class FinalMember:
             weights = read_weights(_existing(folder / part["weights"], model), again)
             predictions = torch.from_numpy(np.load(_existing(folder / part["predictions"], model)))
             out_of_fold = np.load(_existing(folder / part["held"], model)) if "held" in part else None
-            checkpoint = Checkpoint(part["config"].get("epochs", 0), weights, {}, {}, predictions)
-            member = Member(part["config"], line["seed"])
+            config = TrialConfig.from_json(part["config"])
+            checkpoint = Checkpoint(config.epochs, weights, {}, {}, predictions)
+            member = Member(config, line["seed"])
             return cls(
                 line["name"], member, checkpoint, meta, part["weight"], out_of_fold, refit, model, line["members"]
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,10 @@ from src.config.command_line import ROOT
 from src.config.renamed import with_names_of_today
 from src.system.errors import UserError
 from src.system.locks import exclusive
+from src.system.trial_config import TrialConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from src.config.loading import Config
     from src.engine.engine import Engine
@@ -22,8 +23,28 @@ if TYPE_CHECKING:
     from src.ensembles.protocol import TrainingContext
 
 
-def best_config(sweep: Path, model: str) -> dict[str, Any]:
-    """Read the best trial's config that a sweep left in the folder `sweep`.
+@dataclass(frozen=True)
+class BestTrial:
+    """The config of the best trial; `earlier` are those that it was trained by before, each until an epoch."""
+
+    config: TrialConfig
+    earlier: Sequence[tuple[int, TrialConfig]] = ()
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> BestTrial:
+        """Read the content of a `best.yaml` of any version."""
+        config = with_names_of_today({key: value for key, value in written.items() if key != "earlier"})
+        parts = [(part["until"], with_names_of_today(part["config"])) for part in written.get("earlier", [])]
+        return cls(TrialConfig.from_json(config), [(until, TrialConfig.from_json(part)) for until, part in parts])
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the content of a `best.yaml`."""
+        parts = [{"until": until, "config": config.to_json()} for until, config in self.earlier]
+        return self.config.to_json() | ({"earlier": parts} if parts else {})
+
+
+def best_trial(sweep: Path, model: str) -> BestTrial:
+    """Read the best trial that a sweep left in the folder `sweep`.
 
     Raises:
         UserError: there is none; the sweep of `model` has not been run.
@@ -32,17 +53,17 @@ def best_config(sweep: Path, model: str) -> dict[str, Any]:
 
     if not (sweep / "best.yaml").exists():
         raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
-    return with_names_of_today(yaml.safe_load((sweep / "best.yaml").read_text(encoding="utf-8")))
+    return BestTrial.from_json(yaml.safe_load((sweep / "best.yaml").read_text(encoding="utf-8")))
 
 
 def train(
-    config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path, replaced: Sequence[FinalMember] = ()
+    config: Config, best: BestTrial, setup: WorkerSetup, sweep: Path, replaced: Sequence[FinalMember] = ()
 ) -> Iterator[tuple[MemberTraining, list[FinalMember]]]:
     """Train the members of every method of `config`, and yield those of a method when they are there.
 
     Args:
         config: of the command.
-        best: the best trial's config.
+        best: the best trial.
         setup: the data and device; with `with_validation`, the validation rows are trained on too.
         sweep: the folder of the sweep.
         replaced: members that those trained shall replace, by method and name, which they must not be worse than.
@@ -74,7 +95,7 @@ def _best_epoch(member: FinalMember) -> int:
     from src.population.early_stopping import prediction_epochs
 
     epochs = prediction_epochs(member.member.config, member.checkpoint.curves)
-    return epochs[-1] if epochs else int(member.member.config["epochs"])
+    return epochs[-1] if epochs else member.member.config.epochs
 
 
 def _trained(training: MemberTraining, requested: Any) -> list[FinalMember]:
@@ -89,7 +110,7 @@ def _trained(training: MemberTraining, requested: Any) -> list[FinalMember]:
 
 
 def _training(
-    config: Config, section: dict[str, Any], best: dict[str, Any], context: TrainingContext, engine: Engine
+    config: Config, section: dict[str, Any], best: BestTrial, context: TrainingContext, engine: Engine
 ) -> MemberTraining:
     """The training of one method, in the folder that its inputs name."""
     import json
@@ -97,17 +118,16 @@ def _training(
     from src.ensembles.member_training import MemberTraining
     from src.system.fingerprint import FINAL_MEMBER, code_digests, digest, target_modules
 
-    code = code_digests(ROOT / "src", FINAL_MEMBER, target_modules([best, section]))
-    inputs = [best, section, config["seed"], config["device"], code, engine.setup.with_validation]
-    fingerprint = digest(context.rows.meta["sha256"], json.dumps(inputs, sort_keys=True))[:16]
-    last = {k: v for k, v in best.items() if k != "earlier"}
-    earlier = [(part["until"], with_names_of_today(part["config"])) for part in best.get("earlier", [])]
+    written = best.to_json()
+    code = code_digests(ROOT / "src", FINAL_MEMBER, target_modules([written, section]))
+    inputs = [written, section, config["seed"], config["device"], code, engine.setup.with_validation]
+    fingerprint = digest(context.rows.meta.sha256, json.dumps(inputs, sort_keys=True))[:16]
     folder = Path(config["study"]["root"]) / "members" / fingerprint
-    return MemberTraining(section["name"], engine, context, folder, last, earlier)
+    return MemberTraining(section["name"], engine, context, folder, best.config, best.earlier)
 
 
 def with_refits(
-    config: Config, best: dict[str, Any], setup: WorkerSetup, sweep: Path, members: Sequence[FinalMember]
+    config: Config, best: BestTrial, setup: WorkerSetup, sweep: Path, members: Sequence[FinalMember]
 ) -> tuple[list[FinalMember], list[str]]:
     """Train all methods again on the validation rows too, and attach to each of `members` its refit.
 
@@ -117,7 +137,7 @@ def with_refits(
 
     Args:
         config: the stage's.
-        best: the config of the best trial.
+        best: the best trial.
         setup: where workers find the data, and the device.
         sweep: the folder that the sweep left.
         members: those to attach the refits to.
@@ -160,16 +180,16 @@ def _fault_of_boosting(judged: Sequence[FinalMember], refits: Sequence[FinalMemb
     return complaint(means[0], means[1], y_val, replaces=True)
 
 
-def _watches_validation(config: Config, best: dict[str, Any]) -> bool:
+def _watches_validation(config: Config, best: BestTrial) -> bool:
     """Tell whether the schedule of `best` follows the validation rows, on which it then cannot train."""
     from src.optim.schedule import watched
 
-    return any(name.startswith("val/") for name in watched(config.make("schedule", best["schedule"])))
+    return any(name.startswith("val/") for name in watched(config.make("schedule", best.config.schedule)))
 
 
 def write(
     out: Path,
-    best: dict[str, Any],
+    best: BestTrial,
     members: Sequence[FinalMember],
     y_val: Any,
     out_of_fold: dict[str, dict[str, float]],
@@ -179,7 +199,7 @@ def write(
 
     Args:
         out: the folder of the model's members; what it had before goes.
-        best: the best trial's config.
+        best: the best trial.
         members: of all methods.
         y_val: targets of the validation rows [N].
         out_of_fold: scores of each method's out-of-fold predictions, by method.
@@ -191,12 +211,12 @@ def write(
     from src.system.files import atomic_folder, write_json, write_text
 
     meta, methods = members[0].meta, list(dict.fromkeys(member.method for member in members))
-    head = {"model": members[0].model, "members": methods, "task": meta["task"]}
-    head |= {"sha256": meta["sha256"], "class_names": meta["class_names"], "held": out_of_fold, "notes": notes}
+    head: dict[str, Any] = {"model": members[0].model, "members": methods, "task": meta.task}
+    head |= {"sha256": meta.sha256, "class_names": meta.class_names, "held": out_of_fold, "notes": notes}
     with atomic_folder(out) as new:
-        scores = [score(meta["task"], member.val_predictions, y_val) for member in members]
+        scores = [score(meta.task, member.val_predictions, y_val) for member in members]
         lines = [{**member.to_json(new), "val": each} for member, each in zip(members, scores, strict=True)]
-        write_text(new / "config.yaml", yaml.safe_dump({k: v for k, v in best.items() if k != "earlier"}))
+        write_text(new / "config.yaml", yaml.safe_dump(best.config.to_json()))
         write_json(new / "members.json", {**head, "items": lines})
 
 
@@ -212,4 +232,4 @@ def out_of_fold_scores(context: TrainingContext, members: Sequence[FinalMember])
         return {}
     mean = out_of_fold_mean(predictions)
     there = np.isfinite(mean.reshape(len(mean), -1)).all(1)
-    return score(context.rows.meta["task"], mean[there], context.y_train[there]) | {"rows": float(there.mean())}
+    return score(context.rows.meta.task, mean[there], context.y_train[there]) | {"rows": float(there.mean())}

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from src.population.early_stopping import without_early_stopping
 from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 DIVERGED = "diverged"  # as the engine's workers say it
-Parts = Sequence[tuple[int, Mapping[str, Any]]]  # until which epoch by which config
+Parts = Sequence[tuple[int, TrialConfig]]  # until which epoch by which config
 
 
 @dataclass
@@ -45,13 +46,11 @@ class MemberTraining:
     engine: Engine
     context: TrainingContext
     folder: Path
-    best: Mapping[str, Any]
+    best: TrialConfig
     earlier: Parts = ()
     replaced: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     epochs: Mapping[str, int] = field(default_factory=dict)  # of refits, by name, where their members stopped early
-    configs: dict[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # of every member that was to be trained, by name
+    configs: dict[str, TrialConfig] = field(default_factory=dict)  # of every member that was to be trained, by name
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # of its training
     notes: list[str] = field(default_factory=list)
     _count: int = 0  # members that were to be trained, not counting those that were trained again
@@ -66,7 +65,7 @@ class MemberTraining:
         if not members and not self.replaced:
             members = top(self.best, 0, self.context, n=1)
             self.note(f"{self.method}: no member is fit for use, so the best trial itself takes their place")
-        return [replace(one, model=self.best["model"]["name"], method=self.method) for one in members]
+        return [replace(one, model=self.best.model["name"], method=self.method) for one in members]
 
     def _at_once(self, requested: Sequence[Member | FinalMember]) -> list[FinalMember]:
         ready = [one for one in requested if isinstance(one, FinalMember)]
@@ -110,9 +109,9 @@ class MemberTraining:
         if isinstance(one, Segment):
             return one
         if not self.epochs:
-            return Segment(one, one.config["epochs"])
+            return Segment(one, one.config.epochs)
         typical = int(np.median(list(self.epochs.values())))
-        stop = min(one.config["epochs"], self.epochs.get(name, typical))
+        stop = min(one.config.epochs, self.epochs.get(name, typical))
         return Segment(replace(one, config=without_early_stopping(one.config)), stop)
 
     def _again(self, segments: Mapping[str, Segment], sound: Mapping[str, FinalMember]) -> dict[str, FinalMember]:
@@ -208,24 +207,28 @@ class MemberTraining:
             source = self.folder / f"{key}-start.safetensors"
             segment.start.save(source)
             return [Task(key, segment.member, segment.stop, source, self.folder / f"{key}.safetensors")]
-        changed = {k: v for k, v in segment.member.config.items() if v != self.best.get(k)}
-        end = sizes(segment.member.config["model"])
-        for until, config in self.earlier:
-            if (
-                until < segment.stop or sizes({**config, **changed}["model"]) != end
-            ):  # a smaller net counts its own epochs
+        changed = _difference(segment.member.config, self.best)
+        end = sizes(segment.member.config.model)
+        for until, before in self.earlier:
+            config = replace(before, **changed)
+            if until < segment.stop or sizes(config.model) != end:  # a smaller net counts its own epochs
                 name = f"{key}-part-{len(line)}"
-                member = replace(segment.member, config={**config, **changed})
+                member = replace(segment.member, config=config)
                 line.append(Task(name, member, until, None, self.folder / f"{name}.safetensors", tuple(line)))
         checkpoint = self.folder / f"{key}.safetensors"
         return [*line, Task(key, segment.member, segment.stop, None, checkpoint, tuple(line))]
 
 
+def _difference(config: TrialConfig, other: TrialConfig) -> dict[str, Any]:
+    """The fields of `config` that `other` has otherwise."""
+    pairs = ((each.name, getattr(config, each.name)) for each in fields(config) if each.compare)
+    return {name: value for name, value in pairs if value != getattr(other, name)}
+
+
 def _milder(segment: Segment) -> Segment:
     """Repeat a training with another seed and at half the rate."""
     member = segment.member
-    optimizer = {**member.config["optimizer"], "lr": member.config["optimizer"]["lr"] / 2}
-    config = {**member.config, "optimizer": optimizer}
+    config = member.config.with_optimizer(lr=member.config.lr / 2)
     return replace(segment, member=replace(member, config=config, seed=derived_seed(member.seed, "trained again")))
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.ensembles.final_member import FinalMember
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 
 
-def read_pool(outputs: Path, models: Sequence[str], meta: Mapping[str, Any]) -> list[FinalMember]:
+def read_pool(outputs: Path, models: Sequence[str], meta: DataMeta) -> list[FinalMember]:
     """Read the members of `models` below `outputs` that predict finite numbers, for the data of `meta`.
 
     Raises:
@@ -38,7 +38,7 @@ def read_pool(outputs: Path, models: Sequence[str], meta: Mapping[str, Any]) -> 
     return pool
 
 
-def read_members(folder: Path, model: str, meta: Mapping[str, Any]) -> list[FinalMember]:
+def read_members(folder: Path, model: str, meta: DataMeta) -> list[FinalMember]:
     """Read the members of `model` that `train` left in `folder`, for the data of `meta`.
 
     Raises:
@@ -47,10 +47,10 @@ def read_members(folder: Path, model: str, meta: Mapping[str, Any]) -> list[Fina
     if not (folder / "members.json").exists():
         raise UserError(f"models: {folder}/members.json is missing; run python -m src.train model={model} first")
     content = json.loads((folder / "members.json").read_text(encoding="utf-8"))
-    if content["class_names"] != meta["class_names"]:
-        raise UserError(f"models: {model} was trained for other classes than {meta['name']} has; train it again")
-    if content["sha256"] != meta["sha256"]:
-        raise UserError(f"models: {model} was trained on data of another digest than {meta['name']}; train it again")
+    if content["class_names"] != meta.class_names:
+        raise UserError(f"models: {model} was trained for other classes than {meta.name} has; train it again")
+    if content["sha256"] != meta.sha256:
+        raise UserError(f"models: {model} was trained on data of another digest than {meta.name}; train it again")
     return [FinalMember.from_json(folder, model, line, meta) for line in content["items"]]
 
 

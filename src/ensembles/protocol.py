@@ -1,6 +1,6 @@
 """The protocol of a method that makes members: what it receives, what it may ask to be trained, and what it returns."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from src.ensembles.final_member import FinalMember
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.rows import Rows
-
-Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

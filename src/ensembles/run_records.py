@@ -29,21 +29,24 @@ def records(
     from src.tracking.record import RunRecord
 
     fingerprint, meta, method = training.folder.name, training.context.rows.meta, training.method
-    model = training.best["model"]["name"]
+    model = training.best.model["name"]
     tags = {"lockstep.stage": "train", "model": model, "lockstep.members": method}
     figures = {f"held/{name}": value for name, value in out_of_fold.items()}
     title = f"train {model} {method}"
     shift = time.time() - time.monotonic()  # members that an earlier start trained have the times of their runs already
     times = {name: (o.began + shift, o.ended + shift) for name, o in training.outcomes.items() if o.seconds}
-    runs = [RunRecord("train", fingerprint, title, None, "FINISHED", metrics=figures, tags=tags, dataset=meta)]
+    runs = [
+        RunRecord("train", fingerprint, title, None, "FINISHED", metrics=figures, tags=tags, dataset=meta.reference)
+    ]
     if times:
         began, ended = min(start for start, _ in times.values()), max(end for _, end in times.values())
         runs[0] = replace(runs[0], started=began, ended=ended)
     configs = {member.name: member.member.config for member in members}
     for name, config in (configs | training.configs).items():
         outcome = training.outcomes.get(name)
-        params = {f"{section}.{k}": v for section in SECTIONS for k, v in config.get(section, {}).items()}
-        params |= {key: config[key] for key in ("batch_size", "epochs")}
+        written = config.to_json()
+        params = {f"{section}.{k}": v for section in SECTIONS for k, v in written.get(section, {}).items()}
+        params |= {"batch_size": config.batch_size, "epochs": config.epochs}
         runs.append(
             RunRecord(
                 name,
@@ -55,7 +58,7 @@ def records(
                 outcome.curves if outcome else {},
                 metrics={"seconds": outcome.seconds} if outcome and name in times else {},
                 tags=tags | {"lockstep.member": name},
-                dataset=meta,
+                dataset=meta.reference,
                 started=times.get(name, (None, None))[0],
                 ended=times.get(name, (None, None))[1],
             )

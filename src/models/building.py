@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from src.config.components import arguments, component
+from src.system.data_meta import DataMeta
 
 if TYPE_CHECKING:
     from torch import nn
 
-
-Meta = Mapping[str, Any]
 
 RANDOM = ("uniform_", "normal_", "trunc_normal_", "bernoulli_", "random_", "exponential_")
 TOO_LARGE = ("Storage size calculation overflowed", "DefaultCPUAllocator", "Overflow")  # what torch says then
@@ -29,11 +28,11 @@ VALUES = (
 TRAINING_BYTES = 16  # of a parameter: its weight, gradient and two moments
 
 
-def edges_of(meta: Meta) -> dict[str, list[list[float]]]:
+def edges_of(meta: DataMeta) -> dict[str, Sequence[Sequence[float]]]:
     """Read the edges of bins from what `meta.json` says; of data prepared before there were kinds, 48 quantile bins."""
-    if "edges" in meta or not meta.get("bins"):
-        return dict(meta.get("edges", {}))
-    return {"quantile": [_coarse_to_fine(column) for column in meta["bins"]]}
+    if meta.edges or not meta.bins:
+        return dict(meta.edges)
+    return {"quantile": [_coarse_to_fine(column) for column in meta.bins]}
 
 
 def _coarse_to_fine(edges: Sequence[float]) -> list[float]:
@@ -47,27 +46,32 @@ def _coarse_to_fine(edges: Sequence[float]) -> list[float]:
     return ordered
 
 
-FROM_DATA: dict[str, Callable[[Meta], Any]] = {
-    "input_shape": lambda meta: tuple(meta["input_shape"]),
-    "n_outputs": lambda meta: meta["n_classes"] or 1,
-    "categories": lambda meta: list(meta["categories"]),
+FROM_DATA: dict[str, Callable[[DataMeta], Any]] = {
+    "input_shape": lambda meta: meta.input_shape,
+    "n_outputs": lambda meta: meta.n_outputs,
+    "categories": lambda meta: list(meta.categories),
     "edges": edges_of,
-    "patches": lambda meta: list(meta.get("patches", ())),
+    "patches": lambda meta: list(meta.patches),
 }
 
 
-def build(model: Mapping[str, Any], meta: Meta) -> nn.Module:
+def build(model: Mapping[str, Any], meta: DataMeta) -> nn.Module:
     """Build a newly initialised model of a config `{"name": "mlp", **hyperparameters}` for data that `meta` describes.
 
     Raises:
         UserError: no such model.
         ValueError: a hyperparameter that does not go with the others or the data, in one sentence that names it.
     """
+    return construct(model, {key: read(meta) for key, read in FROM_DATA.items()})
+
+
+def construct(model: Mapping[str, Any], from_data: Mapping[str, Any]) -> nn.Module:
+    """Build a model as `build` does, from what a model may know of the data: `from_data` has the keys of `FROM_DATA`."""
     model = _of_today(model)
     cls = component("model", model)
     accepted = inspect.signature(cls).parameters
-    from_data = {key: read(meta) for key, read in FROM_DATA.items() if key in accepted}
-    built: nn.Module = cls(**from_data, **arguments("model", model))
+    known = {key: value for key, value in from_data.items() if key in accepted}
+    built: nn.Module = cls(**known, **arguments("model", model))
     return built
 
 
@@ -83,7 +87,7 @@ def n_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def outline(model: Mapping[str, Any], meta: Meta) -> nn.Module:
+def outline(model: Mapping[str, Any], meta: DataMeta) -> nn.Module:
     """Build a model of this config for the data that `meta` describes, without its numbers where it can be had so.
 
     Raises:

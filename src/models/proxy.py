@@ -11,12 +11,13 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from src.models import proxies
 from src.models.building import build
+from src.system.data_meta import DataMeta
 from src.system.errors import require_one_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def proxy_score(name: str, model: Mapping[str, Any], meta: Mapping[str, Any], x: Tensor, y: Tensor) -> float:
+def proxy_score(name: str, model: Mapping[str, Any], meta: DataMeta, x: Tensor, y: Tensor) -> float:
     """Score a model of a config by the proxy `name`, with initial weights that are the same at every call.
 
     Args:

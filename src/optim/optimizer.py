@@ -5,13 +5,15 @@ columns and one step for the whole stack: parameters, gradients and state are fl
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+
+from src.system.trial_config import TrialConfig
 
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 From0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -57,22 +59,22 @@ def root(x: Tensor, out: Tensor) -> Tensor:
     return torch.add(x, TINY, out=out).rsqrt_().mul_(x)
 
 
-def rate_scale(config: Mapping[str, Any]) -> float:
+def rate_scale(config: TrialConfig) -> float:
     """Return the factor of a trial's `optimizer.lr`, meant for batches of `base_batch` rows, at its own batch size.
 
     `optimizer.batch_scaling.rule`: linear (Goyal et al. 2017), sqrt (Krizhevsky 2014; for Adam and its like Malladi et al.
     2022), none.
     """
-    scaling = config["optimizer"].get("batch_scaling", {"rule": "none"})
-    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[scaling["rule"]]
-    return float((config["batch_size"] / scaling["base_batch"]) ** power) if power else 1.0
+    scaling = config.batch_scaling
+    power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[scaling.rule]
+    return float((config.batch_size / scaling.base_batch) ** power) if power else 1.0
 
 
-def warmup(config: Mapping[str, Any], epoch_S: NDArray[np.float64]) -> NDArray[np.float64]:
+def warmup(config: TrialConfig, epoch_S: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the factor [S] by which the scaled rate rises, over `batch_scaling.rise_epochs`, from that of the base batch.
 
     Goyal et al. 2017, §2.2. A rate that scaling does not raise needs none.
     """
     begin = min(1 / rate_scale(config), 1.0)
-    risen_S = np.minimum(epoch_S / float(config["optimizer"]["batch_scaling"]["rise_epochs"]), 1.0)
+    risen_S = np.minimum(epoch_S / float(config.batch_scaling.rise_epochs), 1.0)
     return begin + (1 - begin) * risen_S

@@ -43,8 +43,8 @@ class Activity:
     """The penalty of a population, each member with its strengths `training.regularization.activity.l1` and `.l2`."""
 
     def __init__(self, members: Sequence[Member], device: torch.device) -> None:
-        self.l1_K1 = column(members, "training.regularization.activity.l1", device)
-        self.l2_K1 = column(members, "training.regularization.activity.l2", device)
+        self.l1_K1 = column(members, lambda training: training.regularization.activity.l1, device)
+        self.l2_K1 = column(members, lambda training: training.regularization.activity.l2, device)
 
     @property
     def on(self) -> bool:

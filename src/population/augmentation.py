@@ -31,8 +31,14 @@ class Augment:
     def __init__(self, members: Sequence[Member], device: torch.device) -> None:
         self.members = members
         self.flip, self.alternating, self.shift, self.rotation, self.erasing = (
-            column(members, f"training.augment.{key}", device)
-            for key in ("flip", "alternating_flip", "shift", "rotation", "erasing")
+            column(members, strength, device)
+            for strength in (
+                lambda training: training.augment.flip,
+                lambda training: training.augment.alternating_flip,
+                lambda training: training.augment.shift,
+                lambda training: training.augment.rotation,
+                lambda training: training.augment.erasing,
+            )
         )
 
     @classmethod

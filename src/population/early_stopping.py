@@ -1,25 +1,21 @@
 """Early stopping: the epoch at which a member ends, and the one whose weights it predicts with, from its curves alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
-from typing import Any
+
+from src.system.trial_config import TrialConfig
 
 
-def rule(config: Mapping[str, Any]) -> tuple[int | None, float]:
-    """Return the `patience` of a config, in epochs (None: it never stops), and `min_delta`, the least gain that counts."""
-    section = config["training"].get("early_stopping") or {}
-    return section.get("patience"), section.get("min_delta", 0.0)
-
-
-def stops(config: Mapping[str, Any]) -> bool:
+def stops(config: TrialConfig) -> bool:
     """Tell whether a member of this config may stop early, and so predicts with its best epoch's weights."""
-    return rule(config)[0] is not None
+    return config.training.early_stopping.patience is not None
 
 
-def without_early_stopping(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_early_stopping(config: TrialConfig) -> TrialConfig:
     """Return the config of a member that trains to its end."""
-    section = {**config["training"].get("early_stopping", {}), "patience": None}
-    return {**config, "training": {**config["training"], "early_stopping": section}}
+    never = replace(config.training.early_stopping, patience=None)
+    return replace(config, training=replace(config.training, early_stopping=never))
 
 
 def best_epochs(losses: Sequence[float], min_delta: float) -> list[int]:
@@ -32,27 +28,26 @@ def best_epochs(losses: Sequence[float], min_delta: float) -> list[int]:
     return epochs
 
 
-def prediction_epochs(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> list[int]:
+def prediction_epochs(config: TrialConfig, curves: Mapping[str, Sequence[float]]) -> list[int]:
     """Return after each epoch the one whose weights a member predicts with: the best, without early stopping the last."""
-    patience, min_delta = rule(config)
-    losses = curves.get("val/loss", ())
-    return list(range(1, len(losses) + 1)) if patience is None else best_epochs(losses, min_delta)
+    rule, losses = config.training.early_stopping, curves.get("val/loss", ())
+    return list(range(1, len(losses) + 1)) if rule.patience is None else best_epochs(losses, rule.min_delta)
 
 
-def stopped(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> bool:
+def stopped(config: TrialConfig, curves: Mapping[str, Sequence[float]]) -> bool:
     """Tell whether the validation loss has had no gain for `patience` epochs."""
-    patience, _ = rule(config)
+    patience = config.training.early_stopping.patience
     best = prediction_epochs(config, curves)
     return patience is not None and bool(best) and len(best) - best[-1] >= patience
 
 
-def earliest(config: Mapping[str, Any], losses: Sequence[float]) -> float:
+def earliest(config: TrialConfig, losses: Sequence[float]) -> float:
     """Return the first epoch after which a member with these validation losses may stop, as it does without a gain."""
-    patience, min_delta = rule(config)
-    return inf if patience is None else (best_epochs(losses, min_delta) or [1])[-1] + patience
+    rule = config.training.early_stopping
+    return inf if rule.patience is None else (best_epochs(losses, rule.min_delta) or [1])[-1] + rule.patience
 
 
-def reason(config: Mapping[str, Any], curves: Mapping[str, Sequence[float]]) -> str:
+def reason(config: TrialConfig, curves: Mapping[str, Sequence[float]]) -> str:
     """Return the sentence that says why a member has stopped; "" where it has not."""
     if not stopped(config, curves):
         return ""

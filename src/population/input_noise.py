@@ -5,7 +5,6 @@ Random numbers are hashes of (a key of the member and step; the place in the bat
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from src.population.augmentation import Augment
 from src.population.hashing import random_bits
-from src.population.hyperparameters import column, strength
+from src.population.hyperparameters import column
 from src.population.member import Member
+from src.system.data_meta import DataMeta
 
 PURPOSES = 2  # random keys of a step: one for augmentation, one for noise
 
@@ -22,13 +22,13 @@ PURPOSES = 2  # random keys of a step: one for augmentation, one for noise
 class Inputs:
     """The changes of the inputs of a step, and the shares of targets that go with them."""
 
-    def __init__(self, members: Sequence[Member], meta: Mapping[str, Any], device: torch.device) -> None:
+    def __init__(self, members: Sequence[Member], meta: DataMeta, device: torch.device) -> None:
         """Read the strengths of `members` on `device`; `meta` describes the data, whose categories are not changed."""
         self.members, self.device = members, device
-        self.numbers = meta["input_shape"][0] - len(meta["categories"]) if len(meta["input_shape"]) == 1 else None
+        self.numbers = meta.input_shape[0] - len(meta.categories) if len(meta.input_shape) == 1 else None
         self.augment = Augment.of(members, device)
-        self.noise_K1 = column(members, "training.noise", device)
-        self.mixed = column(members, "training.mixup", device) is not None
+        self.noise_K1 = column(members, lambda training: training.noise, device)
+        self.mixed = column(members, lambda training: training.mixup, device) is not None
 
     @property
     def active(self) -> bool:
@@ -47,7 +47,7 @@ class Inputs:
         for member, epoch in zip(self.members, epochs, strict=True):
             bits = np.random.SeedSequence([member.seed, 3, epoch]).generate_state(count * PURPOSES)
             keys.append(bits.view(np.int32).reshape(count, PURPOSES))
-            alpha = strength(member.config, "training.mixup")
+            alpha = float(member.config.training.mixup)
             beta = np.random.default_rng([member.seed, 4, epoch]).beta
             shares.append(beta(alpha, alpha, (count, 1)) if alpha else np.ones((count, 1)))
         columns = {"input_keys": torch.from_numpy(np.stack(keys, 1))}

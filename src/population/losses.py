@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from src.metrics.predictions import ClassPredictions, ValuePredictions
 from src.metrics.scoring import epoch_curves
+from src.system.data_meta import DataMeta
 
 
 def losses(output_KBC: Tensor, y_KB: Tensor, smoothing_K1: Tensor | None = None) -> Tensor:
@@ -45,7 +45,7 @@ def loss_of_targets(output_KBC: Tensor, targets: Sequence[Tensor], smoothing_K1:
 
 
 def score(
-    output_KNC: Tensor, y_KN: Tensor, meta: Mapping[str, Any], metrics: Sequence[str] = ()
+    output_KNC: Tensor, y_KN: Tensor, meta: DataMeta, metrics: Sequence[str] = ()
 ) -> tuple[list[dict[str, float]], Tensor]:
     """Return points of the curves, and predictions: probabilities [K, N, C], or values in the target's unit [K, N].
 
@@ -56,7 +56,7 @@ def score(
         metrics: names of those that are wanted beside those of every epoch.
     """
     if y_KN.is_floating_point():
-        scale = meta["target_std"]
+        scale = meta.target_std
         output_KN = output_KNC.squeeze(2)
         values = ValuePredictions(*((scale * part_KN).cpu().numpy() for part_KN in (output_KN, y_KN)))
         means = losses(output_KNC, y_KN).mean(1).tolist()
@@ -70,14 +70,14 @@ def score(
     return _points({"val/loss": loss_K.tolist()} | epoch_curves(classes, metrics)), p_KNC
 
 
-def in_target_unit(standardised: Tensor, meta: Mapping[str, Any]) -> Tensor:
+def in_target_unit(standardised: Tensor, meta: DataMeta) -> Tensor:
     """Bring standardised values into the target's unit, in 64 bits where 32 would lose a millionth of the spread.
 
     Args:
         standardised: outputs or targets of any shape.
         meta: describes the data; has mean and deviation of the target.
     """
-    mean, std = meta["target_mean"], meta["target_std"]
+    mean, std = meta.target_mean, meta.target_std
     if abs(mean) * torch.finfo(torch.float32).eps / 2 > 1e-6 * std:
         standardised = standardised.double()
     values: Tensor = standardised * std + mean

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from src.models.building import VALUES
-from src.population.batching import grows
+from src.system.trial_config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Member:
     count alike. `holdout_rows`: places of training rows that it is evaluated on; None: the validation rows.
     """
 
-    config: Mapping[str, Any]
+    config: TrialConfig
     seed: int
     rows: NDArray[np.int64] | None = None
     weights: NDArray[np.float32] | None = None
@@ -35,15 +34,16 @@ class Member:
         freely, and so does what initial weights alone depend on; but a penalty of activities changes the way of gradients
         where there is one.
         """
-        model = {k: v for k, v in self.config["model"].items() if k not in VALUES}
+        model = {k: v for k, v in self.config.model.items() if k not in VALUES}
         rows = [None if places is None else len(places) for places in (self.rows, self.holdout_rows)]
-        optimizer = {k: v for k, v in self.config["optimizer"].items() if k in ("name", "_target_")}
-        batches = [self.config["batch_size"], self.config["training"].get("accumulate", 1)]
-        if grows(self.config):
-            batches += [self.config["training"]["batch_growth"], self.config["epochs"]]
-        activity = (self.config["training"].get("regularization") or {}).get("activity") or {}
-        parts = [model, batches, rows, self.weights is None, optimizer, any(activity.values())]
-        if outer := self.config["training"].get("hypergradient"):  # its rate and constants are a member's own
+        optimizer = {k: v for k, v in self.config.optimizer.items() if k in ("name", "_target_")}
+        training = self.config.training
+        batches: list[Any] = [self.config.batch_size, training.accumulate]
+        if training.batch_growth.on:
+            batches += [training.batch_growth.to_json(), self.config.epochs]
+        activity = any(training.regularization.activity.strengths.values())
+        parts = [model, batches, rows, self.weights is None, optimizer, activity]
+        if outer := training.hypergradient:  # its rate and constants are a member's own
             parts += [{k: v for k, v in outer.items() if k not in ("rate", "values")}, bool(outer["values"])]
         return json.dumps(parts, sort_keys=True)
 

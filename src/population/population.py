@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +23,8 @@ from src.population.rows import Rows
 from src.population.stack import Stack
 from src.population.step_columns import Columns
 from src.population.training_statistics import Statistics
-from src.population.weight_averaging import averaged
 from src.population.weight_penalties import Penalties, clip
+from src.system.trial_config import TrialConfig
 
 
 class Population:
@@ -39,8 +38,8 @@ class Population:
         self,
         members: Sequence[Member],
         data: Rows,
-        optimizer: Callable[[Mapping[str, Any]], Optimizer],
-        schedule: Callable[[Mapping[str, Any]], Schedule],
+        optimizer: Callable[[TrialConfig], Optimizer],
+        schedule: Callable[[TrialConfig], Schedule],
         checkpoints: Sequence[Checkpoint | None] | None = None,
         fused: bool | None = None,
     ) -> None:
@@ -99,7 +98,11 @@ class Population:
             if not len(stack.predictions):
                 _, stack.predictions = stack.score_on_val()
             weights, predictions = {}, stack.predictions[place]
-        rows = {name: rows[place] for name, rows in self.state.items() if name != "average" or averaged(member.config)}
+        rows = {
+            name: rows[place]
+            for name, rows in self.state.items()
+            if name != "average" or member.config.training.averaging.on
+        }
         return Checkpoint(
             self.epochs[place],
             stack.state_dict(place, stack.p_KP, stack.fixed),
@@ -115,7 +118,7 @@ class Population:
         zero_P = torch.zeros(p_KP.shape[1])
         names = self.optimizers[0].state
         state = {name: torch.stack([rows.get(name, zero_P) for rows in saved]).to(device) for name in names}
-        if any(averaged(member.config) for member in self.members):
+        if any(member.config.training.averaging.on for member in self.members):
             averages = [rows.get("average", p_P).to(device) for rows, p_P in zip(saved, p_KP, strict=True)]
             state["average"] = torch.stack(averages)
         return state
@@ -131,8 +134,8 @@ class Population:
         self.penalties = Penalties(self.members, stack.modules[0], stack.layout, stack.p_KP)
         self.activity = Activity(self.members, device)
         self.factors_KP = rate_factors(self.members, stack.modules[0], stack.layout, stack.p_KP)
-        self.clip_K1 = column(self.members, "training.clip_norm", device)
-        self.smoothing_K1 = column(self.members, "training.label_smoothing", device)
+        self.clip_K1 = column(self.members, lambda training: training.clip_norm, device)
+        self.smoothing_K1 = column(self.members, lambda training: training.label_smoothing, device)
         weights = [torch.from_numpy(member.weights) for member in self.members if member.weights is not None]
         self.weights_KN = torch.stack(weights).to(device) if weights else None
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import prediction_epochs, stops
 from src.population.stack import Stack
-from src.population.weight_averaging import Averages, averaged
+from src.population.weight_averaging import Averages
 
 
 class PredictionWeights:
@@ -34,7 +34,7 @@ class PredictionWeights:
         cls, stack: Stack, epochs: Sequence[int], checkpoints: Sequence[Checkpoint | None]
     ) -> "PredictionWeights | None":
         """Make those of a `stack` whose members have done `epochs` and go on from `checkpoints`; None if none needs them."""
-        needed = any(averaged(member.config) or stops(member.config) for member in stack.members)
+        needed = any(member.config.training.averaging.on or stops(member.config) for member in stack.members)
         return cls(stack, epochs, checkpoints) if needed else None
 
     def keep(self, places: Sequence[int], epochs: Sequence[int]) -> None:
@@ -85,7 +85,7 @@ class PredictionWeights:
     def _bind(self, epochs: Sequence[int]) -> None:
         """Note which members need weights of their own, and how they average."""
         members = self.stack.members
-        self.places = [k for k, m in enumerate(members) if averaged(m.config) or stops(m.config)]
+        self.places = [k for k, m in enumerate(members) if m.config.training.averaging.on or stops(m.config)]
         self.averages = Averages(members, epochs, self.stack.device)
 
     def _is_best(self, place: int, curves: Mapping[str, Sequence[float]], loss: float) -> bool:

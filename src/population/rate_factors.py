@@ -26,7 +26,7 @@ def rate_factors(members: Sequence[Member], module: nn.Module, layout: Layout, l
         layout: where its parameters stand in a row.
         like_KP: the parameters, for their device.
     """
-    asked = [member.config["optimizer"].get("rate_factors") or {} for member in members]
+    asked = [member.config.optimizer.get("rate_factors") or {} for member in members]
     if not any(factors.get("by_fan_in") or any(factors.get(kind, 1.0) != 1.0 for kind in KINDS) for factors in asked):
         return None
     shares, kinds = fan_in_shares(module), kinds_of_parameters(module)

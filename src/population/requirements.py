@@ -1,31 +1,27 @@
 """Requirements of a config that its data or its model do not meet."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import nn
 
 from src.population.activity_penalty import LAYERS
-from src.population.hyperparameters import strength
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 
-def refuse_impossible(config: Mapping[str, Any], model: nn.Module, meta: Mapping[str, Any]) -> None:
+def refuse_impossible(config: TrialConfig, model: nn.Module, meta: DataMeta) -> None:
     """Refuse a `config` that asks for what its `model`, or the data that `meta` describes, do not have.
 
     Raises:
         UserError: it names the key.
     """
-    for key in config["training"].get("augment", ()):
-        if len(meta["input_shape"]) != 3 and strength(config, f"training.augment.{key}"):
+    for key, asked in config.training.augment.strengths.items():
+        if len(meta.input_shape) != 3 and asked:
             raise UserError(
-                f"training.augment.{key}: {config['training']['augment'][key]} is for images, but the data is a table: "
-                "take 0, or training.noise"
+                f"training.augment.{key}: {asked} is for images, but the data is a table: take 0, or training.noise"
             )
-    for key in ("l1", "l2"):
-        asked = strength(config, f"training.regularization.activity.{key}")
+    for key, asked in config.training.regularization.activity.strengths.items():
         if asked and not any(isinstance(layer, LAYERS) for layer in model.modules()):
             raise UserError(
-                f"training.regularization.activity.{key}: {asked} is for activation layers (nn.ReLU, ...), "
+                f"training.regularization.activity.{key}: {float(asked)} is for activation layers (nn.ReLU, ...), "
                 "the model has none: take 0"
             )

@@ -1,10 +1,10 @@
 """The rows that a population learns from and is evaluated on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
+
+from src.system.data_meta import DataMeta
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Rows:
     `metrics` are computed after every epoch although they take time, since someone asks for their curves.
     """
 
-    meta: Mapping[str, Any]
+    meta: DataMeta
     x_train: Tensor
     y_train: Tensor
     x_val: Tensor
@@ -24,4 +24,4 @@ class Rows:
     @property
     def classification(self) -> bool:
         """True where the targets are classes."""
-        return bool(self.meta["task"] == "classification")
+        return self.meta.classification

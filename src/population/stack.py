@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from src.population.requirements import refuse_impossible
 from src.population.rows import Rows
 from src.population.seeds import derived_seed
 from src.population.vmapped import Stacked
+from src.system.data_meta import DataMeta
 
 HOLDOUT_ROWS = 512  # at most are predicted at once where every member has its own
 
@@ -259,9 +259,9 @@ class Stack:
         self.leaves = bound
 
 
-def build_model(member: Member, meta: Mapping[str, Any], checkpoint: Checkpoint | None) -> nn.Module:
+def build_model(member: Member, meta: DataMeta, checkpoint: Checkpoint | None) -> nn.Module:
     """Build the `member`'s model for the data that `meta` describes, with initial weights or those of `checkpoint`."""
-    model = member.config["model"]
+    model = member.config.model
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derived_seed(member.seed, "initial weights"))
         module = exact(build(model, meta), tight="_target_" in model)

@@ -85,7 +85,7 @@ class Columns:
             Position(
                 step_SK[:, k].astype(np.float64),
                 per_epoch,
-                member.config["epochs"],
+                member.config.epochs,
                 {name: curves[k].get(name, ()) for name in watched(schedule)},
             )
             for k, (member, schedule) in enumerate(zip(self.members, self.schedules, strict=True))
@@ -93,7 +93,7 @@ class Columns:
         pairs = list(zip(self.schedules, places, strict=True))
         factors = {"lr": [schedule.factor(at) for schedule, at in pairs]}
         for k, member in enumerate(self.members):
-            if member.config["optimizer"].get("batch_scaling", {}).get("rise_epochs"):
+            if member.config.batch_scaling.rise_epochs:
                 factors["lr"][k] = factors["lr"][k] * warmup(member.config, places[k].epoch)
         for momentum in self.cycled:
             still = np.ones(len(step_SK))

@@ -71,7 +71,7 @@ class Statistics:
         if data.classification:
             return columns | {"train/accuracy": (output_KNC.argmax(2) == y_KN).float().mean(1)}
         rmse_K = (output_KNC.squeeze(2) - y_KN).square().mean(1).sqrt()
-        return columns | {"train/rmse": rmse_K * data.meta["target_std"]}
+        return columns | {"train/rmse": rmse_K * data.meta.target_std}
 
     def _forward(self, x: Tensor, shared: bool, rows: int) -> tuple[Tensor, Tensor]:
         """Compute outputs [K, N, C], and how high each unit behind a rectifier fires for any row [K, U].
@@ -89,7 +89,7 @@ class Statistics:
                 inputs = [x] * stack.size if shared else x.unbind()
                 pairs = zip(stack.modules, inputs, strict=True)
                 flat_KF = torch.stack([Watched(module)(member_x) for module, member_x in pairs])
-        end = rows * (stack.data.meta["n_classes"] or 1)
+        end = rows * stack.data.meta.n_outputs
         return flat_KF[:, :end].view(stack.size, rows, -1), flat_KF[:, end:]
 
 

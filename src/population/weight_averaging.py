@@ -1,9 +1,8 @@
 """Running averages of the weights, to predict with: of every step (EMA), or of the ends of the last epochs (SWA)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import floor
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,17 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from src.population.member import Member
 from src.population.stack import Stack
-
-
-def strengths(config: Mapping[str, Any]) -> tuple[float, float | None]:
-    """Return the decay of a config's EMA (0: none), and the share of its epochs after which its SWA begins (None: none)."""
-    section = config["training"].get("averaging") or {}
-    return section.get("ema", 0.0), section.get("swa")
-
-
-def averaged(config: Mapping[str, Any]) -> bool:
-    """Tell whether a member of this config predicts with an average."""
-    return strengths(config) != (0.0, None)
 
 
 class Averages:
@@ -34,15 +22,15 @@ class Averages:
 
     def __init__(self, members: Sequence[Member], epochs: Sequence[int], device: torch.device) -> None:
         """Read from the configs of `members`, which have done `epochs`, what each averages; `device` is theirs."""
-        pairs = [strengths(member.config) for member in members]
-        self.places = [k for k, pair in enumerate(pairs) if pair != (0.0, None)]
-        ema = [k for k, (decay, _) in enumerate(pairs) if decay]
+        averaging = [member.config.training.averaging for member in members]
+        self.places = [k for k, each in enumerate(averaging) if each.on]
+        ema = [k for k, each in enumerate(averaging) if each.ema]
         self.starts = {
-            k: floor(start * members[k].config["epochs"]) for k, (_, start) in enumerate(pairs) if start is not None
+            k: floor(each.swa * members[k].config.epochs) for k, each in enumerate(averaging) if each.swa is not None
         }
         self.ema_E = torch.tensor(ema, dtype=torch.long, device=device)
         self._all = len(ema) == len(members)
-        self._weight_E1 = torch.tensor([1 - pairs[k][0] for k in ema], device=device)[:, None]
+        self._weight_E1 = torch.tensor([1 - averaging[k].ema for k in ema], device=device)[:, None]
         first = torch.tensor([epochs[k] == 0 for k in ema], dtype=torch.bool, device=device)[:, None]
         self._next_E1 = torch.where(first, 1.0, self._weight_E1)
 

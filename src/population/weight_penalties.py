@@ -5,7 +5,7 @@ The loss has l1 · Σ|w| + l2 · Σw² of the kernels (`training.regularization.
 more. The scales and shifts of norms have no penalty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from src.population.hyperparameters import column
 from src.population.member import Member
 from src.population.parameter_layout import Layout
+from src.system.trial_config import Training
 
+Strengths = Mapping[str, Callable[[Training], float]]  # of a penalty, by the kind of parameter
+L1: Strengths = {
+    "kernel": lambda training: training.regularization.l1,
+    "bias": lambda training: training.regularization.bias.l1,
+}
+L2: Strengths = {
+    "kernel": lambda training: training.regularization.l2,
+    "bias": lambda training: training.regularization.bias.l2,
+}
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -31,11 +41,13 @@ class Penalties:
         """
         kind = {name: kind_of(name, shape, module) for name, shape in layout.shapes.items()}
         self.l1_KP, self.l2_KP = (
-            _by_weight({kind: column(members, key, p_KP.device) for kind, key in keys.items()}, kind, layout, p_KP)
-            for keys in (_keys("l1"), _keys("l2"))
+            _by_weight(
+                {kind: column(members, strength, p_KP.device) for kind, strength in keys.items()}, kind, layout, p_KP
+            )
+            for keys in (L1, L2)
         )
         self.sign_KP = torch.empty(0)
-        most_K1 = column(members, "training.regularization.max_norm", p_KP.device)
+        most_K1 = column(members, lambda training: training.regularization.max_norm, p_KP.device)
         self.most_K1 = None if most_K1 is None else most_K1.where(most_K1 > 0, torch.inf)
         views = zip(kind.values(), layout.stacked(p_KP), strict=True)
         self.kernels = [view.flatten(2) for of, view in views if of == "kernel"]
@@ -73,10 +85,6 @@ def kind_of(name: str, shape: torch.Size, module: nn.Module) -> str:
     if isinstance(module.get_submodule(owner), NORMS):
         return "norm"
     return "bias" if last.startswith("bias") or len(shape) < 2 else "kernel"
-
-
-def _keys(penalty: str) -> dict[str, str]:
-    return {"kernel": f"training.regularization.{penalty}", "bias": f"training.regularization.bias.{penalty}"}
 
 
 def _by_weight(

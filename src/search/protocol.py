@@ -97,8 +97,7 @@ def require_equal_epochs(spec: Spec, name: str) -> None:
     refuse_searched_epochs(
         spec, f"search={name} compares its members after equal epochs", "take it out with space.epochs=null"
     )
-    rules = [leaf.config.get("training", {}).get("early_stopping", {}) for _, leaf in spec.space.leaves()]
-    stops = any(rule.get("patience") is not None for rule in rules)
+    stops = any(leaf.trial.training.early_stopping.patience is not None for _, leaf in spec.space.leaves())
     if stops or spec.space.searches("training.early_stopping.patience"):
         raise UserError(
             f"training.early_stopping.patience: search={name} compares its members after equal epochs and ends them itself; "

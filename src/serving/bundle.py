@@ -23,9 +23,11 @@ from torch import Tensor
 from src.ensembles.mixture import Mixture, Weighted, read, write
 from src.models.building import build
 from src.serving.ensemble_module import EnsembleModule
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_text
 from src.system.tensors import read_weights, tensor_bytes
+from src.system.trial_config import TrialConfig
 
 AGAIN = "run python -m src.ensemble again"
 _FORMAT = 3  # of bundle.json; the first named no format, the second had no mixture; both had sums of nets as members
@@ -40,14 +42,13 @@ _WITH_CODE = "    code: code.zip\n"
 _SOURCE = Path(__file__).parents[1]
 _ROOMS = ("config", "data", "ensembles", "models", "population", "serving", "system", "tracking")  # that predict
 
-Config = Mapping[str, Any]
 Weights = Mapping[str, Tensor]
 
 
 def write_bundle(
     folder: Path,
-    meta: Mapping[str, Any],
-    members: Sequence[tuple[Config, Weights]],
+    meta: DataMeta,
+    members: Sequence[tuple[TrialConfig, Weights]],
     prepared: Path,
     mixture: Mixture | None = None,
     with_code: bool = False,
@@ -64,13 +65,14 @@ def write_bundle(
     """
     with atomic_folder(folder) as new:
         entries = [
-            {"config": config, "file": f"member-{number}.safetensors"} for number, (config, _) in enumerate(members)
+            {"config": config.to_json(), "file": f"member-{number}.safetensors"}
+            for number, (config, _) in enumerate(members)
         ]
         for entry, (_, weights) in zip(entries, members, strict=True):
             write_bytes(new / str(entry["file"]), tensor_bytes(weights))
         write(mixture or Weighted(np.full(len(members), 1 / len(members))), new / "joint.safetensors")
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
-        write_json(new / "meta.json", meta)
+        write_json(new / "meta.json", meta.to_json())
         write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
         write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()) + _WITH_CODE * with_code)
         if with_code:
@@ -95,7 +97,7 @@ class Bundle:
     """Content of a bundle in `folder`: `meta` of the data, each member's model config and weights, and their mixture."""
 
     folder: Path
-    meta: dict[str, Any]
+    meta: DataMeta
     models: list[dict[str, Any]]
     weights: list[Weights]
     mixture: Mixture
@@ -127,7 +129,7 @@ def read_bundle(path: Path) -> Bundle:
     else:  # before format 3 every ensemble was a weighted mean
         weight_M = np.array([entry["weight"] for entry in entries])
         mixture = Weighted(weight_M / weight_M.sum())
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    meta = DataMeta.from_json(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
     return Bundle(folder, meta, list(models), list(weights), mixture)
 
 

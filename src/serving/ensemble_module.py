@@ -1,12 +1,12 @@
 """The ensemble as one torch module: the members' nets, and the mixture that makes one prediction of theirs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from src.ensembles.mixture import Mixture
+from src.system.data_meta import DataMeta
 
 
 class EnsembleModule(nn.Module):
@@ -19,13 +19,14 @@ class EnsembleModule(nn.Module):
     target_mean: Tensor
     target_std: Tensor
 
-    def __init__(self, nets: Sequence[nn.Module], mixture: Mixture, meta: Mapping[str, Any]) -> None:
+    def __init__(self, nets: Sequence[nn.Module], mixture: Mixture, meta: DataMeta) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
         self.mixture = mixture
-        self.classification = meta["task"] == "classification"
-        for name in ("target_mean", "target_std"):  # as buffers: ONNX would round plain numbers to 32 bits
-            self.register_buffer(name, torch.tensor(meta[name], dtype=torch.float64))
+        self.classification = meta.classification
+        moments = {"target_mean": meta.target_mean, "target_std": meta.target_std}
+        for name, value in moments.items():  # as buffers: ONNX would round plain numbers to 32 bits
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict the rows `x` [N, ...]."""

@@ -37,7 +37,7 @@ class Ensemble:
         bundle = read_bundle(path)
         self._folder, self._meta, self._module = bundle.folder, bundle.meta, bundle.module()
         signatures = [_signature(model) for model in bundle.models]
-        shape = tuple(self._meta["input_shape"])
+        shape = self._meta.input_shape
         self._nets = Fused(list(self._module.nets), signatures, shape)
         self._rows = rows_at_once(self._module, shape, _ROWS)
 
@@ -54,17 +54,17 @@ class Ensemble:
 
         raw = model_input if hasattr(model_input, "iloc") else np.asarray(model_input)
         y = self.outputs(self._prepared(raw))
-        if self._meta["task"] == "regression":
+        if not self._meta.classification:
             return pd.DataFrame({"prediction": y})
-        names = list(self._meta["class_names"])
-        labels = np.array(self._meta.get("class_values", names))  # of the type that they have in the data
+        names = list(self._meta.class_names)
+        labels = np.array(self._meta.class_values or names)  # of the type that they have in the data
         probabilities = {f"p_{name}": y[:, column] for column, name in enumerate(names)}
         return pd.DataFrame({"prediction": labels[y.argmax(axis=1)], **probabilities})
 
     def _prepared(self, raw: Any) -> NDArray[np.float32]:
         """Raw rows as inputs of the nets."""
         if len(raw) == 0:
-            return np.zeros((0, *self._meta["input_shape"]), np.float32)
+            return np.zeros((0, *self._meta.input_shape), np.float32)
         try:
             return transform(self._folder, raw)
         except UserError as error:

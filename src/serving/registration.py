@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.system.data_meta import DataMeta
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -68,10 +70,10 @@ def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, 
     from src.system.fingerprint import digest
     from src.tracking.champion import Contender
 
-    meta = dict(accepted.comparison.pool[0].meta)
-    by = default_selection(meta["task"])
-    columns = [(column["name"], column["dtype"]) for column in meta["columns"]]
-    kind = [*(meta[key] for key in ("task", "input_shape", "class_names")), columns]
+    meta = accepted.comparison.pool[0].meta
+    by = default_selection(meta.task)
+    columns = [(column["name"], column["dtype"]) for column in meta.columns]
+    kind = [meta.task, meta.input_shape, meta.class_names, columns]
 
     def on_newer_rows(champion: Callable[[Any], Any], n_before: int) -> tuple[float, float] | None:
         return scores_on_newer_rows(data, meta, n_before, champion, ensemble.predict)
@@ -80,9 +82,9 @@ def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, 
         value=metrics["val"][by],
         metric=by.upper(),
         higher_is_better=False,
-        sha256=meta["sha256"],
+        sha256=meta.sha256,
         table=digest(json.dumps(kind, sort_keys=True)),
-        rows=sum(meta[f"n_{part}"] for part in ("train", "val", "test")),
+        rows=meta.n_rows,
         refusal=accepted.refusal,
         on_newer_rows=on_newer_rows,
     )
@@ -90,7 +92,7 @@ def _contender(ensemble: Ensemble, data: Mapping[str, Any], accepted: Accepted, 
 
 def scores_on_newer_rows(
     data: Mapping[str, Any],
-    meta: Mapping[str, Any],
+    meta: DataMeta,
     n_before: int,
     champion: Callable[[Any], Any],
     contender: Callable[[Any], Any],
@@ -122,13 +124,13 @@ def scores_on_newer_rows(
     if len(rows) < LEAST_NEWER_ROWS:
         return None
     newer = raw.x.take(rows, axis=0)
-    if plain := [column for column in meta["columns"] if "reading" not in column]:  # a file's cells are text
+    if plain := [column for column in meta.columns if "reading" not in column]:  # a file's cells are text
         newer = newer.assign(**conform(newer, plain)).reset_index(drop=True)
-    by, scores = default_selection(meta["task"]), []
+    by, scores = default_selection(meta.task), []
     for predict in (champion, contender):
         table = predict(newer)
-        columns = [f"p_{name}" for name in meta["class_names"]] or "prediction"
-        scores.append(score(meta["task"], np.asarray(table[columns]), raw.y[rows])[by])
+        columns = [f"p_{name}" for name in meta.class_names] or "prediction"
+        scores.append(score(meta.task, np.asarray(table[columns]), raw.y[rows])[by])
     return scores[0], scores[1]
 
 
@@ -152,12 +154,12 @@ def _record(comparison: Comparison, metrics: dict[str, Any]) -> RunRecord:
     figures = {name: value for name, value in figures.items() if not math.isnan(value)}
     return RunRecord(
         "ensemble",
-        digest(meta["sha256"], json.dumps(metrics, sort_keys=True))[:16],
+        digest(meta.sha256, json.dumps(metrics, sort_keys=True))[:16],
         f"ensemble {comparison.chosen}",
         None,
         "FINISHED",
         params,
         metrics=figures,
         tags={"lockstep.stage": "ensemble"},
-        dataset=meta,
+        dataset=meta.reference,
     )

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from src.system.errors import UserError
 from src.system.files import write_bytes, write_json, write_npz, write_text
 from src.system.tables import csv_text
 from src.system.tensors import tensor_bytes
+from src.system.trial_config import TrialConfig
 
 
 def write(sweep: Sweep) -> None:
@@ -38,7 +40,10 @@ def write(sweep: Sweep) -> None:
     write_json(out / "summary.json", summary(study, space, sweep.config["search"]["name"]) | stopped | _proxy(sweep))
     if study.history.best is None:
         return
-    line = [(until, trial_config(study, space, trial)) for trial, until in study.history.lineage(study.history.best)]
+    line = [
+        (until, trial_config(study, space, trial).to_json())
+        for trial, until in study.history.lineage(study.history.best)
+    ]
     *before, (_, best) = line
     earlier = {"earlier": [{"until": until, "config": config} for until, config in before]} if before else {}
     write_text(out / "best.yaml", yaml.safe_dump(best | earlier))
@@ -59,12 +64,12 @@ def ranking(study: Study, space: Space) -> list[dict[str, Any]]:
     best_first = sorted(study.history.feasible, key=lambda trial: (*study.history.losses(trial), trial.number))
     return [
         {"number": t.number, "value": t.value, "epochs": t.epochs, "weights": _weights(study, t)}
-        | {"config": trial_config(study, space, t)}
+        | {"config": trial_config(study, space, t).to_json()}
         for t in best_first
     ]
 
 
-def trial_config(study: Study, space: Space, trial: Trial) -> dict[str, Any]:
+def trial_config(study: Study, space: Space, trial: Trial) -> TrialConfig:
     """The config that a trial was trained by, with its number of epochs, and what it learnt of outer variables.
 
     Args:
@@ -72,7 +77,7 @@ def trial_config(study: Study, space: Space, trial: Trial) -> dict[str, Any]:
         space: that its parameters are of.
         trial: the trial.
     """
-    config = {**space.config(trial.params), "epochs": trial.max_epochs}
+    config = replace(space.trial(trial.params), epochs=trial.max_epochs)
     return with_constants(config, study.curves[trial.number])
 
 

@@ -26,9 +26,11 @@ from src.study.history import Reported, Trial, TrialState
 from src.study.study import Study
 from src.study.timetable import Segment, Timetable
 from src.sweeps.objectives import LATENCY, Objectives
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import write_bytes
 from src.system.reason import Reason
+from src.system.trial_config import TrialConfig
 
 ALIKE = 3  # first trials that fail with one traceback: a bug, not a bad point
 FEW_SLOTS = 4  # with n_trials / 6 in flight TPE ranked 4th of 5 at 25 full trainings, with 4 second (3 seeds)
@@ -57,7 +59,7 @@ class Loop:
         study: Study,
         search: Search,
         space: Space,
-        meta: Mapping[str, Any],
+        meta: DataMeta,
         seed: int,
         objectives: Objectives,
         folds: Sequence[Fold] = (Fold(),),
@@ -146,13 +148,13 @@ class Loop:
                 if proposal.trial is not None and proposal.epochs <= self.history.trials[proposal.trial].epochs:
                     self.study.report(proposal.trial, [], {}, "pruned", proposal.reason)
                     continue
-                config, distributions = self.space.config(proposal.params), self.space.distributions(proposal.params)
+                config, distributions = self.space.trial(proposal.params), self.space.distributions(proposal.params)
                 beforehand = known_measures(config, self.meta, self.objectives)
-                max_epochs = proposal.max_epochs or config["epochs"]
+                max_epochs = proposal.max_epochs or config.epochs
                 self.study.start(proposal, distributions, max_epochs, self._cost(config), beforehand)
             self.timetable.sync()
 
-    def _cost(self, config: Mapping[str, Any]) -> float:
+    def _cost(self, config: TrialConfig) -> float:
         """Virtual seconds an epoch, of all folds."""
         try:
             return seconds_per_epoch(config, self.meta) * len(self.folds)
@@ -160,7 +162,7 @@ class Loop:
             return 1.0
 
     def _may_stop(self, trial: Trial, epochs: int) -> float:
-        return earliest(self.space.config(trial.params), trial.curves.get("val/loss", ())[:epochs])
+        return earliest(self.space.trial(trial.params), trial.curves.get("val/loss", ())[:epochs])
 
     def _outcome(self, engine: Engine, trial: Trial, stop: int) -> Outcome | None:
         """The outcome of a trial, once the last of its members is there; None if that takes longer than a moment."""
@@ -216,7 +218,7 @@ class Loop:
         place = ("fold of a trial", trial.number, fold) if cut else ("trial", trial.number)
         seed = derived_seed(self.seed, *place)
         checkpoint = self._checkpoints(trial, stop)[fold]
-        config = self.space.config(trial.params) | {"epochs": trial.max_epochs}
+        config = replace(self.space.trial(trial.params), epochs=trial.max_epochs)
         member = Member(config, seed, rows, holdout_rows=holdout_rows)
         return Task(checkpoint.stem, member, stop, None, checkpoint)
 
@@ -272,7 +274,7 @@ class Loop:
         if not (trial.start_from and trial.weights_only):
             return ""
         parent = self.history.trials[trial.start_from[0]]
-        why = growth_obstacle(self.space.config(parent.params)["model"], self.space.config(trial.params)["model"])
+        why = growth_obstacle(self.space.trial(parent.params).model, self.space.trial(trial.params).model)
         return f"began anew, not with the weights of trial {parent.number}: {why}" if why else ""
 
     def _name_checkpoints(self, trial: Trial, stop: int, epochs: int) -> None:
@@ -310,7 +312,7 @@ class Loop:
                 path.unlink(missing_ok=True)
 
 
-def known_measures(config: Mapping[str, Any], meta: Mapping[str, Any], objectives: Objectives) -> dict[str, float]:
+def known_measures(config: TrialConfig, meta: DataMeta, objectives: Objectives) -> dict[str, float]:
     """The measures that count and follow from a trial's config before it trains.
 
     Args:

@@ -30,6 +30,7 @@ from src.sweeps.loop import Loop, known_measures, slots
 from src.sweeps.objectives import Objectives, objectives
 from src.sweeps.rate_prior import range_tested
 from src.sweeps.run_records import Records
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError, os_errors_as_user_errors
 from src.system.files import require_writable
 from src.system.fingerprint import TRIAL, code_digests, digest, target_modules
@@ -81,7 +82,7 @@ def opened(config: Config) -> Iterator[Sweep]:
     config = with_fitting_batches(config, meta)
     refuse_impossible_space(config, meta)
     check(config["tracking"]["uri"])
-    aims = objectives(config["objective"]["minimize"], config["objective"]["constraints"], meta["task"])
+    aims = objectives(config["objective"]["minimize"], config["objective"]["constraints"], meta.task)
     root, out = Path(config["study"]["root"]), Path(config["outputs"]) / "sweep" / config["model"]["name"]
     config = _with_tested_rates(config, meta)
     before = _warm_start(config, meta, aims)
@@ -107,15 +108,15 @@ def opened(config: Config) -> Iterator[Sweep]:
         yield Sweep(config, identity.label, out, search, study, loop, engine, records, proxy)
 
 
-def _with_tested_rates(config: Config, meta: Mapping[str, Any]) -> Config:
+def _with_tested_rates(config: Config, meta: DataMeta) -> Config:
     """The config with the space around the rate that the range test suggests, where it is asked for."""
     if config["search"]["rate_prior"] != "lr_range":
         return config
     path = Path(config["outputs"]) / "lr_range" / config["model"]["name"] / "lr_range.json"
-    return replace(config, space=range_tested(config.space, path, meta["sha256"]))
+    return replace(config, space=range_tested(config.space, path, meta.sha256))
 
 
-def _warm_start(config: Config, meta: Mapping[str, Any], aims: Objectives) -> WarmStart:
+def _warm_start(config: Config, meta: DataMeta, aims: Objectives) -> WarmStart:
     """The points and results of the study that `warm_start` names.
 
     Raises:
@@ -127,7 +128,7 @@ def _warm_start(config: Config, meta: Mapping[str, Any], aims: Objectives) -> Wa
     root = Path(config["study"]["root"])
     before = warm_start(root, config["storage"], name, config.space, aims.metric, aims.direction)
     for trial in before.trials:
-        trial.measures |= known_measures(config.space.config(trial.params), meta, aims)
+        trial.measures |= known_measures(config.space.trial(trial.params), meta, aims)
         if trial.state != "fail" and (lack := aims.lacks(trial.measures)):
             raise UserError(f"warm_start: a trial of {name} does not say enough for these objectives: {lack}")
     return before
@@ -135,17 +136,17 @@ def _warm_start(config: Config, meta: Mapping[str, Any], aims: Objectives) -> Wa
 
 def _search(
     config: Config,
-    meta: Mapping[str, Any],
+    meta: DataMeta,
     aims: Objectives,
     before: WarmStart,
     schedule: Schedule,
     proxy: Proxy | None,
 ) -> Search:
     def measure(params: Mapping[str, Any]) -> dict[str, float]:
-        return known_measures(config.space.config(params), meta, aims)
+        return known_measures(config.space.trial(params), meta, aims)
 
     def score(params: Mapping[str, Any]) -> float:
-        return proxy(config.space.config(params)) if proxy else 0.0
+        return proxy(config.space.trial(params)) if proxy else 0.0
 
     budget = config["n_trials"], config.space.most_epochs(), config["seed"]
     spec = Spec(config.space, aims.direction, *budget, before.trials, before.first, aims.goals, measure, schedule)
@@ -158,7 +159,7 @@ def _search(
     return terminated(search, spec, config["search"]["terminator"])
 
 
-def _identity(config: Config, meta: Mapping[str, Any], before: WarmStart, schedule: Schedule) -> Identity:
+def _identity(config: Config, meta: DataMeta, before: WarmStart, schedule: Schedule) -> Identity:
     """The identity of the study: the trial table is a function of it."""
     keys = {key: config[key] for key in ("search", "seed", "slots", "device")}
     if proxy_options(config["search"]["proxy"]) is None:  # as in studies that began before there were any
@@ -168,23 +169,23 @@ def _identity(config: Config, meta: Mapping[str, Any], before: WarmStart, schedu
     observed = [before.first, [[t.params, t.values, t.state, t.measures] for t in before.trials]]
     text = json.dumps([keys, observed] if before.first else keys, sort_keys=True)
     replayed = [json.dumps(schedule, sort_keys=True)] if schedule else []
-    inputs = digest(meta["sha256"], config.space.describe(), text, *replayed)
+    inputs = digest(meta.sha256, config.space.describe(), text, *replayed)
     configs = [leaf.config for _, leaf in config.space.leaves()]
     code = code_digests(ROOT / "src", TRIAL, target_modules([configs, config["search"]]))
-    parts = {"data": meta["sha256"], "space": json.dumps(config.space.describe(), sort_keys=True), **keys}
+    parts = {"data": meta.sha256, "space": json.dumps(config.space.describe(), sort_keys=True), **keys}
     parts = {name: digest(json.dumps(part, sort_keys=True))[:8] for name, part in parts.items()}
     return Identity(f"{config['data']['name']}-{config['model']['name']}", inputs, code, parts)
 
 
-def _least_bytes(config: Config, meta: Mapping[str, Any]) -> int:
+def _least_bytes(config: Config, meta: DataMeta) -> int:
     """The least that a tenth of the trials leave: weights and predictions of the validation rows, in single precision."""
     _, leaf = next(config.space.leaves())
     try:
-        parameters = measures(leaf.config, meta)["parameters"]
+        parameters = measures(leaf.trial, meta)["parameters"]
     except Exception:  # a model that cannot be made: its worker says why, and the trial fails
         parameters = 0
     trials = 1 + int(config["n_trials"]) // TENTH
-    return trials * int(4 * (parameters + meta["n_val"] * (meta["n_classes"] or 1)))
+    return trials * int(4 * (parameters + meta.n_val * meta.n_outputs))
 
 
 def _study(config: Config, identity: Identity, search: Search, aims: Objectives) -> Study:

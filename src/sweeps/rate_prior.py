@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from src.config.dimensions import SPREAD
 from src.config.space import Dimension, Leaf, Prior, Space
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 BOUNDS = ("low", "start")  # what a cyclic schedule calls its lower bound, a share of the rate, which is the upper one
 
@@ -40,24 +41,24 @@ def range_tested(space: Space, path: Path, sha256: str) -> Space:
         raise UserError(
             f"search.rate_prior: {path} is of other data; run python -m src.lr_range with the same data first"
         )
-    optimizers = {leaf.config["optimizer"]["name"] for _, leaf in space.leaves()}
+    optimizers = {leaf.trial.optimizer["name"] for _, leaf in space.leaves()}
     if result["optimizer"] not in optimizers:
         right = f"run python -m src.lr_range optimizer={min(optimizers)} first"
         raise UserError(f"search.rate_prior: {path} is of optimizer={result['optimizer']}; {right}")
 
     def around(leaf: Leaf) -> Leaf:
-        if leaf.config["optimizer"]["name"] != result["optimizer"]:
+        if leaf.trial.optimizer["name"] != result["optimizer"]:
             return leaf
         return replace(
-            leaf, dimensions={n: _tested_dimension(d, leaf.config, result) for n, d in leaf.dimensions.items()}
+            leaf, dimensions={n: _tested_dimension(d, leaf.trial, result) for n, d in leaf.dimensions.items()}
         )
 
     return space.changed(around).distinct()
 
 
-def _tested_dimension(dimension: Dimension, config: Mapping[str, Any], result: Mapping[str, Any]) -> Dimension:
+def _tested_dimension(dimension: Dimension, config: TrialConfig, result: Mapping[str, Any]) -> Dimension:
     """The dimension with the prior that the range test gives it, if it does."""
-    bound = next((key for key in BOUNDS if key in config["schedule"]), None)
+    bound = next((key for key in BOUNDS if key in config.schedule), None)
     if dimension.prior:
         return dimension
     if dimension.key == "optimizer.lr":

@@ -15,6 +15,7 @@ from src.population.training_statistics import NAMES
 from src.serving.bundle import write_bundle
 from src.study.history import Trial
 from src.study.study import Study
+from src.system.data_meta import DataMeta
 from src.tracking.record import RunRecord
 
 STATES: Mapping[str, Literal["FINISHED", "KILLED", "FAILED"]] = {
@@ -34,10 +35,10 @@ class Records:
     model: str
     params: Mapping[str, Any]  # of the sweep's own run
     data: Path  # the prepared data's folder
-    meta: Mapping[str, Any]
+    meta: DataMeta
 
     @classmethod
-    def of(cls, study: Study, config: Config, label: str, data: Path, meta: Mapping[str, Any]) -> "Records":
+    def of(cls, study: Study, config: Config, label: str, data: Path, meta: DataMeta) -> "Records":
         """Records of a study.
 
         Args:
@@ -64,7 +65,7 @@ class Records:
             params=self.params,
             metrics={f"best/{name}": figure for name, figure in figures.items()},
             tags={"lockstep.stage": "sweep", "lockstep.study": self.study.name, "model": self.model},
-            dataset=self.meta,
+            dataset=self.meta.reference,
             started=min((began for began, _ in times), default=None),
             ended=max((ended for _, ended in times), default=None) if state != "RUNNING" else None,
         )
@@ -103,7 +104,7 @@ class Records:
                 else "",
             }
             | ({"lockstep.parent": "@".join(map(str, trial.start_from))} if trial.start_from else {}),
-            dataset=self.meta,
+            dataset=self.meta.reference,
             model=self._bundle(trial),
             started=began,
             ended=ended if over else None,
@@ -123,7 +124,7 @@ class Records:
         bundle = self.study.folder / "models" / str(trial.number)
         if not bundle.exists():
             states = [Checkpoint.load(path) for path in self.study.checkpoints(trial.number, trial.epochs)]
-            config = self.space.config(trial.params)
+            config = self.space.trial(trial.params)
             write_bundle(
                 bundle, self.meta, [(config, state.model_weights) for state in states], self.data, with_code=True
             )

@@ -32,10 +32,10 @@ class DataMeta(JsonObject):
     n_classes: int
     class_names: Sequence[str]
     sha256: str
-    categories: Sequence[int]
     target_mean: float
     target_std: float
     columns: Sequence[Any]
+    categories: Sequence[int] = ()
     edges: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     bins: Sequence[Sequence[float]] = ()
     class_values: Sequence[Any] = ()
@@ -54,6 +54,11 @@ class DataMeta(JsonObject):
     def n_outputs(self) -> int:
         """The number of outputs of a model for a row: one a class, or a single one."""
         return self.n_classes or 1
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """The name, the digest, the source and the number of training rows, as MLflow shows a data set."""
+        return {"name": self.name, "sha256": self.sha256, "source": self.source, "n_train": self.n_train}
 
     @property
     def n_rows(self) -> int:

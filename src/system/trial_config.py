@@ -21,6 +21,11 @@ class Penalty(Section):
     l1: float = 0.0
     l2: float = 0.0
 
+    @property
+    def strengths(self) -> dict[str, float]:
+        """Both strengths by name."""
+        return {"l1": self.l1, "l2": self.l2}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Regularization(Penalty):
@@ -39,6 +44,11 @@ class Augment(Section):
     shift: float = 0.0
     rotation: float = 0.0
     erasing: float = 0.0
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """The strengths by name."""
+        return {"flip": self.flip, "shift": self.shift, "rotation": self.rotation, "erasing": self.erasing}
 
 
 @dataclass(frozen=True, kw_only=True)

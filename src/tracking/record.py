@@ -53,6 +53,5 @@ class RunRecord:
 
 
 def for_writer(record: RunRecord) -> RunRecord:
-    """Prepare a record for the writer, which works in another folder: absolute paths, and no more than it needs."""
-    dataset = {key: record.dataset[key] for key in ("name", "sha256", "source", "n_train") if key in record.dataset}
-    return replace(record, model=record.model and record.model.absolute(), dataset=dataset)
+    """Prepare a record for the writer, which works in another folder: with absolute paths."""
+    return replace(record, model=record.model and record.model.absolute())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
 from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial, with_fitting_batches
 from src.system.errors import UserError
+from tests.support.metas import data_meta
 
 ROOT = Path(__file__).parents[2]
 VERBS = ("prepare", "lr_range", "sweep", "train", "ensemble", "report")
@@ -177,10 +179,10 @@ def test_multiruns_of_the_same_second_have_folders_of_their_own(tmp_path: Path) 
 def meta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conf: None) -> None:
     """Prepared data of 100 rows of 8 × 8 pixels, or so they say."""
     monkeypatch.chdir(tmp_path)
-    facts = {"n_train": 100, "input_shape": [1, 8, 8], "n_classes": 10, "categories": [], "bins": []}
-    for name, changes in (("digits", {}), ("adult", {"input_shape": [3], "bins": [[0.0, 1.0]] * 3})):
+    metas = {"digits": data_meta(1, 8, 8, n_train=100), "adult": data_meta(3, n_train=100, bins=[[0.0, 1.0]] * 3)}
+    for name, facts in metas.items():
         (tmp_path / "data" / "prepared" / name).mkdir(parents=True)
-        (tmp_path / "data" / "prepared" / name / "meta.json").write_text(json.dumps(facts | changes))
+        (tmp_path / "data" / "prepared" / name / "meta.json").write_text(json.dumps(facts.to_json()))
     monkeypatch.setattr("src.data.dataset.verify", lambda folder: None)  # there are no arrays
 
 
@@ -202,7 +204,7 @@ def test_what_can_train_is_let_through() -> None:
     for words in ([], ["model=cnn", "training.augment.rotation=10"], *lists, ["data=adult"]):
         loaded = config(SMALL, "batch_size=16", *words)
         _, meta = prepared(loaded)
-        assert meta["n_train"] == 100
+        assert meta.n_train == 100
         refuse_impossible_space(loaded, meta)
 
 
@@ -223,13 +225,13 @@ def test_batches_of_more_rows_than_there_are_leave_the_space(
 ) -> None:
     """A table of 30 rows trains by the defaults."""
     loaded = config(*words)
-    meta = {**prepared(loaded)[1], "n_train": rows}
+    meta = replace(prepared(loaded)[1], n_train=rows)
     fitting = with_fitting_batches(loaded, meta)
     for _, leaf in fitting.space.leaves():
         dimension = leaf.dimensions.get("batch_size")
         assert (list(dimension.choices) if dimension else []) == searched
         assert leaf.config["batch_size"] == default
-    assert fitting.trial["batch_size"] == default
+    assert fitting.trial.batch_size == default
     out = capsys.readouterr().out
     assert out.startswith(line)
     assert out.count("\n") == bool(line)
@@ -241,7 +243,7 @@ def test_batches_of_more_rows_than_there_are_leave_the_space(
 def test_an_interval_of_batch_sizes_ends_at_the_rows() -> None:
     interval = "space.batch_size={type: int, low: 4, high: 64, step: 4}"
     loaded = config(interval)
-    meta = {**prepared(loaded)[1], "n_train": 30}
+    meta = replace(prepared(loaded)[1], n_train=30)
     (leaf,) = [leaf for _, leaf in with_fitting_batches(loaded, meta).space.leaves()]
     distribution = leaf.dimensions["batch_size"].distribution
     assert (distribution.low, distribution.high) == (4, 28)  # type: ignore[attr-defined]
@@ -250,7 +252,7 @@ def test_an_interval_of_batch_sizes_ends_at_the_rows() -> None:
 @pytest.mark.usefixtures("meta")
 def test_a_batch_size_of_the_persons_own_is_refused_where_it_does_not_fit() -> None:
     loaded = config("batch_size=64")
-    meta = {**prepared(loaded)[1], "n_train": 18}
+    meta = replace(prepared(loaded)[1], n_train=18)
     fitting = with_fitting_batches(loaded, meta)
     with pytest.raises(UserError, match=r"^batch_size: 64 is more than the 18 training rows$"):
         refuse_impossible_trial(fitting, meta)

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.data.preparing import prepare
+from src.system.data_meta import DataMeta
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,14 +33,14 @@ def csv(folder: Path, content: pd.DataFrame | str | bytes, name: str = "t.csv", 
     return conf("csv", root=str(folder), **{"file": name, "target": "y", "task": "classification", **values})
 
 
-def one_column(folder: Path, cells: list[str], **values: Any) -> dict[str, Any]:
+def one_column(folder: Path, cells: list[str], **values: Any) -> DataMeta:
     """What `prepare` says of a table of a column `c` with these cells, a column of numbers, and a class `y`."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"b": rng.standard_normal(len(cells)), "c": cells, "y": np.arange(len(cells)) % 2})
     return prepare(csv(folder, table, **values), folder / "out")
 
 
-def line(meta: dict[str, Any], column: str = "c") -> dict[str, Any]:
+def line(meta: DataMeta, column: str = "c") -> dict[str, Any]:
     """A column's line of the profile."""
-    (found,) = [each for each in meta["profile"] if each["column"] == column]
+    (found,) = [each for each in meta.profile if each["column"] == column]
     return found

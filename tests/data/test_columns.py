@@ -54,7 +54,7 @@ def test_numbers_as_people_write_them(tmp_path: Path, write: Any, read_as: str) 
     meta = one_column(tmp_path / "written", [write(v) for v in NUMBERS])
     assert (line(meta)["kind"], line(meta)["read_as"]) == ("number", read_as)
     assert np.allclose(load(tmp_path / "written/out").x_train, load(tmp_path / "plain/out").x_train, atol=1e-5)
-    assert meta["n_train"] == plain["n_train"]
+    assert meta.n_train == plain.n_train
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_comma_that_nothing_explains_is_asked_about(tmp_path: Path) -> None:
         prepare(csv(tmp_path, f"c;y\n{rows}"), tmp_path / "out")
     for decimal, first in (",", 1.101), (".", 1101):
         meta = prepare(csv(tmp_path, f"c;y\n{rows}", decimal=decimal, scaling="standard"), tmp_path / decimal)
-        assert conform(pd.DataFrame({"c": ["1,101"]}), meta["columns"])["c"].tolist() == [first]
+        assert conform(pd.DataFrame({"c": ["1,101"]}), meta.columns)["c"].tolist() == [first]
 
 
 def each(word: str, step: int, form: str = "{}") -> list[str]:
@@ -146,7 +146,7 @@ def test_dates_become_calendar_features(tmp_path: Path, form: str, features: str
     cells = [time.strftime(form) for time in times]
     meta = one_column(tmp_path, cells)
     assert (line(meta)["kind"], line(meta)["read_as"].partition(": ")[2]) == ("date", features)
-    values = conform(pd.DataFrame({"b": 0.0, "c": cells}), meta["columns"])
+    values = conform(pd.DataFrame({"b": 0.0, "c": cells}), meta.columns)
     if "month" in features:
         assert values["c (month)"].tolist() == [time.month for time in times]
         assert values["c (weekday)"].tolist() == [time.weekday() for time in times]
@@ -159,13 +159,13 @@ def test_a_date_that_may_mean_two_things_is_asked_about(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"column 'c': '04/04/2023' may be %d/%m/%Y or %m/%d/%Y: set 'data.dates"):
         one_column(tmp_path, cells)
     meta = one_column(tmp_path, cells, dates={"c": "%m/%d/%Y"})
-    assert conform(pd.DataFrame({"b": 0, "c": ["02/01/2023"]}), meta["columns"])["c (month)"].tolist() == [2]
+    assert conform(pd.DataFrame({"b": 0, "c": ["02/01/2023"]}), meta.columns)["c (month)"].tolist() == [2]
 
 
 def test_dates_help_where_a_trend_is_what_there_is_to_learn(tmp_path: Path) -> None:
     meta = one_column(tmp_path, [day.isoformat() for day in DAYS], scaling="standard")
     time = load(tmp_path / "out").x_train[:, 1]
-    assert meta["input_shape"] == [6]
+    assert meta.input_shape == (6,)
     assert abs(time.std() - 1) < 1e-5
 
 
@@ -174,8 +174,8 @@ def test_what_is_left_out_can_be_kept(tmp_path: Path) -> None:
     for name, cells, kind in columns:
         kept = one_column(tmp_path / name, cells, keep=["c"])
         assert line(kept)["kind"] == kind
-        assert one_column(tmp_path / name, cells)["input_shape"] == [1]
-        assert kept["input_shape"] == [2]
+        assert one_column(tmp_path / name, cells).input_shape == (1,)
+        assert kept.input_shape == (2,)
 
 
 @pytest.mark.parametrize("name", ["id", "customer_id", "PassengerId", "Unnamed: 0", "row_nr", "index"])
@@ -193,7 +193,7 @@ def test_only_training_rows_tell_what_a_column_is(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, table, split_column="part"), tmp_path / "out")
     assert line(meta)["kind"] == "number"
     assert not line(meta)["note"]
-    (sentence,) = meta["warnings"]
+    (sentence,) = meta.warnings
     assert "'unknown' in data row 116 of t.csv" in sentence
     assert "counts as missing" in sentence
     with pytest.raises(UserError, match="'unknown' is not a number"):

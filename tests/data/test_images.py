@@ -37,21 +37,21 @@ def photos(folder: Path, *, n: int = 12, parts: tuple[str, ...] = ("",), modes: 
 
 def test_sizes_and_channels_become_one(tmp_path: Path) -> None:
     meta = prepare(conf("images", root=str(photos(tmp_path / "p"))), tmp_path / "out")
-    assert meta["class_names"] == ["cat", "dog"]
-    assert meta["input_shape"] == [3, 12, 14]
-    assert "12 of 24 images have another size and are resized to 12 × 14" in meta["warnings"][0]
-    assert "L, RGB, RGBA: all are read as RGB" in meta["warnings"][1]
+    assert meta.class_names == ["cat", "dog"]
+    assert meta.input_shape == (3, 12, 14)
+    assert "12 of 24 images have another size and are resized to 12 × 14" in meta.warnings[0]
+    assert "L, RGB, RGBA: all are read as RGB" in meta.warnings[1]
     data = load(tmp_path / "out")
     assert (data.x_train[data.y_train == 1].mean(axis=(1, 2, 3)) > data.x_train[data.y_train == 0].mean()).all()
     assert np.array_equal(transform(tmp_path / "out", raw_example(tmp_path / "out")), data.x_train[:5])
     grey = prepare(conf("images", root=str(tmp_path / "p"), channels=1, size=[5, 6]), tmp_path / "out")
-    assert grey["input_shape"] == [1, 5, 6]
+    assert grey.input_shape == (1, 5, 6)
 
 
 def test_folders_of_parts(tmp_path: Path) -> None:
     root = photos(tmp_path / "p", parts=("train", "test"), modes=("L",))
     meta = prepare(conf("images", root=str(root), test_fraction=None), tmp_path / "out")
-    assert (meta["n_test"], meta["n_train"] + meta["n_val"], meta["input_shape"][0]) == (24, 24, 1)
+    assert (meta.n_test, meta.n_train + meta.n_val, meta.input_shape[0]) == (24, 24, 1)
 
 
 def test_damaged_and_misplaced_images(tmp_path: Path) -> None:

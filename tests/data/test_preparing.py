@@ -21,6 +21,7 @@ import yaml
 from src.data.dataset import load, load_test, raw_example, transform, verify
 from src.data.preparing import prepare
 from src.data.reader import parse
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from tests.data.support import conf, csv
 from tests.support.running import Place
@@ -36,9 +37,9 @@ def real(name: str, **values: Any) -> dict[str, Any]:
     return conf(name, root=str(DATA / name), **values)
 
 
-def without_origin(meta: dict[str, Any]) -> dict[str, Any]:
+def without_origin(meta: DataMeta) -> dict[str, Any]:
     """A meta.json without what says from which files it was made."""
-    return {key: value for key, value in meta.items() if key != "origin"}
+    return {key: value for key, value in meta.to_json().items() if key != "origin"}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -81,8 +82,8 @@ def test_digits(tmp_path: Path) -> None:
     verify(tmp_path)
     data, (x_test, y_test) = load(tmp_path), load_test(tmp_path)
     digits = load_digits()
-    assert (meta["n_train"], meta["n_val"], meta["n_test"]) == (1077, 360, 360)
-    assert meta["input_shape"] == [1, 8, 8]
+    assert (meta.n_train, meta.n_val, meta.n_test) == (1077, 360, 360)
+    assert meta.input_shape == (1, 8, 8)
     assert abs(data.x_train.mean()) < 1e-5
     assert abs(data.x_train.std() - 1) < 1e-5
     # one affine map of the pixels, which takes every image to exactly one part
@@ -97,8 +98,8 @@ def test_digits(tmp_path: Path) -> None:
 def test_fashion_mnist(tmp_path: Path) -> None:
     meta = prepare(real("fashion_mnist", rows=500), tmp_path)
     data, (x_test, y_test) = load(tmp_path), load_test(tmp_path)
-    assert (meta["n_train"], meta["n_val"], meta["n_test"]) == (500, 12000, 10000)
-    assert (meta["input_shape"], meta["n_classes"], meta["class_names"][9]) == ([1, 28, 28], 10, "Ankle boot")
+    assert (meta.n_train, meta.n_val, meta.n_test) == (500, 12000, 10000)
+    assert (meta.input_shape, meta.n_classes, meta.class_names[9]) == ((1, 28, 28), 10, "Ankle boot")
     assert np.bincount(data.y_val).tolist() == [1200] * 10
     labels = np.frombuffer(gzip.decompress((DATA / "fashion_mnist" / IDX_FILES[3]).read_bytes()), np.uint8, offset=8)
     assert np.array_equal(y_test, labels)
@@ -126,10 +127,10 @@ def test_fashion_mnist_fits_into_memory(tmp_path: Path) -> None:
 def test_adult(tmp_path: Path) -> None:
     meta = prepare(real("adult"), tmp_path)
     data, (x_test, y_test) = load(tmp_path), load_test(tmp_path)
-    assert (meta["n_train"], meta["n_val"], meta["n_test"]) == (26048, 6513, 16281)
-    assert meta["class_names"] == ["<=50K", ">50K"]
+    assert (meta.n_train, meta.n_val, meta.n_test) == (26048, 6513, 16281)
+    assert meta.class_names == ["<=50K", ">50K"]
     # numbers of values as adult.names lists them, and the index for a missing one
-    assert meta["categories"] == [n + 1 for n in (8, 16, 7, 14, 6, 5, 2, 41)]
+    assert meta.categories == [n + 1 for n in (8, 16, 7, 14, 6, 5, 2, 41)]
     positive = [int(part.sum()) for part in (data.y_train, data.y_val, y_test)]
     assert positive[0] + positive[1] == 7841  # as in UCI's description: 24.08 % and 23.62 %
     assert positive[2] == 3846
@@ -160,17 +161,17 @@ def test_california_housing(tmp_path: Path) -> None:
 
     meta = prepare(real("california_housing"), tmp_path)
     data, (x_test, y_test) = load(tmp_path), load_test(tmp_path)
-    assert (meta["n_train"], meta["n_val"], meta["n_test"]) == (13209, 3303, 4128)
-    assert (meta["task"], meta["n_classes"], meta["categories"]) == ("regression", 0, [6])
+    assert (meta.n_train, meta.n_val, meta.n_test) == (13209, 3303, 4128)
+    assert (meta.task, meta.n_classes, meta.categories) == ("regression", 0, [6])
     raw = pd.read_csv(DATA / "california_housing/housing.csv")
-    y = np.concatenate([part * meta["target_std"] + meta["target_mean"] for part in (data.y_train, data.y_val)])
+    y = np.concatenate([part * meta.target_std + meta.target_mean for part in (data.y_train, data.y_val)])
     assert np.allclose(np.sort(np.r_[y, y_test]), np.sort(raw["median_house_value"] / 1e5), atol=1e-5)
     assert abs(data.y_train.mean()) < 1e-5
     assert abs(data.y_train.std() - 1) < 1e-5
     income = data.x_train[:, 7]
     assert kstest(income, "norm").statistic < 0.02
     assert kstest(x_test[:, 7], "norm").statistic < 0.04
-    assert all(2 <= len(edges) <= 257 for kind in ("quantile", "tree") for edges in meta["edges"][kind])
+    assert all(2 <= len(edges) <= 257 for kind in ("quantile", "tree") for edges in meta.edges[kind])
 
 
 def test_uci_protein_keeps_its_splits(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_uci_protein_keeps_its_splits(tmp_path: Path) -> None:
         index = np.loadtxt(DATA / f"uci_protein/index_test_{split}.txt").astype(int)
         y_test = load_test(tmp_path / str(split))[1]
         assert np.array_equal(y_test, raw[index, 9].astype(np.float32))
-        assert (meta["n_train"], meta["n_val"], meta["n_test"]) == (1000, 8232, 4573)
+        assert (meta.n_train, meta.n_val, meta.n_test) == (1000, 8232, 4573)
         tests.append(set(index))
     assert len(tests[0] & tests[1]) < 4573
 
@@ -218,27 +219,27 @@ def test_training_rows_alone_are_fitted(tmp_path: Path, scaling: str) -> None:
         two = prepare(csv(tmp_path / "2", changed, **values), tmp_path / "two")
         for name in ("x_train.npy", "y_train.npy", "preprocessing.skops", "example.json"):
             assert contents(tmp_path / "one")[name] == contents(tmp_path / "two")[name]
-        assert (one["edges"], one["target_mean"]) == (two["edges"], two["target_mean"])
-        assert one["sha256"] != two["sha256"]
+        assert (one.edges, one.target_mean) == (two.edges, two.target_mean)
+        assert one.sha256 != two.sha256
         word = 3 if target == "y" else 2  # after the numeric columns a, b and, if it is no target, z
         assert (load(tmp_path / "two").x_val[:, word] == 0).all()
 
 
 def test_unseen_and_missing_categories_are_zero(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, frame(), drop=["z"]), tmp_path / "out")
-    assert meta["columns"] == [
+    assert meta.columns == [
         {"name": "a", "dtype": "double"},
         {"name": "word", "dtype": "string"},
         {"name": "b", "dtype": "double"},
     ]
-    assert meta["categories"] == [4]
+    assert meta.categories == [4]
     raw = pd.DataFrame({"b": 1, "word": ["violet", None, np.nan, "", "blue", " green", "red"], "a": 0.5, "more": 9})
     assert transform(tmp_path / "out", raw)[:, 2].tolist() == [0, 0, 0, 0, 1, 2, 3]
 
 
 def test_numbers_can_be_categories(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, frame(), drop=["z"], categorical=["b"]), tmp_path / "out")
-    assert meta["categories"] == [4, 6]
+    assert meta.categories == [4, 6]
     raw = pd.DataFrame({"a": 0.5, "word": "red", "b": [0, 4, 7]})
     assert transform(tmp_path / "out", raw)[:, 2].tolist() == [1, 5, 0]
     raw["b"] = [0.0, 4.0, np.nan]  # what pandas makes of codes beside a missing one
@@ -303,7 +304,7 @@ def test_constant_and_empty_columns_do_no_harm(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, table), tmp_path / "out")
     x = load(tmp_path / "out").x_train
     assert np.isfinite(x).all()
-    columns = [edges for kind in ("quantile", "tree") for edges in meta["edges"][kind]]
+    columns = [edges for kind in ("quantile", "tree") for edges in meta.edges[kind]]
     assert all(len(set(edges)) == len(edges) >= 2 for edges in columns)
 
 
@@ -342,8 +343,8 @@ def test_rows_keeps_some_training_rows(tmp_path: Path) -> None:
         prepare({**config, "rows": rows}, tmp_path / f"{rows}")
     y = {rows: load_test(tmp_path / f"{rows}")[1] for rows in (None, 40, 20)}
     assert np.array_equal(y[None], y[40])
-    assert [load(tmp_path / f"{rows}").meta["n_train"] for rows in (None, 40, 20)] == [120, 40, 20]
-    assert load(tmp_path / "40").meta["n_val"] == 40
+    assert [load(tmp_path / f"{rows}").meta.n_train for rows in (None, 40, 20)] == [120, 40, 20]
+    assert load(tmp_path / "40").meta.n_val == 40
 
 
 def test_seed_moves_the_split(tmp_path: Path) -> None:
@@ -356,9 +357,9 @@ def test_seed_moves_the_split(tmp_path: Path) -> None:
 
 def test_numeric_labels_are_in_numeric_order(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, frame().assign(y=np.arange(60) % 3 * 5)), tmp_path / "out")
-    assert meta["class_names"] == ["0", "5", "10"]
+    assert meta.class_names == ["0", "5", "10"]
     some = frame().assign(y=[("1", "10", "3+", "2")[k % 4] for k in range(60)])
-    assert prepare(csv(tmp_path, some), tmp_path / "some")["class_names"] == ["1", "10", "2", "3+"]
+    assert prepare(csv(tmp_path, some), tmp_path / "some").class_names == ["1", "10", "2", "3+"]
 
 
 def test_arrays_are_memory_mapped(tmp_path: Path) -> None:
@@ -656,8 +657,8 @@ def test_parquet_is_read_as_the_same_csv(tmp_path: Path, target: dict[str, Any])
     table.to_parquet(tmp_path / "t.parquet")
     values = {"root": str(tmp_path), "file": "t.parquet", "target": "y", "task": "classification", **target}
     meta = prepare(conf("parquet", **values), tmp_path / "parquet")
-    assert meta["sha256"] == expected["sha256"]
-    assert meta["columns"] == expected["columns"]
+    assert meta.sha256 == expected.sha256
+    assert meta.columns == expected.columns
     assert np.array_equal(transform(tmp_path / "parquet", table[:5]), transform(tmp_path / "csv", table[:5]))
 
 

@@ -40,9 +40,9 @@ def test_another_setting_is_prepared_beside(tmp_path: Path) -> None:
     prepare(config, tmp_path / "p" / "csv")
     folders = [ask(config, tmp_path / "p", seed=seed) for seed in (1, 2, 1)]
     assert folders[0] == folders[2] != folders[1]
-    assert len({read_meta(folder)["sha256"] for folder in [*folders, tmp_path / "p" / "csv"]}) == 3
-    assert read_meta(ask(config, tmp_path / "p", rows=20))["n_train"] == 20
-    assert read_meta(tmp_path / "p" / "csv")["n_train"] == 36
+    assert len({read_meta(folder).sha256 for folder in [*folders, tmp_path / "p" / "csv"]}) == 3
+    assert read_meta(ask(config, tmp_path / "p", rows=20)).n_train == 20
+    assert read_meta(tmp_path / "p" / "csv").n_train == 36
 
 
 def test_what_prepare_was_told_holds_for_the_verbs(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_dvc_sees_raw_files_wherever_they_stand(tmp_path: Path, monkeypatch: pyt
     dvc("init", "-q", "--no-scm")
     dvc("repro")
     assert "up to date" in dvc("status")
-    before = read_meta(place / "data/prepared/mine")["sha256"]
+    before = read_meta(place / "data/prepared/mine").sha256
     (outside / "t.csv").write_text(text().replace("0.37", "0.38"), encoding="utf-8")
     assert "changed" in dvc("status")
     dvc("repro")
-    assert read_meta(place / "data/prepared/mine")["sha256"] != before
+    assert read_meta(place / "data/prepared/mine").sha256 != before
     assert "up to date" in dvc("status")
 
 

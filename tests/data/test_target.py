@@ -34,7 +34,7 @@ def test_large_targets_of_small_spread_keep_their_digits(tmp_path: Path, offset:
     assert set(stored) | set(load_test(tmp_path / "out")[1]) <= set(y.astype(kind))
     standardised = load(tmp_path / "out").y_train
     assert standardised.dtype == np.float32
-    assert len(np.unique(standardised)) == len(np.unique(stored)) == meta["n_train"]
+    assert len(np.unique(standardised)) == len(np.unique(stored)) == meta.n_train
     assert np.allclose(standardised, (stored - stored.mean(dtype=float)) / stored.std(dtype=float), atol=1e-5)
 
 
@@ -79,13 +79,13 @@ def test_labels_keep_their_type(tmp_path: Path, labels: list[str], names: Any, v
     cells = [labels[k % len(labels)] for k in range(90)]
     meta = prepare(csv(tmp_path, table(cells)), tmp_path / "out")
     stored = json.loads((tmp_path / "out/meta.json").read_text(encoding="utf-8"))
-    assert stored["class_values"] == meta["class_values"]
+    assert stored["class_values"] == meta.class_values
     if names is None:
-        assert "9007199254740993" in meta["class_names"]
+        assert "9007199254740993" in meta.class_names
         return
-    assert meta["class_names"] == names
-    assert meta["class_values"] == values
-    assert [type(value) for value in meta["class_values"]] == [type(value) for value in values]
+    assert meta.class_names == names
+    assert meta.class_values == values
+    assert [type(value) for value in meta.class_values] == [type(value) for value in values]
 
 
 def test_a_class_called_none(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_class_called_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'None' is a word for a missing value.*'data\.na_values=\{y: \[\]\}'"):
         prepare(csv(tmp_path, table(cells)), tmp_path / "out")
     meta = prepare(csv(tmp_path, table(cells), na_values={"y": []}), tmp_path / "out")
-    assert meta["class_names"] == ["None", "mild", "severe"]
+    assert meta.class_names == ["None", "mild", "severe"]
     with pytest.raises(UserError, match=r"data\.na_values names 'z', which is no column"):
         prepare(csv(tmp_path, table(cells), na_values={"z": []}), tmp_path / "out")
 
@@ -105,13 +105,13 @@ def test_words_for_a_missing_value_on_the_command_line(tmp_path: Path, words: st
     csv(tmp_path, table([first, "mild", "severe"] * 30))
     values = ["data.file=t.csv", "data.target=y", "data.task=classification", f"data.na_values={words}"]
     Place(tmp_path).run("data=csv", *values, verb="prepare")
-    assert read_meta(tmp_path / "data/prepared/csv")["class_names"] == [first, "mild", "severe"]
+    assert read_meta(tmp_path / "data/prepared/csv").class_names == [first, "mild", "severe"]
 
 
 def test_a_rare_class_is_said(tmp_path: Path) -> None:
     meta = prepare(csv(tmp_path, table(["rare" if k % 50 == 0 else "ok" for k in range(400)])), tmp_path / "out")
-    assert "class 'rare' has 8 of 400 rows (2.0%)" in meta["warnings"][0]
-    assert not prepare(csv(tmp_path, table(["a", "b"] * 40)), tmp_path / "out")["warnings"]
+    assert "class 'rare' has 8 of 400 rows (2.0%)" in meta.warnings[0]
+    assert not prepare(csv(tmp_path, table(["a", "b"] * 40)), tmp_path / "out").warnings
 
 
 CASES = Path(os.environ.get("LOCKSTEP_DATA", "../shared/data")).resolve().parent / "cases"
@@ -145,5 +145,5 @@ def test_cases_that_were_read_wrongly(tmp_path: Path, file: str, target: str, ta
         pytest.skip(f"{CASES / file} is not there")
     config = conf("csv", root=str(CASES), file=file, target=target, task=task)
     meta = prepare(config, tmp_path / "out")
-    read_as = {each["column"]: each["read_as"] for each in meta["profile"]}
+    read_as = {each["column"]: each["read_as"] for each in meta.profile}
     assert kinds.items() <= read_as.items()

@@ -27,7 +27,7 @@ def text(separator: str = ",", header: tuple[str, ...] | None = HEADER, end: str
 
 
 def digest(folder: Path, content: Any, name: str = "t.csv", **values: Any) -> str:
-    return str(prepare(csv(folder, content, name, **values), folder / "out")["sha256"])
+    return str(prepare(csv(folder, content, name, **values), folder / "out").sha256)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_saved_index_is_left_out_and_said(tmp_path: Path) -> None:
     table = pd.DataFrame(ROWS, columns=HEADER)
     meta = prepare(csv(tmp_path, table.to_csv()), tmp_path / "out")
     assert line(meta, "Unnamed: 0")["kind"] == "left out"
-    assert meta["sha256"] == digest(tmp_path / "2", text())
+    assert meta.sha256 == digest(tmp_path / "2", text())
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_is_no_table(tmp_path: Path, content: Any, words: list[str]) -> Non
 def test_short_rows_are_said(tmp_path: Path) -> None:
     table = "y,Farbe,z\n" + "".join(f"{y},{word},{x}\n" for x, word, y in ROWS[:30]) + "u,rot\n" * 2
     meta = prepare(csv(tmp_path, table), tmp_path / "out")
-    assert "2 rows have fewer cells than the first line, the first is data row 31" in meta["warnings"][0]
+    assert "2 rows have fewer cells than the first line, the first is data row 31" in meta.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_hundred_accidents_bring_no_traceback_and_no_silent_change(tmp_path: Pat
     table = pd.DataFrame({"a": rng.standard_normal(80).round(3), "w": rng.choice(["red", "blue"], 80)})
     content = table.assign(b=rng.integers(0, 50, 80), y=["no", "yes"] * 40).to_csv(index=False)
     clean = prepare(csv(tmp_path, content), tmp_path / "out")
-    kinds = [(each["column"], each["kind"]) for each in clean["profile"]]
+    kinds = [(each["column"], each["kind"]) for each in clean.profile]
     refusals: list[str] = []
     for seed in range(100):
         config = csv(tmp_path, mutated(random.Random(seed), content).encode())
@@ -183,12 +183,12 @@ def test_hundred_accidents_bring_no_traceback_and_no_silent_change(tmp_path: Pat
         except UserError as error:
             refusals.append(str(error))
             continue
-        rows = sum(meta[f"n_{part}"] for part in ("train", "val", "test"))
-        said = meta["warnings"] or any(each["note"] for each in meta["profile"])
+        rows = meta.n_rows
+        said = meta.warnings or any(each["note"] for each in meta.profile)
         if content.startswith((tmp_path / "t.csv").read_text(encoding="utf-8")):
             continue  # cut between two lines: a smaller table
-        assert said or (
-            [(each["column"], each["kind"]) for each in meta["profile"]] == kinds and abs(rows - 80) <= 1
-        ), seed
+        assert said or ([(each["column"], each["kind"]) for each in meta.profile] == kinds and abs(rows - 80) <= 1), (
+            seed
+        )
     assert 20 < len(refusals) < 80
     assert not [sentence for sentence in refusals if "\n" in sentence]

@@ -75,7 +75,7 @@ def by_hand(member: Member, data: Rows, epochs: int) -> tuple[Checkpoint, torch.
     for _ in range(epochs):
         alone.epoch()
     output = alone.predict(data.x_val)[0]
-    regression = output[:, 0] * data.meta["target_std"] + data.meta["target_mean"]
+    regression = output[:, 0] * data.meta.target_std + data.meta.target_mean
     return alone.save(0), output.softmax(1) if data.classification else regression
 
 
@@ -97,7 +97,7 @@ def test_a_population_of_folds_is_separate_runs_by_hand(case: str, count: int, t
     make, changes = CASES[case]
     here = setup(make(), tmp_path)
     data = rows(here)
-    classes = [str(k) for k in range(data.meta["n_classes"])]
+    classes = [str(k) for k in range(data.meta.n_classes)]
     group = members(folds(data.y_train.numpy(), count, 1, classes), **changes)
     assert len({member.signature() for member in group}) == (1 if 420 % count == 0 else 2)
     first = [Task(f"a{k}", m, 1 + k % 2, None, tmp_path / f"a{k}") for k, m in enumerate(group)]
@@ -198,7 +198,7 @@ def test_a_trial_is_the_mean_of_members_trained_by_hand(undisturbed: tuple[str, 
     data = load(place.folder / "data" / "prepared" / "digits")
     arrays = (torch.from_numpy(np.array(a)) for a in (data.x_train, data.y_train, data.x_val, data.y_val))
     whole = Rows(data.meta, *arrays)
-    cut = folds(data.y_train, 3, int(data.meta["sha256"][:8], 16), data.meta["class_names"])
+    cut = folds(data.y_train, 3, int(data.meta.sha256[:8], 16), data.meta.class_names)
     best = yaml.safe_load((place.out / "best.yaml").read_text())
     seeds = [derived_seed(1, "fold of a trial", best_number(place), k) for k in range(3)]
     found = [by_hand(Member(best, seed, r, holdout_rows=h), whole, 6) for seed, (r, h) in zip(seeds, cut, strict=True)]

@@ -137,7 +137,7 @@ def test_a_user_s_mistake_is_told_in_a_sentence_without_a_traceback(digits_bench
         assert words in outcome.error
         assert outcome.detail == ""
     untrusted = replace(digits_bench, trusted=())
-    foreign = Member(member(0).config | {"optimizer": {"_target_": "os.system", "lr": 1.0}}, 0)
+    foreign = Member(replace(member(0).config, optimizer={"_target_": "os.system", "lr": 1.0}), 0)
     (outcome,) = train(tasks([foreign], tmp_path), untrusted)
     assert "os.system is outside the trusted packages" in outcome.error
 
@@ -353,14 +353,16 @@ def test_workers_go_when_the_engine_fails(digits_bench: WorkerSetup, tmp_path: P
 
 def test_the_cost_of_an_epoch_grows_with_the_work() -> None:
     meta = digits().meta
-    assert seconds_per_epoch(config(), meta) == seconds_per_epoch(config(lr=1.0, dropout=0.5, epochs=3), dict(meta))
+    assert seconds_per_epoch(config(), meta) == seconds_per_epoch(config(lr=1.0, dropout=0.5, epochs=3), replace(meta))
     costs = [seconds_per_epoch(config(width=width), meta) for width in (8, 16, 64, 256, 1024)]
     assert costs == sorted(set(costs))
     costs = [seconds_per_epoch(config(depth=depth), meta) for depth in (1, 2, 3)]
     assert costs == sorted(set(costs))
     costs = [seconds_per_epoch(config(batch_size=batch), meta) for batch in (256, 128, 32)]
     assert costs == sorted(set(costs))
-    assert seconds_per_epoch(config(), meta | {"n_train": 840}) == pytest.approx(2 * seconds_per_epoch(config(), meta))
+    assert seconds_per_epoch(config(), replace(meta, n_train=840)) == pytest.approx(
+        2 * seconds_per_epoch(config(), meta)
+    )
 
 
 def test_the_cost_is_the_same_in_another_process() -> None:

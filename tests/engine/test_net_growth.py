@@ -62,7 +62,7 @@ def outputs(member: Member, state: Checkpoint, data: Rows) -> torch.Tensor:
 def test_the_function_is_preserved_to_1e_6(case: str) -> None:
     make, small, more = EXACT[case]
     data, (parent, child) = make(), family(small, more)
-    assert growth_obstacle(parent.config["model"], child.config["model"]) == ""
+    assert growth_obstacle(parent.config.model, child.config.model) == ""
     (state,) = trained([parent], data, 3)
     grown = inherited(state, parent, child, data.meta)
     assert grown
@@ -73,7 +73,7 @@ def test_the_function_is_preserved_to_1e_6(case: str) -> None:
     (further,) = trained([child], data, 2, [grown])
     assert further.epoch == 2
     assert further.curves["train/loss"][-1] < state.curves["train/loss"][-1]
-    sizes = {name: tensor.shape for name, tensor in build(child.config["model"], data.meta).state_dict().items()}
+    sizes = {name: tensor.shape for name, tensor in build(child.config.model, data.meta).state_dict().items()}
     assert {name: tensor.shape for name, tensor in further.weights.items()} == sizes
 
 
@@ -82,7 +82,7 @@ def test_what_would_be_another_function_begins_anew(case: str) -> None:
     small, more, why = NOT_EXACT[case]
     parent, child = family(small, more)
     data = images() if "channels" in small else digits()
-    assert why in growth_obstacle(parent.config["model"], child.config["model"])
+    assert why in growth_obstacle(parent.config.model, child.config.model)
     assert inherited(trained([parent], data, 1)[0], parent, child, data.meta) is None
 
 

@@ -99,7 +99,7 @@ def test_r2_gives_the_say_of_scikit_learns_with_the_same_predictions(training: A
 def test_the_training_error_is_below_its_bound_and_the_bound_falls(training: Any) -> None:
     """Freund & Schapire 1997: of two classes, the vote's training error is at most the product of 2 √(ε (1 − ε))."""
     data = digits()
-    odd = Rows({**data.meta, "n_classes": 2}, data.x_train, data.y_train % 2, data.x_val, data.y_val % 2)
+    odd = Rows(replace(data.meta, n_classes=2), data.x_train, data.y_train % 2, data.x_val, data.y_val % 2)
     made = training(odd)
     items = made.final_members(adaboost(config(lr=0.01), 3, made.context, n=12, **WEAK))
     y = np.where(made.context.y_train == 1, 1, -1)
@@ -138,7 +138,7 @@ SMALL = {"shrinkage": 0.5, "corrective_rate": 0.3, "epochs": 3, "model": {"width
 
 
 def parts(item: FinalMember, data: Rows) -> list[nn.Module]:
-    model = build(item.member.config["model"], data.meta)
+    model = build(item.member.config.model, data.meta)
     model.load_state_dict(item.checkpoint.weights)
     return [part.eval() for part in model.parts]
 
@@ -156,9 +156,9 @@ def test_a_net_of_a_regression_fits_the_residual_of_those_before(training: Any) 
     (item,) = made.final_members(gradient_boosting(best, 3, made.context, n=3, corrective_epochs=0, **SMALL))
     nets = parts(item, data)
     last = Member(made.configs["mine-2"], derived_seed(3, "gradient_boosting", 2))
-    assert last.config["model"]["coefficients"] == [0.5, 0.5, 1.0]
+    assert last.config.model["coefficients"] == [0.5, 0.5, 1.0]
     before = sum(0.5 * outputs(net, data.x_train)[:, 0] for net in nets[:2])
-    by_itself = replace(last, config={**last.config, "model": last.config["model"]["of"]})
+    by_itself = replace(last, config=replace(last.config, model=last.config.model["of"]))
     initial = build_model(last, data.meta, None).parts[2].state_dict()
     start = Checkpoint(0, initial, {}, {}, torch.zeros(0))
     (state,) = trained([by_itself], replace(data, y_train=data.y_train - before), 3, [start])
@@ -213,7 +213,7 @@ def test_what_was_made_before_one_fails_stays(how: str, training: Any) -> None:
     items = ended(way)
     assert len(items) == {"adaboost": 3, "gradient_boosting": 1, "snapshot": 3}[how]
     if how == "gradient_boosting":
-        assert items[0].member.config["model"]["coefficients"] == [0.5, 0.5]
+        assert items[0].member.config.model["coefficients"] == [0.5, 0.5]
     assert all(np.isfinite(item.predict(made.context.rows.x_val)).all() for item in items)
 
 
@@ -226,7 +226,7 @@ def test_a_snapshot_is_the_run_as_it_was_at_the_end_of_a_cycle(training: Any) ->
     assert [item.checkpoint.epoch for item in items] == [2, 4, 6]
     for item in items:
         assert_same(item.checkpoint, trained([item.member], digits(), item.checkpoint.epoch)[0])
-    assert items[0].member.config["schedule"] == {"name": "sgdr", "period": 2.0, "growth": 1.0, "final": 0.0}
+    assert items[0].member.config.schedule == {"name": "sgdr", "period": 2.0, "growth": 1.0, "final": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_snapshot_is_the_run_as_it_was_at_the_end_of_a_cycle(training: Any) ->
 )
 def test_cycles_of_its_own_end_where_the_rate_is_low(schedule: dict[str, Any], ends: list[int], training: Any) -> None:
     made = training(digits())
-    best = config(epochs=12) | {"schedule": schedule}
+    best = replace(config(epochs=12), schedule=schedule)
     items = made.final_members(snapshot(best, 3, made.context, cycles=None))
     assert [item.checkpoint.epoch for item in items] == ends
     group = population([items[0].member], digits())
@@ -268,7 +268,7 @@ def test_k_nets_train_each_by_its_own_loss_and_predict_by_their_mean(kind: Any, 
     items = made.final_members(tabm(config(epochs=2), 3, made.context, n=2, k=4, kind=kind))
     one = items[1]
     assert_same(one.checkpoint, trained([one.member], data, 2)[0])
-    module = build(one.member.config["model"], data.meta)
+    module = build(one.member.config.model, data.meta)
     module.load_state_dict(one.checkpoint.weights)
     heads = outputs(module.train(), data.x_val)
     assert heads.shape[:2] == (103, 4)
@@ -277,7 +277,7 @@ def test_k_nets_train_each_by_its_own_loss_and_predict_by_their_mean(kind: Any, 
         mean = heads.softmax(2).mean(1)
         each = [nn.functional.cross_entropy(heads[:, k], data.y_val, reduction="none") for k in range(4)]
     else:
-        mean = heads.mean(1)[:, 0] * data.meta["target_std"] + data.meta["target_mean"]
+        mean = heads.mean(1)[:, 0] * data.meta.target_std + data.meta.target_mean
         each = [(heads[:, k, 0] - data.y_val).square() for k in range(4)]
     assert np.allclose(mean.numpy(), one.checkpoint.predictions.numpy(), rtol=1e-5, atol=1e-5)
     assert torch.allclose(losses(heads[None], data.y_val[None])[0], torch.stack(each).mean(0), atol=1e-5)

@@ -61,7 +61,7 @@ def test_what_is_much_worse_is_trained_again_at_half_the_rate(training: Any) -> 
     made = training(table("regression"), best=GOOD)
     members = made.final_members([*(Member(GOOD, k) for k in range(3)), Member(CLIFF, 4)])
     assert names(members) == ["mine-0", "mine-1", "mine-2", "mine-3"]
-    assert members[3].member.config["optimizer"]["lr"] == 0.15
+    assert members[3].member.config.optimizer["lr"] == 0.15
     assert members[3].member.seed != 4
     (note,) = made.notes
     assert note.startswith(f"mine-3{ALL_ABOUT}it is much worse: RMSE ")
@@ -89,7 +89,7 @@ def write_sweep(folder: Path, trial: FinalMember) -> None:
     (folder / "weights").mkdir(exist_ok=True)
     save_file(trial.checkpoint.model_weights, folder / "weights" / "7.safetensors")
     np.savez(folder / "predictions.npz", **{"7": trial.val_predictions})
-    line = {"number": 7, "epochs": 4, "weights": ["7.safetensors"], "config": trial.member.config}
+    line = {"number": 7, "epochs": 4, "weights": ["7.safetensors"], "config": trial.member.config.to_json()}
     (folder / "ranking.json").write_text(json.dumps([line]))
 
 
@@ -133,8 +133,8 @@ from src.population.member import Member
 from src.population.seeds import derived_seed
 
 def cliffed(best, seed, context):
-    refit = len(context.rows.x_train) > context.rows.meta["n_train"]
-    wild = {**best, "optimizer": {**best["optimizer"], "lr": 1e3}}
+    refit = len(context.rows.x_train) > context.rows.meta.n_train
+    wild = best.with_optimizer(lr=1e3)
     return [Member(wild if refit and k == 1 else best, derived_seed(seed, "seeds", k)) for k in range(3)]
 """
 

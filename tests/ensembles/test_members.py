@@ -28,6 +28,7 @@ from src.metrics.scoring import score
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.training import assert_same, config, digits, setup, table, trained
 
@@ -41,8 +42,8 @@ def training(tmp_path: Path) -> Iterator[Callable[..., MemberTraining]]:
     with ThreadPoolExecutor(1) as executor:
 
         def made(data: Rows, how: str = "mine", best: Any = BEST, **more: Any) -> MemberTraining:
-            meta = {**data.meta, "class_names": [str(k) for k in range(data.meta["n_classes"])]}
-            folder = tmp_path / meta["task"]
+            meta = replace(data.meta, class_names=[str(k) for k in range(data.meta.n_classes)])
+            folder = tmp_path / meta.task
             folder.mkdir(exist_ok=True)
             here = setup(replace(data, meta=meta), folder)
             context = TrainingContext(rows(here), train_targets(folder), val_targets(folder), folder)
@@ -60,7 +61,7 @@ def rows_of(held_NC: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def assert_alone(item: FinalMember, data: Rows) -> None:
     """Its weights are those of the member trained by itself."""
-    assert_same(item.checkpoint, trained([item.member], data, item.member.config["epochs"])[0])
+    assert_same(item.checkpoint, trained([item.member], data, item.member.config.epochs)[0])
 
 
 # --- parallel ones -----------------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def test_predictions_are_those_of_the_engine(training: Any) -> None:
         data = made.context.rows
         (item,) = made.final_members(seeds(BEST, 3, made.context, n=1))
         assert np.array_equal(item.predict(data.x_val), item.checkpoint.predictions.numpy())
-        task = data.meta["task"]
+        task = data.meta.task
         by = "val/accuracy" if task == "classification" else "val/rmse"
         found = score(task, item.predict(data.x_val), made.context.y_val)
         assert found[by.removeprefix("val/")] == pytest.approx(item.checkpoint.curves[by][-1], rel=1e-5)
@@ -236,7 +237,10 @@ def test_once_judged_the_members_learn_from_the_validation_rows_too(swept: Place
         made.append(files(swept))
     again, judged = made
     assert all(again[name] == content for name, content in judged.items() if name.endswith((".npy", ".safetensors")))
-    data, best = load(swept.folder / "data/prepared/digits"), yaml.safe_load(judged["mlp/config.yaml"])
+    data, best = (
+        load(swept.folder / "data/prepared/digits"),
+        TrialConfig.from_json(yaml.safe_load(judged["mlp/config.yaml"])),
+    )
     x, y = (np.concatenate(pair) for pair in ((data.x_train, data.x_val), (data.y_train, data.y_val)))
     whole = Rows(data.meta, *map(torch.from_numpy, (x, y, data.x_val, data.y_val)))
     part = replace(whole, x_train=torch.from_numpy(data.x_train), y_train=torch.from_numpy(data.y_train))
@@ -245,7 +249,7 @@ def test_once_judged_the_members_learn_from_the_validation_rows_too(swept: Place
         (part, judged["mlp/seeds-0/weights.safetensors"]),
     ):
         (member,) = seeds(best, 0, TrainingContext(rows_, y, data.y_val, swept.out), n=1)
-        (state,) = trained([member], rows_, best["epochs"])
+        (state,) = trained([member], rows_, best.epochs)
         weights = loads(file)
         assert all(torch.equal(weights[name], value) for name, value in state.model_weights.items())
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +19,13 @@ from src.ensembles.pool import groups, read_pool
 from src.models.building import build
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from tests.support.metas import data_meta
+from tests.support.training import config
 
 ROOT = Path(__file__).parents[2]
-LINEAR = {"model": {"name": "linear"}}
+LINEAR = config("linear").to_json()
 
 
 def prepared_digits(folder: Path) -> Path:
@@ -56,8 +59,8 @@ def write_members(outputs: Path, prepared: Path, n: int = 3, model: str = "linea
         files = {"weights": f"{place.name}/weights.safetensors", "predictions": f"{place.name}/val.npy"}
         items.append({"name": place.name, "members": how, "seed": k, "config": LINEAR, "weight": 1.0} | files)
     (folder / "config.yaml").write_text(yaml.safe_dump(LINEAR))
-    head = {"model": model, "members": how, "task": "classification", "sha256": data.meta["sha256"]}
-    (folder / "members.json").write_text(json.dumps(head | {"class_names": data.meta["class_names"], "items": items}))
+    head = {"model": model, "members": how, "task": "classification", "sha256": data.meta.sha256}
+    (folder / "members.json").write_text(json.dumps(head | {"class_names": data.meta.class_names, "items": items}))
     return folder
 
 
@@ -69,8 +72,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def meta(place: Path) -> dict[str, Any]:
-    return dict(load(place / "data/prepared/digits").meta)
+def meta(place: Path) -> DataMeta:
+    return load(place / "data/prepared/digits").meta
 
 
 @pytest.fixture
@@ -82,14 +85,14 @@ def outputs(place: Path, tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
-def refusal(outputs: Path, meta: dict[str, Any], models: tuple[str, ...] = ("linear",)) -> str:
+def refusal(outputs: Path, meta: DataMeta, models: tuple[str, ...] = ("linear",)) -> str:
     with pytest.raises(UserError) as refused:
         read_pool(outputs, models, meta)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
-def test_a_missing_member_is_named(outputs: Path, meta: dict[str, Any]) -> None:
+def test_a_missing_member_is_named(outputs: Path, meta: DataMeta) -> None:
     (outputs / "train/linear/member-1/val.npy").unlink()
     assert (
         refusal(outputs, meta)
@@ -99,15 +102,15 @@ def test_a_missing_member_is_named(outputs: Path, meta: dict[str, Any]) -> None:
     assert refusal(outputs, meta).endswith("members.json is missing; run python -m src.train model=linear first")
 
 
-def test_other_classes_or_other_data_are_refused(outputs: Path, meta: dict[str, Any]) -> None:
-    other = meta | {"class_names": ["a", "b"]}
+def test_other_classes_or_other_data_are_refused(outputs: Path, meta: DataMeta) -> None:
+    other = replace(meta, class_names=["a", "b"])
     assert refusal(outputs, other) == "models: linear was trained for other classes than digits has; train it again"
-    other = meta | {"sha256": "0" * 64}
+    other = replace(meta, sha256="0" * 64)
     assert refusal(outputs, other) == "models: linear was trained on data of another digest than digits; train it again"
 
 
 def test_members_that_fail_are_left_out_and_all_is_an_error(
-    outputs: Path, meta: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    outputs: Path, meta: DataMeta, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoilt = [outputs / f"train/linear/member-{k}/val.npy" for k in range(3)]
     np.save(spoilt[0], np.full_like(np.load(spoilt[0]), np.nan))
@@ -123,7 +126,7 @@ def test_members_that_fail_are_left_out_and_all_is_an_error(
     assert refusal(outputs, meta).startswith("models: no member of linear predicts finite numbers, so there is nothing")
 
 
-def test_a_member_predicts_what_it_predicted_in_training(outputs: Path, meta: dict[str, Any], place: Path) -> None:
+def test_a_member_predicts_what_it_predicted_in_training(outputs: Path, meta: DataMeta, place: Path) -> None:
     member = read_pool(outputs, ["linear"], meta)[0]
     x_val = torch.from_numpy(np.array(load(place / "data/prepared/digits").x_val))
     np.testing.assert_allclose(member.predict(x_val), member.val_predictions, atol=1e-6)
@@ -131,7 +134,7 @@ def test_a_member_predicts_what_it_predicted_in_training(outputs: Path, meta: di
 
 def trained(model: str, method: str, weight: float = 1.0) -> FinalMember:
     checkpoint = Checkpoint(0, {}, {}, {}, torch.zeros(1, 2))
-    return FinalMember("member", Member({}, 0), checkpoint, {}, weight, model=model, method=method)
+    return FinalMember("member", Member(config(), 0), checkpoint, data_meta(2), weight, model=model, method=method)
 
 
 def test_groups_are_those_of_each_model_of_each_way_and_all() -> None:

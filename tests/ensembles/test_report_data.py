@@ -27,14 +27,16 @@ from src.system.files import write_json
 from tests.ensembles.test_combiners import classified, valued
 from tests.ensembles.test_pool import prepared_digits, write_members
 from tests.support.made_outputs import write_outputs
+from tests.support.metas import data_meta
 from tests.support.running import Place
+from tests.support.training import config
 
 FITS = [Combiner("average", average), Combiner("greedy", partial(greedy, steps=20, bags=5, fraction=0.7))]
 
 
 def final_member(model: str, k: int, val: Any) -> FinalMember:
     checkpoint = Checkpoint(0, {}, {}, {}, torch.from_numpy(val))
-    return FinalMember(f"seeds-{k}", Member({}, 0), checkpoint, {}, model=model, method="seeds")
+    return FinalMember(f"seeds-{k}", Member(config(), 0), checkpoint, data_meta(2), model=model, method="seeds")
 
 
 def pool_of(p_MNC: Any) -> list[FinalMember]:

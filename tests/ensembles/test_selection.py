@@ -20,6 +20,8 @@ from src.ensembles.temperature import calibrated
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from tests.ensembles.test_combiners import STACKING, classified, equal, valued
+from tests.support.metas import data_meta
+from tests.support.training import config
 
 FITS = [
     Combiner("average", average, False),
@@ -45,7 +47,13 @@ def final_member(
 ) -> FinalMember:
     checkpoint = Checkpoint(0, {}, {}, {}, torch.from_numpy(val.astype(np.float32)))
     return FinalMember(
-        name, Member({}, 0), checkpoint, {}, out_of_fold_predictions=out_of_fold, model=model, method=method
+        name,
+        Member(config(), 0),
+        checkpoint,
+        data_meta(2),
+        out_of_fold_predictions=out_of_fold,
+        model=model,
+        method=method,
     )
 
 

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from src.models.building import FROM_DATA, build, n_operations, outline
 from src.models.embeddings import NumberEmbedding, number_embedding
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
 from src.models.training_rows import parts_with_rows
+from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from tests.support.conf import conf_file
+from tests.support.metas import data_meta
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -33,19 +36,14 @@ def config(name: str, **changes: Any) -> dict[str, Any]:
     return {**conf_file("model", name)["model"], **changes}
 
 
-def images(*shape: int, n_classes: int = 10) -> dict[str, Any]:
+def images(*shape: int, n_classes: int = 10) -> DataMeta:
     x = np.random.default_rng(0).normal(size=(20, *shape)).cumsum(-1).astype(np.float32)
-    patches = patch_moments(x) if len(shape) == 3 else []
-    return {"input_shape": list(shape), "n_classes": n_classes, "categories": [], "bins": [], "patches": patches}
+    return data_meta(*shape, n_classes=n_classes, patches=patch_moments(x) if len(shape) == 3 else [])
 
 
 # 4 numbers (the last is yes/no: one bin) and 3 categories, of which one has too many values for one-hot columns
-TABLE = {
-    "input_shape": [7],
-    "n_classes": 2,
-    "categories": [5, 100, 3],
-    "bins": [np.linspace(-2, 2, n).tolist() for n in (49, 20, 5, 2)],
-}
+BINS = [np.linspace(-2, 2, n).tolist() for n in (49, 20, 5, 2)]
+TABLE = data_meta(7, n_classes=2, categories=[5, 100, 3], bins=BINS)
 AIRBENCH = {"convolutions": 2, "pooling": "max", "norm": "batch", "norm_scale": False, "initial": "dirac"}
 AIRBENCH |= {"whitening": True, "activation": "gelu", "depth": 3}
 PIECEWISE = {"embedding": "piecewise_linear", "embedding_dim": 6}
@@ -53,9 +51,9 @@ PERIODIC = {"embedding": "periodic", "embedding_dim": 6, "frequencies": 5, "freq
 RESNET, TABM = {"dropout": 0.0, "width": 12, "hidden_width": 20}, {"dropout": 0.0, "width": 12, "k": 3}
 
 
-def rows(meta: dict[str, Any], n: int) -> Tensor:
-    x = torch.randn(n, *meta["input_shape"])
-    for k, cardinality in enumerate(meta["categories"], start=len(meta["bins"])):
+def rows(meta: DataMeta, n: int) -> Tensor:
+    x = torch.randn(n, *meta.input_shape)
+    for k, cardinality in enumerate(meta.categories, start=len(meta.bins)):
         x[:, k] = torch.randint(0, cardinality, (n,)).float()
     return x
 
@@ -79,7 +77,7 @@ VARIANTS = [
     pytest.param(config("cnn", **AIRBENCH | {"depth": 2}), images(3, 12, 9), id="cnn-airbench"),
     pytest.param(config("linear"), images(1, 8, 8), id="linear"),
     pytest.param(config("linear"), TABLE, id="linear-table"),
-    pytest.param(config("mlp"), TABLE | {"n_classes": 0}, id="regression"),
+    pytest.param(config("mlp"), replace(TABLE, n_classes=0), id="regression"),
     pytest.param(config("mlp", **PERIODIC), TABLE, id="mlp-periodic"),
     pytest.param(config("mlp", embedding_lite=False, front_scale=True, **PERIODIC), TABLE, id="mlp-periodic-each"),
     pytest.param(config("mlp", parametric_activation=True, activation="mish"), TABLE, id="mlp-parametric"),
@@ -90,12 +88,12 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("model", "meta"), VARIANTS)
-def test_output_has_one_column_a_class_and_one_for_regression(model: dict[str, Any], meta: dict[str, Any]) -> None:
-    assert build(model, meta)(rows(meta, 4)).shape == (4, meta["n_classes"] or 1)
+def test_output_has_one_column_a_class_and_one_for_regression(model: dict[str, Any], meta: DataMeta) -> None:
+    assert build(model, meta)(rows(meta, 4)).shape == (4, meta.n_outputs)
 
 
 @pytest.mark.parametrize(("model", "meta"), VARIANTS)
-def test_stacked_models_equal_each_alone(model: dict[str, Any], meta: dict[str, Any]) -> None:
+def test_stacked_models_equal_each_alone(model: dict[str, Any], meta: DataMeta) -> None:
     """Outputs, gradients and, where there are any, running statistics, each member with rows of its own."""
     torch.manual_seed(0)
     members = [build(model, meta).double() for _ in range(3)]  # so that what differs is no rounding error
@@ -370,9 +368,7 @@ def test_two_layers_train_with_every_activation(activation: str) -> None:
         (config("cnn", dropout=-0.1), images(1, 8, 8), "model.dropout is -0.1"),
     ],
 )
-def test_what_cannot_be_built_is_refused_in_one_sentence(
-    model: dict[str, Any], meta: dict[str, Any], says: str
-) -> None:
+def test_what_cannot_be_built_is_refused_in_one_sentence(model: dict[str, Any], meta: DataMeta, says: str) -> None:
     with pytest.raises(ValueError, match="model") as refusal:
         build(model, meta)
     message = str(refusal.value)
@@ -495,7 +491,7 @@ def test_an_outline_has_the_parameters_of_the_model_and_needs_no_compiler() -> N
 def test_tabm_has_outputs_of_its_own_for_each_net_in_training(variant: str, embedding: dict[str, Any]) -> None:
     """In evaluation their mean: of probabilities, or of values."""
     for n_classes in (2, 0):
-        meta = TABLE | {"n_classes": n_classes}
+        meta = replace(TABLE, n_classes=n_classes)
         model = build(config("tabm", variant=variant, **TABM | embedding), meta)
         x = rows(meta, 4)
         heads = model(x)

@@ -1,7 +1,7 @@
 """Stacked optimizers do, member by member, what those of PyTorch do."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from src.optim.optimizers.lion import Lion
 from src.optim.optimizers.nadam import NAdam
 from src.optim.optimizers.rmsprop import RMSprop
 from src.optim.optimizers.sgd import SGD
+from tests.support.training import config
 
 K, P, STEPS = 8, 48, 100
 
@@ -188,7 +189,8 @@ def test_the_root_is_the_root() -> None:
 
 @pytest.mark.parametrize(("rule", "scale"), [("none", 1), ("linear", 4), ("sqrt", 2)])
 def test_the_rate_follows_the_batch_size_by_the_rule(rule: str, scale: float) -> None:
-    assert rate_scale({"batch_size": 128, "optimizer": {"batch_scaling": {"rule": rule, "base_batch": 32}}}) == scale
-    assert rate_scale({"batch_size": 32, "optimizer": {"batch_scaling": {"rule": rule, "base_batch": 32}}}) == 1
-    assert rate_scale({"batch_size": 8, "optimizer": {"batch_scaling": {"rule": rule, "base_batch": 32}}}) == 1 / scale
-    assert rate_scale({"batch_size": 8, "optimizer": {}}) == 1
+    scaled = config().with_optimizer(batch_scaling={"rule": rule, "base_batch": 32})
+    assert rate_scale(replace(scaled, batch_size=128)) == scale
+    assert rate_scale(replace(scaled, batch_size=32)) == 1
+    assert rate_scale(replace(scaled, batch_size=8)) == 1 / scale
+    assert rate_scale(replace(scaled, batch_size=8, optimizer={})) == 1

@@ -12,6 +12,7 @@ from torch import Tensor
 from src.population.augmentation import _turned
 from src.population.input_noise import Inputs
 from src.system.errors import UserError
+from tests.support.metas import data_meta
 from tests.support.training import Member, config, images, population, table
 
 B = 500
@@ -30,8 +31,7 @@ def changed(
     """The pictures as a member with these strengths sees them, beside one that has everything."""
     everything = Member(config(augment={"flip": 0.5, "shift": 0.3, "rotation": 90.0, "erasing": 0.5}), 77)
     members = [Member(config(augment=OFF | strengths), seed), *[everything] * company]
-    meta = {"input_shape": list(x.shape[1:]), "categories": []}
-    inputs = Inputs(members, meta, x.device)
+    inputs = Inputs(members, data_meta(*x.shape[1:]), x.device)
     columns = {name: values[step] for name, values in inputs.columns([epoch] * len(members), 3).items()}
     index = torch.arange(len(x)).expand(len(members), -1)
     return inputs(x.expand(len(members), *x.shape), index, columns)[0]

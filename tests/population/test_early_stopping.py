@@ -50,7 +50,7 @@ def test_it_is_the_rule_of_keras(min_delta: float) -> None:
     for patience in range(1, 6):
         for _ in range(50):
             losses = (np.abs(np.arange(20) - draw.integers(20)) / 40 + draw.normal(0, 0.05, 20)).tolist()
-            settings = {"training": {"early_stopping": {"patience": patience, "min_delta": min_delta}}}
+            settings = config(early_stopping={"patience": patience, "min_delta": min_delta})
             ends = [n for n in range(1, 21) if stopped(settings, {"val/loss": losses[:n]})]
             best, end = keras(losses, patience, min_delta)
             worse = [*losses[:4], *[9.0] * 20]
@@ -61,11 +61,10 @@ def test_it_is_the_rule_of_keras(min_delta: float) -> None:
 
 def test_nothing_stops_without_patience_or_before_it_has_passed() -> None:
     rising = {"val/loss": [1.0, 2.0, 3.0, 4.0]}
-    assert not stopped({"training": {}}, rising)
-    assert not stopped({"training": {"early_stopping": {"patience": None, "min_delta": 0.0}}}, rising)
-    assert not stopped({"training": {"early_stopping": {"patience": 4, "min_delta": 0.0}}}, rising)
-    assert stopped({"training": {"early_stopping": {"patience": 3, "min_delta": 0.0}}}, rising)
-    assert prediction_epochs({"training": {}}, rising) == [1, 2, 3, 4]
+    assert not stopped(config(), rising)
+    assert not stopped(config(early_stopping={"patience": 4}), rising)
+    assert stopped(config(early_stopping={"patience": 3}), rising)
+    assert prediction_epochs(config(), rising) == [1, 2, 3, 4]
     assert best_epochs([3.0, 2.0, 1.95, 1.8], 0.1) == [1, 2, 2, 4]
 
 
@@ -121,7 +120,7 @@ def test_company_segments_and_kills_do_not_show(fold: bool, tmp_path: Path) -> N
 
 def test_a_fold_that_has_stopped_counts_with_what_it_kept() -> None:
     def fold(losses: list[float], patience: int) -> Outcome:
-        settings = {"training": {"early_stopping": {"patience": patience, "min_delta": 0.0}}}
+        settings = config(early_stopping={"patience": patience})
         curves = {"val/loss": losses}
         kept = {"val/loss": [losses[epoch - 1] for epoch in prediction_epochs(settings, curves)]}
         return Outcome("", len(losses), curves, 1.0, best_epoch_curves=kept, stopped=reason(settings, curves))
@@ -139,8 +138,8 @@ def test_strategies_by_which_all_train_equally_long_refuse_it() -> None:
     for name in ("pbt", "replay"):
         wanted = rf"^training\.early_stopping\.patience: search={name} .*set training\.early_stopping\.patience=null$"
         with pytest.raises(UserError, match=wanted):
-            require_equal_epochs(Spec(Space(Leaf(member(0).config, {})), "minimize", 4, 9, 0), name)
-    require_equal_epochs(Spec(Space(Leaf(member(0, None).config, {})), "minimize", 4, 9, 0), "pbt")
+            require_equal_epochs(Spec(Space(Leaf(member(0).config.to_json(), {})), "minimize", 4, 9, 0), name)
+    require_equal_epochs(Spec(Space(Leaf(member(0, None).config.to_json(), {})), "minimize", 4, 9, 0), "pbt")
 
 
 # --- in a sweep --------------------------------------------------------------------------------------------------------

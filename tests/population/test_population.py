@@ -136,7 +136,7 @@ VARIANTS: dict[str, tuple[Callable[[int], Member], Callable[[], Rows]]] = {
     "adamw-schedules": (lambda k: mild(k, "adamw", schedule=list(SCHEDULES)[k % len(SCHEDULES)], width=33), digits),
     "scaling": (scaled, digits),
     "penalties": (penalised, digits),
-    "penalties-sigmoid": (lambda k: replace(p := penalised(k), config=p.config | {"model": SIGMOID}), digits),
+    "penalties-sigmoid": (lambda k: replace(p := penalised(k), config=replace(p.config, model=SIGMOID)), digits),
     "warm-up": (warmed, digits),
     "batch-growth": (growing, digits),
     "accumulate": (lambda k: member(k, accumulate=3, dropout=k / 20, batch_size=37), digits),
@@ -274,7 +274,7 @@ def test_every_optimizer_and_schedule_goes_on_from_its_checkpoint(tmp_path: Path
         group = population(members, digits(), again)
     for k, undisturbed in enumerate(trained(members, digits(), 7)):
         assert_same(group_state := Checkpoint.load(tmp_path / f"6-{k}"), undisturbed)
-        assert (len(set(group_state.curves["lr"])) > 1) == (members[k].config["schedule"]["name"] != "constant")
+        assert (len(set(group_state.curves["lr"])) > 1) == (members[k].config.schedule["name"] != "constant")
 
 
 def test_the_plateau_follows_each_member_s_own_validation_loss() -> None:
@@ -401,12 +401,12 @@ CYCLES: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
 def plain_loop(member: Member, data: Rows, orders: list[Tensor]) -> nn.Module:
     """The same training as anyone would write it."""
     torch.manual_seed(derived_seed(member.seed, "initial weights"))
-    model, settings = build(member.config["model"], data.meta), member.config["optimizer"]
+    model, settings = build(member.config.model, data.meta), member.config.optimizer
     chosen = {k: v for k, v in settings.items() if k in ("lr", "momentum", "nesterov", "weight_decay")}
     optimizer: torch.optim.Optimizer = KINDS[settings["name"]](model.parameters(), **chosen)
-    scheduler = CYCLES[member.config["schedule"]["name"]](optimizer)
+    scheduler = CYCLES[member.config.schedule["name"]](optimizer)
     for order in orders:
-        for rows in order.split(member.config["batch_size"]):
+        for rows in order.split(member.config.batch_size):
             optimizer.zero_grad()
             F.cross_entropy(model(data.x_train[rows]), data.y_train[rows]).backward()
             optimizer.step()

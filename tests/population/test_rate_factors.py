@@ -14,12 +14,12 @@ MODEL = {"embedding": "periodic", "parametric_activation": True, "front_scale": 
 
 def member(seed: int, **factors: float) -> Member:
     made = config(batch_size=420, weight_decay=0.0, lr=1e-3)
-    optimizer = {**made["optimizer"], **({"rate_factors": FACTORS | factors} if factors is not None else {})}
-    return Member({**made, "model": made["model"] | MODEL, "optimizer": optimizer}, seed)
+    asked = {"rate_factors": FACTORS | factors} if factors is not None else {}
+    return Member(made.with_model(**MODEL).with_optimizer(**asked), seed)
 
 
 def test_every_parameter_has_its_kind() -> None:
-    kinds = kinds_of_parameters(build(member(0).config["model"], table().meta))
+    kinds = kinds_of_parameters(build(member(0).config.model, table().meta))
     assert {name.partition(".")[2] for name, kind in kinds.items() if kind == "scale"} == {"factor"}
     assert [name for name, kind in kinds.items() if kind == "activation"] == [
         "hidden.0.activation.degree",
@@ -49,7 +49,7 @@ def test_a_first_step_of_adam_is_the_rate_times_the_factor() -> None:
 
 
 def test_members_with_other_factors_or_none_do_not_show() -> None:
-    plain = Member({**(made := member(1).config), "optimizer": {**made["optimizer"], "rate_factors": {}}}, 1)
+    plain = Member(member(1).config.with_optimizer(rate_factors={}), 1)
     members = [member(0), plain, member(2, bias=3.0), member(3, by_fan_in=False)]
     group = population(members, table())
     for _ in range(3):

@@ -24,25 +24,25 @@ EMA, SWA = {"ema": 0.93}, {"swa": 0.5}
 def by_torch(member: Member, data: Rows, orders: list[Tensor]) -> tuple[nn.Module, list[float]]:
     """The same training as its documentation has it; the average, and its validation loss after every epoch."""
     torch.manual_seed(derived_seed(member.seed, "initial weights"))
-    model, settings = build(member.config["model"], data.meta), member.config
-    optimizer = torch.optim.SGD(model.parameters(), lr=settings["optimizer"]["lr"], momentum=0.9)
-    decay = settings["training"]["averaging"]["ema"]
+    model, settings = build(member.config.model, data.meta), member.config
+    optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9)
+    decay = settings.training.averaging.ema
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay) if decay else None)
     losses = []
     for epoch, order in enumerate(orders, start=1):
         model.train()
-        for rows in order.split(settings["batch_size"]):
+        for rows in order.split(settings.batch_size):
             optimizer.zero_grad()
             F.cross_entropy(model(data.x_train[rows]), data.y_train[rows]).backward()
             optimizer.step()
             if decay:
                 average.update_parameters(model)
-        begun = bool(decay) or epoch > settings["training"]["averaging"]["swa"] * settings["epochs"]
+        begun = bool(decay) or epoch > settings.training.averaging.swa * settings.epochs
         if begun and not decay:
             average.update_parameters(model)
         shown = average if begun else model
         if begun:
-            update_bn([data.x_train[rows] for rows in order.split(settings["batch_size"])], average)
+            update_bn([data.x_train[rows] for rows in order.split(settings.batch_size)], average)
         with torch.no_grad():
             losses.append(F.cross_entropy(shown.eval()(data.x_val), data.y_val).item())
     return average.module, losses

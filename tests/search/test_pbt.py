@@ -138,7 +138,7 @@ def test_a_copy_can_go_on_with_its_parents_weights_and_data(words: list[str]) ->
     space = load([*words, *more]).space
     changed, every = set(), set()
     for child, parent in [pair for seed in range(5) for pair in children(sweep(space, 24, seed).history)]:
-        ours, theirs = (Member(space.config(t.params), 0).signature() for t in (child, parent))
+        ours, theirs = (Member(space.trial(t.params), 0).signature() for t in (child, parent))
         assert ours == theirs
         leaf = space.leaf(child.params)
         every |= {dimension.key for dimension in leaf.dimensions.values()}

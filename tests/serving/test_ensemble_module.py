@@ -25,12 +25,14 @@ from src.serving.export import check, export
 from src.serving.fused_nets import WORTH_STACKING, Fused
 from src.serving.pyfunc import Ensemble
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 from tests.support.conf import conf_file
-from tests.support.training import AIRBENCH
+from tests.support.metas import data_meta
+from tests.support.training import AIRBENCH, config
 
 ROOT = Path(__file__).parents[2]
 BOTH = {"pt2": True, "onnx": True}
-DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": [], "patches": np.eye(9).tolist()}
+DIGITS = data_meta(1, 8, 8, patches=np.eye(9).tolist())
 
 
 def conf(group: str, name: str, **values: Any) -> dict[str, Any]:
@@ -55,15 +57,15 @@ def net(model: dict[str, Any], meta: Any, seed: int) -> nn.Module:
     return made.eval()
 
 
-def member(model: dict[str, Any], meta: Any, seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    return {"model": model}, net(model, meta, seed).state_dict()
+def member(model: dict[str, Any], meta: Any, seed: int) -> tuple[TrialConfig, dict[str, Tensor]]:
+    return config(model), net(model, meta, seed).state_dict()
 
 
-def boosted(meta: Any, coefficients: list[float]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def boosted(meta: Any, coefficients: list[float]) -> tuple[TrialConfig, dict[str, Tensor]]:
     """A sum of perceptrons, as gradient boosting makes it; the k-th is `net(MLP, meta, k)`."""
     nets = [net(MLP, meta, k).state_dict() for k in range(len(coefficients))]
     weights = {f"parts.{k}.{name}": value for k, part in enumerate(nets) for name, value in part.items()}
-    return {"model": {"name": "additive", "of": MLP, "coefficients": coefficients}}, weights
+    return config({"name": "additive", "of": MLP, "coefficients": coefficients}), weights
 
 
 @pytest.fixture(scope="module")
@@ -254,12 +256,11 @@ def test_exported_values_are_the_served_ones_in_the_targets_unit(prices: Path, t
             np.testing.assert_allclose(answer, expected[:rows], rtol=1e-5)
 
 
-CLASSIFIED = {"task": "classification", "target_mean": 0.0, "target_std": 1.0} | DIGITS
-VALUED = {"task": "regression", "target_mean": 1e4, "target_std": 1e3} | DIGITS | {"n_classes": 0}
+VALUED = data_meta(1, 8, 8, n_classes=0, target_mean=1e4, target_std=1e3)
 MIXTURES = {
-    "vote": (CLASSIFIED, Vote([0.25, 0.25, 0.5])),
-    "calibrated stacking": (CLASSIFIED, Temperature(Stacking(torch.rand(3, 10, 10), torch.rand(10)), 1.5)),
-    "committees": (CLASSIFIED, Committees(Stacking(torch.rand(2, 10, 10), torch.rand(10)), [[0.5, 0.5, 0], [0, 0, 1]])),
+    "vote": (DIGITS, Vote([0.25, 0.25, 0.5])),
+    "calibrated stacking": (DIGITS, Temperature(Stacking(torch.rand(3, 10, 10), torch.rand(10)), 1.5)),
+    "committees": (DIGITS, Committees(Stacking(torch.rand(2, 10, 10), torch.rand(10)), [[0.5, 0.5, 0], [0, 0, 1]])),
     "ridge": (VALUED, Weighted([1.2, -0.1, 0.3], -40.0)),
     "median": (VALUED, Vote([0.25, 0.25, 0.5])),
 }
@@ -291,13 +292,13 @@ def test_every_model_is_stacked_and_can_leave(name: str, tmp_path: Path) -> None
     x = torch.randn(min(5, fused.groups[0].rows), 1, 8, 8)  # of more rows a large net is faster by itself
     with torch.no_grad():
         torch.testing.assert_close(fused(x), torch.stack([each(x) for each in nets]), rtol=1e-4, atol=1e-5)
-    module = EnsembleModule(nets, Weighted([0.5, 0.5]), CLASSIFIED).eval().requires_grad_(False)
+    module = EnsembleModule(nets, Weighted([0.5, 0.5]), DIGITS).eval().requires_grad_(False)
     assert export(module, x, tmp_path, {"pt2": True, "onnx": False}) == []
 
 
 def test_what_no_graph_can_hold_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "model.pt2").write_text("of an ensemble before")
-    module = EnsembleModule([Centred()], Weighted([1.0]), CLASSIFIED).eval()
+    module = EnsembleModule([Centred()], Weighted([1.0]), DIGITS).eval()
     (said,) = export(module, torch.randn(4, 1, 8, 8), tmp_path, {"pt2": True, "onnx": False})
     assert said.startswith("export.pt2: this ensemble cannot be such a file: ")
     assert "\n" not in said

@@ -32,9 +32,10 @@ from src.serving.registration import scores_on_newer_rows
 from src.system.errors import UserError
 from src.tracking.record import RunRecord
 from src.tracking.tracker import Tracker
+from tests.support.training import config
 
 ROOT = Path(__file__).parents[2]
-LINEAR = {"model": {"name": "linear"}}
+LINEAR = config("linear")
 
 # MLflow's own, on import
 pytestmark = pytest.mark.filterwarnings(
@@ -74,7 +75,7 @@ def softmax_regression(prepared: Path, c: float) -> tuple[LogisticRegression, di
     """scikit-learn's fit, and the same as the weights of `linear`."""
     data = load(prepared)
     fit = LogisticRegression(C=c, max_iter=200, tol=1e-2).fit(data.x_train.reshape(len(data.x_train), -1), data.y_train)
-    names = build(LINEAR["model"], data.meta).state_dict()
+    names = build(LINEAR.model, data.meta).state_dict()
     values = {(10, 64): fit.coef_, (10,): fit.intercept_}
     return fit, {name: torch.tensor(values[tuple(like.shape)], dtype=torch.float32) for name, like in names.items()}
 
@@ -121,7 +122,7 @@ def test_an_ensemble_is_the_weighted_mean_of_its_members(digits: Path, tmp_path:
 def prices_bundle(folder: Path, prices: Path) -> Path:
     """scikit-learn's least squares on the features of `linear`."""
     data = load(prices)
-    model = build(LINEAR["model"], data.meta)
+    model = build(LINEAR.model, data.meta)
     features = model.features(torch.from_numpy(np.array(data.x_train))).detach().numpy()  # type: ignore[operator]
     fit = LinearRegression().fit(features, data.y_train)
     shapes = {(1, features.shape[1]): fit.coef_[None], (1,): np.array([fit.intercept_])}
@@ -188,7 +189,7 @@ def codes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, pd.Data
     prepare(conf("csv", root=str(folder), file="t.csv", target="code", task="classification"), folder / "prepared")
     data = load(folder / "prepared")
     torch.manual_seed(0)
-    weights = build(LINEAR["model"], data.meta).state_dict()
+    weights = build(LINEAR.model, data.meta).state_dict()
     write_bundle(folder / "b", data.meta, [(LINEAR, weights)], folder / "prepared", with_code=True)
     return folder / "b", folder / "prepared", rows
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
+from src.system.trial_config import TrialConfig
+from tests.support.metas import data_meta
 
 MLP = {"name": "mlp", "width": 32, "depth": 2, "activation": "relu", "norm": "none", "dropout": 0.0}
 MLP |= {"embedding": "none", "embedding_dim": 4, "frequencies": 48, "frequency_scale": 0.1, "embedding_lite": True}
@@ -81,7 +84,7 @@ def config(
     early_stopping: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     **changes: Any,
-) -> dict[str, Any]:
+) -> TrialConfig:
     """A trial's config; a change goes to the section that has its key, or is one of `TRAINING`."""
     names = {"optimizer": optimizer, "schedule": schedule}
     sections = {group: dict(SECTIONS[group][name]) for group, name in names.items()}
@@ -92,7 +95,7 @@ def config(
     sections["training"] |= {"early_stopping": {"patience": None, "min_delta": 0.0} | dict(early_stopping or {})}
     for key, value in changes.items():
         next(section for section in sections.values() if key in section)[key] = value
-    return {**sections, "batch_size": batch_size, "epochs": epochs}
+    return TrialConfig.from_json({**sections, "batch_size": batch_size, "epochs": epochs})
 
 
 @lru_cache
@@ -108,7 +111,7 @@ def images(n_train: int = N_TRAIN, n_val: int = 103) -> Rows:
     """Digits as images."""
     flat = digits(n_train, n_val)
     x_train = flat.x_train.view(-1, 1, 8, 8)
-    meta = {**flat.meta, "input_shape": [1, 8, 8], "patches": patch_moments(x_train.numpy())}
+    meta = replace(flat.meta, input_shape=(1, 8, 8), patches=patch_moments(x_train.numpy()))
     return Rows(meta, x_train, flat.y_train, flat.x_val.view(-1, 1, 8, 8), flat.y_val)
 
 
@@ -135,10 +138,14 @@ def table(task: str = "classification", n_train: int = N_TRAIN, n_val: int = 103
 
 
 def rows(x: Tensor, y: Tensor, n_train: int, n_val: int, **meta: Any) -> Rows:
-    known = {"task": "classification", "categories": [], "bins": [], "target_mean": 0.0, "target_std": 1.0}
-    known |= {"n_train": n_train, "n_val": n_val, "input_shape": list(x.shape[1:])}
     end = n_train + n_val
-    return Rows(known | meta, x[:n_train], y[:n_train], x[n_train:end], y[n_train:end])
+    return Rows(
+        data_meta(*x.shape[1:], n_train=n_train, n_val=n_val, **meta),
+        x[:n_train],
+        y[:n_train],
+        x[n_train:end],
+        y[n_train:end],
+    )
 
 
 def setup(data: Rows, folder: Path) -> WorkerSetup:
@@ -146,20 +153,20 @@ def setup(data: Rows, folder: Path) -> WorkerSetup:
     for part in ("x_train", "y_train", "x_val", "y_val"):
         array = getattr(data, part).numpy()
         if part[0] == "y" and not data.classification:
-            array = array * np.float32(data.meta["target_std"]) + np.float32(data.meta["target_mean"])
+            array = array * np.float32(data.meta.target_std) + np.float32(data.meta.target_mean)
         np.save(folder / part, array)
-    (folder / "meta.json").write_text(json.dumps(data.meta))
+    (folder / "meta.json").write_text(json.dumps(data.meta.to_json()))
     return WorkerSetup(folder, "cpu", ("tests",))
 
 
 def population(
     members: Sequence[Member], data: Rows, states: Sequence[Checkpoint | None] | None = None, fused: bool | None = None
 ) -> Population:
-    def optimizer(config: Mapping[str, Any]) -> Any:
-        return make("optimizer", config["optimizer"])
+    def optimizer(config: TrialConfig) -> Any:
+        return make("optimizer", config.optimizer)
 
-    def schedule(config: Mapping[str, Any]) -> Any:
-        return make("schedule", config["schedule"])
+    def schedule(config: TrialConfig) -> Any:
+        return make("schedule", config.schedule)
 
     return Population(members, data, optimizer, schedule, states, fused)
 

@@ -17,7 +17,13 @@ SEVERAL = {
     "measure": lambda params: size(params),
 }  # what a spec of two objectives has besides
 NEEDS_SEVERAL = {"nsga2"}  # strategies that refuse a single objective
-BASE = {"model": {"width": 64, "depth": 2}, "optimizer": {"lr": 0.1, "momentum": 0.9}, "batch_size": 64}
+BASE = {
+    "model": {"width": 64, "depth": 2},
+    "optimizer": {"lr": 0.1, "momentum": 0.9},
+    "schedule": {"name": "constant"},
+    "batch_size": 64,
+    "epochs": EPOCHS,
+}
 
 Op = tuple[Any, ...]  # ("start", proposal) or ("report", trial, values, state)
 

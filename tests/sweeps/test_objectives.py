@@ -25,8 +25,10 @@ from src.study.study import Study
 from src.sweeps.objectives import objectives
 from src.system.errors import UserError
 from tests.search.test_strategies import SEARCHES, SPACES, section
+from tests.support.metas import data_meta
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.stored import CHOICES, identity
+from tests.support.training import config
 from tests.support.virtual import BASE, EPOCHS, SEVERAL, Sweep, fails, flat, size
 
 # --- the front -------------------------------------------------------------------------------------------------------
@@ -150,8 +152,8 @@ def test_a_metric_is_optimized_in_its_own_direction() -> None:
 
 
 def test_parameters_and_operations_of_a_linear_layer() -> None:
-    meta = {"input_shape": [8], "n_classes": 3, "task": "classification", "categories": [], "bins": []}
-    found = measures({"model": {"name": "linear"}}, meta)
+    meta = data_meta(8, n_classes=3)
+    found = measures(config("linear"), meta)
     assert found == {"parameters": 8 * 3 + 3, "operations": 8 * 3}
 
 

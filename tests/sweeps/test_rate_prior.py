@@ -17,7 +17,7 @@ from src.config.space import Choice, Dimension, Leaf, Prior, Space
 from src.search.protocol import Spec
 from src.sweeps.rate_prior import range_tested
 from src.system.errors import UserError
-from tests.support.virtual import SEVERAL, Sweep
+from tests.support.virtual import BASE, SEVERAL, Sweep
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,8 +37,8 @@ def around(space: Space, folder: Path, **changes: Any) -> Space:
 
 
 def leaf(dimension: Dimension, optimizer: str = "adamw", schedule: Mapping[str, Any] | None = None) -> Leaf:
-    config = {"optimizer": {"name": optimizer, "lr": 0.1}, "schedule": schedule or {"name": "constant"}}
-    return Leaf(config, {"optimizer.lr": dimension})
+    changes = {"optimizer": {"name": optimizer, "lr": 0.1}, "schedule": schedule or {"name": "constant"}}
+    return Leaf(BASE | changes, {"optimizer.lr": dimension})
 
 
 def rate(space: Space) -> Dimension:
@@ -150,7 +150,7 @@ def test_choices_of_a_bound_need_not_all_be_positive(choices: list[Any], tmp_pat
     """The prior stands at the positive one nearest in the logarithm; without any there is none."""
     schedule = {"name": "triangular", "low": 0.1}
     bound = Dimension("schedule.low", CategoricalDistribution(choices), choices)
-    space = Space(Leaf({"optimizer": {"name": "adamw", "lr": 0.1}, "schedule": schedule}, {"low": bound}))
+    space = Space(Leaf(BASE | {"optimizer": {"name": "adamw", "lr": 0.1}, "schedule": schedule}, {"low": bound}))
     ((_, tested),) = around(space, tmp_path, base_lr=0.001, max_lr=0.1).leaves()
     positive = [c for c in choices if isinstance(c, float) and c > 0]
     prior = tested.dimensions["low"].prior

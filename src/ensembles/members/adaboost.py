@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from src.ensembles.final_member import FinalMember
-from src.ensembles.protocol import Config, Generations, TrainingContext
+from src.ensembles.protocol import Generations, TrainingContext
 from src.ensembles.weak_learner import weak
 from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 
 class Round(NamedTuple):
@@ -23,7 +24,7 @@ class Round(NamedTuple):
 
 
 def adaboost(
-    best: Config,
+    best: TrialConfig,
     seed: int,
     context: TrainingContext,
     *,
@@ -46,7 +47,7 @@ def adaboost(
     Raises:
         UserError: the first member is no better than chance, or the model has no such key.
     """
-    config, y_N, classes = weak(best, model, epochs), context.y_train, context.rows.meta["n_classes"]
+    config, y_N, classes = weak(best, model, epochs), context.y_train, context.rows.meta.n_classes
     weights_N = np.full(len(y_N), 1 / len(y_N))
     boosted: list[FinalMember] = []
     for k in range(n):

@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from src.ensembles.protocol import Config, Generations, TrainingContext
+from src.ensembles.protocol import Generations, TrainingContext
 from src.population.member import Member
 from src.population.seeds import derived_seed
+from src.system.trial_config import TrialConfig
 
 
 def bagging(
-    best: Config,
+    best: TrialConfig,
     seed: int,
     context: TrainingContext,
     *,
@@ -40,11 +41,11 @@ def bagging(
     return [one.with_out_of_fold_predictions(context.rows.x_train) for one in trained]
 
 
-def bagged(best: Config, seed: int, rows: NDArray[np.int64]) -> Member:
+def bagged(best: TrialConfig, seed: int, rows: NDArray[np.int64]) -> Member:
     """Make the member of config `best` and `seed` that trains on the training rows at `rows` [N], with repetition."""
     return Member(best, seed, rows=rows)
 
 
-def weighted(best: Config, seed: int, rows: NDArray[np.int64]) -> Member:
+def weighted(best: TrialConfig, seed: int, rows: NDArray[np.int64]) -> Member:
     """Make the member of config `best` and `seed` whose rows weigh as often as they occur in `rows` [N]."""
     return Member(best, seed, weights=np.bincount(rows, minlength=len(rows)).astype(np.float32))

@@ -7,16 +7,17 @@ import torch
 from pydantic import Field
 
 from src.ensembles.final_member import FinalMember
-from src.ensembles.protocol import Config, Generations, Segment, TrainingContext
+from src.ensembles.protocol import Generations, Segment, TrainingContext
 from src.ensembles.weak_learner import weak
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.population.stack import build_model
+from src.system.trial_config import TrialConfig
 
 
 def gradient_boosting(
-    best: Config,
+    best: TrialConfig,
     seed: int,
     context: TrainingContext,
     *,
@@ -49,29 +50,26 @@ def gradient_boosting(
         UserError: the model has no such key.
     """
     small, one = weak(best, model, epochs), None
-    slower = {**small["optimizer"], "lr": small["optimizer"]["lr"] * corrective_rate}
     for k in range(n):
         fitted = _sum(small, [shrinkage] * k + [1.0], "last")
         member = Member(fitted, derived_seed(seed, "gradient_boosting", k))
-        trained = yield [Segment(member, small["epochs"], _start(member, context, one) if one else None)]
+        trained = yield [Segment(member, small.epochs, _start(member, context, one) if one else None)]
         if not trained:
             break
         (one,) = trained
         settled = _sum(small, [shrinkage] * (k + 1), "all")
         if corrective_epochs:
-            together = Member(
-                {**settled, "optimizer": slower, "epochs": corrective_epochs},
-                derived_seed(seed, "gradient_boosting correction", k),
-            )
+            slower = replace(settled, epochs=corrective_epochs).with_optimizer(lr=small.lr * corrective_rate)
+            together = Member(slower, derived_seed(seed, "gradient_boosting correction", k))
             if trained := (yield [Segment(together, corrective_epochs, _start(together, context, one))]):
                 (one,) = trained
     return [_settled(replace(one, member=replace(one.member, config=settled)), context)] if one else []
 
 
-def _sum(config: Config, coefficients: list[float], trains: str) -> dict[str, Any]:
+def _sum(config: TrialConfig, coefficients: list[float], trains: str) -> TrialConfig:
     """The config of the sum of so many nets."""
-    model = {"name": "additive", "of": config["model"], "coefficients": coefficients, "trains": trains}
-    return {**config, "model": model}
+    model = {"name": "additive", "of": config.model, "coefficients": coefficients, "trains": trains}
+    return replace(config, model=model)
 
 
 def _start(member: Member, context: TrainingContext, before: FinalMember) -> Checkpoint:

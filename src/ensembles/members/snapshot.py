@@ -1,5 +1,6 @@
 """Snapshots of one run (Huang et al. 2017): as many members for the cost of one."""
 
+from dataclasses import replace
 from math import floor
 from typing import Annotated, Any
 
@@ -7,16 +8,17 @@ from pydantic import Field
 
 from src.config.components import make
 from src.ensembles.final_member import FinalMember
-from src.ensembles.protocol import Config, Generations, Segment, TrainingContext
+from src.ensembles.protocol import Generations, Segment, TrainingContext
 from src.optim.schedule import Repeating
 from src.population.early_stopping import without_early_stopping
 from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 
 
 def snapshot(
-    best: Config, seed: int, context: TrainingContext, *, cycles: Annotated[int, Field(gt=0)] | None
+    best: TrialConfig, seed: int, context: TrainingContext, *, cycles: Annotated[int, Field(gt=0)] | None
 ) -> Generations:
     """Make a member at the end of each cycle of the learning rate, until the training fails.
 
@@ -32,11 +34,12 @@ def snapshot(
     config = without_early_stopping(best)
     stops = _cycle_ends(best) if cycles is None else []
     if cycles is not None:
-        if cycles > best["epochs"]:
-            raise UserError(f"members.cycles: {cycles} is more than the {best['epochs']} epochs; take fewer")
-        length = best["epochs"] // cycles
+        if cycles > best.epochs:
+            raise UserError(f"members.cycles: {cycles} is more than the {best.epochs} epochs; take fewer")
+        length = best.epochs // cycles
         stops = [length * (cycle + 1) for cycle in range(cycles)]
-        config |= {"schedule": {"name": "sgdr", "period": float(length), "growth": 1.0, "final": 0.0}}
+        schedule = {"name": "sgdr", "period": float(length), "growth": 1.0, "final": 0.0}
+        config = replace(config, schedule=schedule)
     member = Member(config, derived_seed(seed, "snapshot", 0))
     snapshots: list[FinalMember] = []
     for stop in stops:
@@ -47,14 +50,14 @@ def snapshot(
     return snapshots
 
 
-def _cycle_ends(best: Config) -> list[int]:
+def _cycle_ends(best: TrialConfig) -> list[int]:
     """The last whole epoch of each cycle of a config's schedule."""
-    schedule: Any = make("schedule", best["schedule"])
-    ends = {floor(end) for end in schedule.ends(best["epochs"])} - {0} if isinstance(schedule, Repeating) else set()
+    schedule: Any = make("schedule", best.schedule)
+    ends = {floor(end) for end in schedule.ends(best.epochs)} - {0} if isinstance(schedule, Repeating) else set()
     if not ends:
-        name = best["schedule"]["name"]
+        name = best.schedule["name"]
         raise UserError(
-            f"members.cycles: schedule {name} has no whole cycle within {best['epochs']} epochs; say how many, "
+            f"members.cycles: schedule {name} has no whole cycle within {best.epochs} epochs; say how many, "
             "or sweep with schedule=sgdr or triangular"
         )
     return sorted(ends)

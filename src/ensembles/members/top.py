@@ -10,14 +10,15 @@ from pydantic import Field
 
 from src.engine.cross_validation import trial_folds
 from src.ensembles.final_member import FinalMember
-from src.ensembles.protocol import Config, TrainingContext
+from src.ensembles.protocol import TrainingContext
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.errors import UserError
 from src.system.tensors import read_weights
+from src.system.trial_config import TrialConfig
 
 
-def top(best: Config, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[FinalMember]:
+def top(best: TrialConfig, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[FinalMember]:
     """Take the nets of the best complete trials; under cross-validation a trial has one for each fold.
 
     Args:
@@ -51,7 +52,7 @@ def _member(
         raise UserError(f"members: {path} is missing; run python -m src.sweep again")
     weights = read_weights(path, "run python -m src.sweep again")
     checkpoint = Checkpoint(trial["epochs"], weights, {}, {}, torch.from_numpy(predictions))
-    member = Member(trial["config"], seed, rows=_rows(context, trial["weights"], file))
+    member = Member(TrialConfig.from_json(trial["config"]), seed, rows=_rows(context, trial["weights"], file))
     net = FinalMember.trained(f"top-{path.stem}", member, checkpoint, context.rows)
     if len(trial["weights"]) > 1:
         checkpoint.predictions = torch.from_numpy(net.predict(context.rows.x_val))
@@ -61,5 +62,5 @@ def _member(
 def _rows(context: TrainingContext, files: list[str], file: str) -> NDArray[np.int64] | None:
     """Find the training rows of the net in `file`, one of a trial's `files`: one a fold."""
     meta = context.rows.meta
-    y_N = context.rows.y_train[: meta["n_train"]].cpu().numpy()
+    y_N = context.rows.y_train[: meta.n_train].cpu().numpy()
     return trial_folds(y_N, len(files), meta)[files.index(file)].rows

@@ -32,11 +32,11 @@ class Additive(nn.Module):
         trains: Literal["all", "last"] = "all",
     ) -> None:
         super().__init__()
-        from src.models.building import build
+        from src.models.building import construct
 
-        meta = {"input_shape": input_shape, "n_classes": n_outputs, "categories": categories}
-        meta |= {"edges": edges, "patches": patches}
-        self.parts = nn.ModuleList([build(of, meta) for _ in coefficients])
+        known = {"input_shape": input_shape, "n_outputs": n_outputs, "categories": categories}
+        known |= {"edges": edges, "patches": patches}
+        self.parts = nn.ModuleList([construct(of, known) for _ in coefficients])
         self.register_buffer("coefficients", torch.tensor(coefficients), persistent=False)
         self.still = len(coefficients) - 1 if trains == "last" else 0
         for part in self.parts[: self.still]:

@@ -16,8 +16,8 @@ STAGES = 3
 class Cell(nn.Module):
     """Three stages of `cells` equal cells; between them a residual block halves the image and doubles the channels.
 
-    x [B, C, H, W] → [B, n_outputs], `input_shape` is (C, H, W). `operations`: that of each edge, by `src/models/cell.py`; `norm`:
-    after each convolution. The stem has `channels`; after the last stage comes the mean over all pixels. An
+    x [B, C, H, W] → [B, n_outputs], `input_shape` is (C, H, W). `operations`: that of each edge, by `src/models/cell.py`;
+    `norm`: after each convolution. The stem has `channels`; after the last stage comes the mean over all pixels. An
     image keeps its size where a side would fall below 2 pixels.
 
     Raises:
