@@ -154,6 +154,37 @@ def test_only_tracking_imports_mlflow() -> None:
     assert users == {"tracking"}
 
 
+# Who reads text keys of a variable `config`, `best`, `trial` or `meta`, and how often at most: the command's own `Config`,
+# the composition of configs, the sections of options, and the JSON and YAML of files where they are read.
+TEXT_KEYS = {
+    "config/command_line.py": 3,
+    "config/loading.py": 7,
+    "config/space.py": 1,
+    "data/prepared.py": 1,
+    "data/reader.py": 1,
+    "engine/compatibility.py": 3,
+    "ensembles/final_members.py": 7,
+    "ensembles/members/top.py": 5,
+    "reporting/results.py": 7,
+    "sweeps/exports.py": 1,
+    "sweeps/opening.py": 39,
+    "sweeps/run_records.py": 4,
+    "system/fingerprint.py": 1,
+}
+
+
+def test_rooms_pass_configs_of_trials_and_metas_of_data_by_their_types() -> None:
+    """As `TrialConfig` and `DataMeta`, whose fields mypy knows; a text key is known to nobody before it is read."""
+    read = re.compile(r"""\b_?(?:meta|config|best|trial)(?:\[|\.get\()["']""")
+    counts = {
+        path.relative_to(SRC).as_posix(): len(read.findall(path.read_text(encoding="utf-8")))
+        for path in files()
+        if room(path)
+    }
+    assert {name: count for name, count in counts.items() if count > TEXT_KEYS.get(name, 0)} == {}
+    assert all(counts[name] for name in TEXT_KEYS), "drop those who read none any more"
+
+
 def test_there_is_no_drawer_of_leftovers_and_no_long_file() -> None:
     assert not {path.stem for path in files()} & {"utils", "helpers", "common", "base", "misc"}
     assert not [path for path in files() if len(path.read_text().splitlines()) > 400]

@@ -35,7 +35,7 @@ def table(folder: Path, target: str, n: int = 400, classes: str = "yes no") -> P
 
 
 def evaluated(folder: Path, names: list[str] = NAMES, refit: bool = False, workers: int = 1) -> Baselines:
-    task = str(load(folder).meta["task"])
+    task = load(folder).meta.task
     return evaluate(names, folder, load_test(folder), selection(task, None), refit, 0, workers)
 
 
