@@ -8,6 +8,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from src.data.bin_edges import MOST_BINS, bin_edges, quantile_edges, tree_edges
 from src.models.building import edges_of
+from tests.support.metas import data_meta
 
 
 def normal(n: int = 4097, seed: int = 0) -> np.ndarray:
@@ -80,6 +81,6 @@ def test_a_wide_table_has_fewer() -> None:
 
 
 def test_data_prepared_before_there_were_kinds_have_quantile_bins() -> None:
-    edges = edges_of({"bins": [[0.0, 1.0, 2.0, 3.0, 4.0]]})
+    edges = edges_of(data_meta(1, bins=[[0.0, 1.0, 2.0, 3.0, 4.0]]))
     assert sorted(edges["quantile"][0]) == [0, 1, 2, 3, 4]
     assert sorted(edges["quantile"][0][:3]) == [0, 2, 4]
