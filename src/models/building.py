@@ -70,8 +70,8 @@ def construct(model: Mapping[str, Any], from_data: Mapping[str, Any]) -> nn.Modu
     model = _of_today(model)
     cls = component("model", model)
     accepted = inspect.signature(cls).parameters
-    known = {key: value for key, value in from_data.items() if key in accepted}
-    built: nn.Module = cls(**known, **arguments("model", model))
+    arguments_from_data = {key: value for key, value in from_data.items() if key in accepted}
+    built: nn.Module = cls(**arguments_from_data, **arguments("model", model))
     return built
 
 
