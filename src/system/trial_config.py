@@ -41,6 +41,7 @@ class Augment(Section):
     """Changes of images: see `src/population/augmentation.py`."""
 
     flip: float = 0.0
+    alternating_flip: bool = False
     shift: float = 0.0
     rotation: float = 0.0
     erasing: float = 0.0
@@ -48,7 +49,8 @@ class Augment(Section):
     @property
     def strengths(self) -> dict[str, float]:
         """The strengths by name."""
-        return {"flip": self.flip, "shift": self.shift, "rotation": self.rotation, "erasing": self.erasing}
+        names = ("flip", "alternating_flip", "shift", "rotation", "erasing")
+        return {name: float(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,7 +153,7 @@ def test_adult_as_uci_publishes_it(tmp_path: Path) -> None:
         (with_header / name).write_text("\n".join(lines))
     metas = [prepare({**config, "root": str(root)}, tmp_path / f"{root.name}-out") for root in (tmp_path, with_header)]
     assert without_origin(metas[0]) == without_origin(metas[1])
-    assert metas[0]["n_test"] == 2000
+    assert metas[0].n_test == 2000
 
 
 def test_california_housing(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_parameters_and_operations_of_the_form_of_airbench() -> None:
 def test_whitened_patches_are_uncorrelated_and_frozen() -> None:
     """The first half of the channels has second moments of 1, the other half is its negative."""
     x = torch.randn(400, 2, 9, 9).cumsum(2).cumsum(3)
-    cnn = build(config("cnn", whitening=True), images(2, 9, 9) | {"patches": patch_moments(x.numpy())})
+    cnn = build(config("cnn", whitening=True), replace(images(2, 9, 9), patches=patch_moments(x.numpy())))
     layer = cnn.get_submodule("whitening.0")
     assert isinstance(layer, nn.Conv2d)
     assert (layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad) == (False, True)
@@ -188,7 +188,7 @@ def test_whitened_patches_are_uncorrelated_and_frozen() -> None:
     torch.testing.assert_close(moments[:18, :18], torch.eye(18), atol=5e-3, rtol=0)
     torch.testing.assert_close(inside[18:], -inside[:18], atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match=r"model\.whitening: these data were prepared before it was there"):
-        build(config("cnn", whitening=True), {key: value for key, value in images(1, 8, 8).items() if key != "patches"})
+        build(config("cnn", whitening=True), replace(images(1, 8, 8), patches=()))
 
 
 def test_dirac_convolutions_pass_on_what_comes_in() -> None:
@@ -234,7 +234,7 @@ def test_a_prediction_is_the_mean_over_the_views(tta: str) -> None:
 
 def test_a_config_that_is_older_than_a_key_builds_the_net_that_it_meant() -> None:
     old = {"name": "cnn", "channels": 5, "depth": 2, "activation": "relu", "norm": "batch", "dropout": 0.1}
-    meta = {key: value for key, value in images(1, 8, 8).items() if key != "patches"}
+    meta = replace(images(1, 8, 8), patches=())
     net = build(old, meta).eval()
     plain = nn.Sequential(
         *(nn.Conv2d(1, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.AvgPool2d(2)),
@@ -303,7 +303,7 @@ def test_dropout_stands_in_every_model_so_that_members_agree_in_shape(name: str,
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_move_to_another_model_by_name(name: str) -> None:
     torch.manual_seed(0)
-    meta = images(1, 8, 8) if name == "cnn" else TABLE
+    meta = images(1, 8, 8) if name in ("cnn", "cell") else TABLE
     one, other = (build(config(name), meta).eval() for _ in range(2))
     x = rows(meta, 5)
     for part in [*parts_with_rows(one).values(), *parts_with_rows(other).values()]:
@@ -477,7 +477,7 @@ def test_a_model_that_no_memory_holds_is_refused_before_it_is_built(changes: dic
 
 def test_an_outline_has_the_parameters_of_the_model_and_needs_no_compiler() -> None:
     for name in NAMES:
-        meta = images(1, 8, 8) if name == "cnn" else TABLE
+        meta = images(1, 8, 8) if name in ("cnn", "cell") else TABLE
         one, other = outline(config(name), meta), build(config(name), meta)
         shapes = [{key: value.shape for key, value in model.named_parameters()} for model in (one, other)]
         assert shapes[0] == shapes[1]

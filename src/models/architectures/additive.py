@@ -34,9 +34,9 @@ class Additive(nn.Module):
         super().__init__()
         from src.models.building import construct
 
-        known = {"input_shape": input_shape, "n_outputs": n_outputs, "categories": categories}
-        known |= {"edges": edges, "patches": patches}
-        self.parts = nn.ModuleList([construct(of, known) for _ in coefficients])
+        from_data = {"input_shape": input_shape, "n_outputs": n_outputs, "categories": categories}
+        from_data |= {"edges": edges, "patches": patches}
+        self.parts = nn.ModuleList([construct(of, from_data) for _ in coefficients])
         self.register_buffer("coefficients", torch.tensor(coefficients), persistent=False)
         self.still = len(coefficients) - 1 if trains == "last" else 0
         for part in self.parts[: self.still]:
