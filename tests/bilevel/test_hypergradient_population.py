@@ -26,6 +26,7 @@ from src.population.losses import losses
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
+from tests.support.metas import data_meta
 from tests.support.training import N_TRAIN, assert_same, config, digits, images, setup, table
 
 NAMES = ("l1", "l2", "label_smoothing", "class_weights", "noise", "rate")
@@ -54,10 +55,10 @@ def population(
     fused: bool | None = None,
 ) -> HypergradientPopulation:
     def optimizer(config: Any) -> Any:
-        return make("optimizer", config["optimizer"])
+        return make("optimizer", config.optimizer)
 
     def schedule(config: Any) -> Any:
-        return make("schedule", config["schedule"])
+        return make("schedule", config.schedule)
 
     return HypergradientPopulation(members, data or digits(), optimizer, schedule, states, fused)
 
@@ -293,13 +294,13 @@ def test_a_wrong_key_is_refused_in_a_sentence(word: str, sentence: str) -> None:
 def test_what_cannot_be_learnt_is_refused(
     variables: dict[str, str], changes: dict[str, Any], rows: int, sentence: str
 ) -> None:
-    meta = {"task": "classification", "class_names": list("0123456789")}
+    meta = data_meta(64, class_names=list("0123456789"))
     with pytest.raises(UserError, match=sentence):
         refuse_impossible(member(0, variables, **changes).config, meta, rows)
 
 
 def test_variables_of_classes_are_refused_for_numbers() -> None:
-    meta = {"task": "regression", "class_names": []}
+    meta = data_meta(64, n_classes=0)
     refuse_impossible(member(0, {"noise": "one"}).config, meta, 420)
     with pytest.raises(UserError, match="class_weights: it is for classes, but the target is a number"):
         refuse_impossible(member(0, {"class_weights": "class"}).config, meta, 420)
