@@ -29,11 +29,24 @@ ROOMS: dict[str, set[str]] = {  # a room and the rooms that it may use
     "bilevel": {"models", "optim", "population", "system"},
     "search": {"config", "diagnosis", "study", "system"},
     "engine": {"bilevel", "config", "data", "metrics", "models", "optim", "population", "system"},
-    "ensembles": {"config", "data", "engine", "metrics", "models", "optim", "population", "system", "tracking"},
+    "cluster": {"config", "data", "engine", "population", "system"},
+    "ensembles": {
+        "cluster",
+        "config",
+        "data",
+        "engine",
+        "metrics",
+        "models",
+        "optim",
+        "population",
+        "system",
+        "tracking",
+    },
     "baselines": {"data", "ensembles", "metrics", "system"},
     "serving": {"data", "ensembles", "metrics", "models", "population", "system", "tracking"},
     "sweeps": {
         "bilevel",
+        "cluster",
         "config",
         "data",
         "diagnosis",
@@ -54,6 +67,7 @@ OPTIONS = {  # a config group and the folder that holds its options, one a file
     "search": "search/strategies",
     "members": "ensembles/members",
     "combiner": "ensembles/combiners",
+    "executor": "cluster/executors",
 }
 HEAVY = {"torch", "mlflow", "sklearn", "pandas", "optuna", "scipy", "matplotlib", "plotly", "pyarrow", "skops"}
 

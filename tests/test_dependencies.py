@@ -20,12 +20,13 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 MAKES = {  # the groups whose options a stage makes by name
     "lr_range": ("model", "optimizer", "schedule"),
-    "sweep": ("model", "optimizer", "schedule", "search"),
-    "train": ("model", "optimizer", "schedule", "members"),
+    "sweep": ("model", "optimizer", "schedule", "search", "executor"),
+    "train": ("model", "optimizer", "schedule", "members", "executor"),
     "ensemble": ("model", "combiner"),
 }
 # What Hydra composes and a stage does not read: the arrays stand for the data, best.yaml and the weights for the rest.
 TRAINS = {"model", "optimizer", "schedule", "training", "search"}
+WHERE = {"hydra", "executor"}  # how and where a stage runs: nothing that it writes follows from it
 UNREAD = {
     "prepare": TRAINS | {"members", "combiner", "config.yaml"},
     "lr_range": {"data", "search", "members", "combiner"},
@@ -34,10 +35,11 @@ UNREAD = {
     "ensemble": TRAINS | {"data", "members"},
     "report": TRAINS | {"data", "members", "combiner"},
 }
-# What a training imports although no number comes from it: files and their locks, the storage of a study, the reading of
-# raw rows and of a command line, of which the results (arrays, config, space) are in a study's fingerprint themselves.
+# What a training imports although no number comes from it: files and their locks, workers elsewhere, the storage of a study,
+# the reading of raw rows and of a command line, of which the results (arrays, config, space) are in a study's fingerprint
+# themselves.
 IDLE = (
-    *("system", "data", "config/compose.py", "config/command_line.py", "study/study.py", "study/storage.py"),
+    *("cluster", "system", "data", "config/compose.py", "config/command_line.py", "study/study.py", "study/storage.py"),
     *("study/journal.py", "study/database.py", "study/identity.py", "study/records.py"),
     *("config/data_defaults.py", "config/data_only.py", "config/params.py"),
 )
@@ -114,7 +116,7 @@ def composed(stage: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_the_configs_that_it_composes(stage: str) -> None:
-    read = {path for path in composed(stage) if path.split("/")[0] not in UNREAD[stage] | {"hydra"}}
+    read = {path for path in composed(stage) if path.split("/")[0] not in UNREAD[stage] | WHERE}
     assert uncovered((ROOT / "conf" / path for path in read), deps(stage, "conf"), ROOT) == []
 
 

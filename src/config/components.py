@@ -35,11 +35,13 @@ GROUPS = {
     "search": Group("src.search.strategies"),
     "members": Group("src.ensembles.members"),
     "combiner": Group("src.ensembles.combiners"),
+    "executor": Group("src.cluster.executors"),
 }
 OF_EVERY = {  # keys that every component of a group has beside its own: the sweep and the engine read them
     "search": ("rate_prior", "terminator", "proxy"),
     "optimizer": ("batch_scaling", "rate_factors"),
     "combiner": ("temperature", "fit_on", "complexity"),
+    "executor": ("patience",),
 }
 _trusted: list[str] = []
 

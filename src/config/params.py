@@ -16,7 +16,7 @@ FILE = "params.yaml"
 SHIPPED = Path(__file__).parents[2] / FILE
 KEYS = (
     *("data", "models", "optimizer", "schedule", "search", "rate_prior", "members", "combiner", "baselines"),
-    *("n_trials", "epochs", "seed", "workers", "device", "trusted"),
+    *("n_trials", "epochs", "seed", "workers", "executor", "device", "trusted"),
 )
 WORD = re.compile(r"\w[\w.:-]*")
 

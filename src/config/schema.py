@@ -136,6 +136,12 @@ class TrialKeys(Section):
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
 
+class StoreKeys(Section):
+    """The place of files for other machines; None: there is none."""
+
+    url: str | None
+
+
 class Replay(Section):
     """Whose schedule `search=replay` follows: the name of a study, or the path of a schedule.json."""
 
@@ -241,7 +247,18 @@ class OfEveryCombiner(Section):
     complexity: From0 | None = None
 
 
-SHARED: dict[str, type[Section]] = {"search": OfEverySearch, "optimizer": OfEveryOptimizer, "combiner": OfEveryCombiner}
+class OfEveryExecutor(Section):
+    """The key of every executor: seconds after which what still trains is given to an idle worker too; None: never."""
+
+    patience: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
+SHARED: dict[str, type[Section]] = {
+    "search": OfEverySearch,
+    "optimizer": OfEveryOptimizer,
+    "combiner": OfEveryCombiner,
+    "executor": OfEveryExecutor,
+}
 
 
 class Root(Section):
@@ -256,6 +273,7 @@ class Root(Section):
     members: dict[str, Any]
     refit: bool
     combiner: dict[str, Any]
+    executor: dict[str, Any]
     models: list[Name]
     baselines: list[Literal["majority", "linear", "boosting", "boosting_tuned"]]
     objective: Objective
@@ -269,6 +287,7 @@ class Root(Section):
     tracking: Tracking
     trial: TrialKeys
     storage: str | None
+    store: StoreKeys
     study: StudyKeys
     outputs: str
     unsuitable: Literal["refuse", "skip"]

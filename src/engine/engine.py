@@ -1,16 +1,15 @@
 """The engine: waiting segments packed into populations, and trained on the workers of an executor."""
 
-import multiprocessing
 import time
-from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
-from src.engine import PRELOAD
-from src.engine.processes import last_words, start
+from src.engine.elastic import ElasticExecutor
+from src.engine.processes import last_words, pool
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
 from src.system.cores import n_workers
@@ -18,28 +17,45 @@ from src.system.cores import n_workers
 MAX_MEMBERS = 32  # members of a population; more are no faster
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
 MAX_DEATHS = 8  # and after which it has failed: one that is killed from outside gets on in between
+LOOK = 1.0  # seconds after which it is looked again whether workers have come
+
+
+@dataclass(frozen=True)
+class Job:
+    """Tasks that were handed to the executor together, and when; `spare`: while the same were in flight already."""
+
+    tasks: list[Task]
+    spare: bool = False
+    since: float = field(default_factory=time.monotonic)
 
 
 class Engine:
     """Training of tasks, whose outcomes are asked for by key, in any order. No bit depends on which share a population."""
 
     def __init__(
-        self, setup: WorkerSetup, workers: int | Literal["auto"] = "auto", executor: Executor | None = None
+        self,
+        setup: WorkerSetup,
+        workers: int | Literal["auto"] = "auto",
+        executor: Executor | Callable[[], Executor] | None = None,
+        patience: float | None = None,
     ) -> None:
         """Start the workers.
 
         Args:
             setup: the data and the device of every worker.
             workers: how many processes; auto: one a core.
-            executor: runs the tasks in place of processes of the engine's own, and is left running at the end.
+            executor: runs the tasks in place of local processes, and is left running at the end; or what starts one, again
+                when it breaks.
+            patience: seconds after which what still trains is also given to a worker that has nothing to do; None: never.
         """
-        self.setup = setup
+        self.setup, self.patience = setup, patience
         self.workers = n_workers(workers)
         self.outcomes: list[Outcome] = []
-        self._owns_pool = executor is None
-        self._executor = executor or self._pool()
+        self._owns_pool = not isinstance(executor, Executor)
+        self._start = partial(pool, self.workers) if executor is None else executor
+        self._executor = executor if isinstance(executor, Executor) else self._new_pool()
         self._waiting: dict[str, Task] = {}
-        self._running: dict[Future[list[Outcome]], list[Task]] = {}
+        self._running: dict[Future[list[Outcome]], Job] = {}
         self._done: dict[str, Outcome] = {}
         self._deaths: dict[tuple[str, int], int] = {}  # of a task, at an epoch
 
@@ -55,7 +71,7 @@ class Engine:
             left = None if end is None else max(0.0, end - time.monotonic())
             if left == 0.0 or not self._running:
                 return None
-            wait(self._running, timeout=left, return_when=FIRST_COMPLETED)
+            wait(self._running, timeout=LOOK if left is None else min(left, LOOK), return_when=FIRST_COMPLETED)
             self._collect()
         return self._done.pop(key)
 
@@ -80,25 +96,47 @@ class Engine:
         length = max(e for _, e in spans) - min(b for b, _ in spans)
         return sum(e - b for b, e in spans) / (length * self.workers)
 
-    def _pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOAD))
-        return ProcessPoolExecutor(self.workers, context, start)
+    def _new_pool(self) -> Executor:
+        assert callable(self._start)
+        return self._start()
 
     def _dispatch(self) -> None:
-        """Keep every worker busy and one job ahead; but let a suspect run alone, so that a death is its own."""
-        while self._waiting and len(self._running) <= self.workers:
+        """Keep every worker busy and one job ahead, elastic ones each; but let a suspect run alone in a pool that breaks.
+
+        So a death is its own.
+        """
+        elastic = isinstance(self._executor, ElasticExecutor)
+        if isinstance(self._executor, ElasticExecutor):
+            self.workers = max(1, self._executor.workers)
+        while self._waiting and len(self._running) < self.workers + (self.workers if elastic else 1):
             group = self._pack()
-            suspects = [task for tasks in (group, *self._running.values()) for task in tasks if self._suspect(task)]
-            if suspects and self._running:
+            suspects = [
+                t for tasks in (group, *(j.tasks for j in self._running.values())) for t in tasks if self._suspect(t)
+            ]
+            if suspects and self._running and not elastic:
                 break
             for task in group:
                 del self._waiting[task.key]
-            try:
-                self._running[self._executor.submit(train, group, self.setup)] = group
-            except (BrokenProcessPool, EOFError, ConnectionError):  # the last two: the forkserver itself is gone
-                self._waiting = {task.key: task for task in group} | self._waiting
-                self._replace_pool()
+            self._hand_over(Job(group))
+        self._hand_over_again()
+
+    def _hand_over(self, job: Job) -> None:
+        try:
+            self._running[self._executor.submit(train, job.tasks, self.setup)] = job
+        except (BrokenExecutor, EOFError, ConnectionError):  # the last two: the forkserver itself is gone
+            if not job.spare:
+                self._waiting = {task.key: task for task in job.tasks} | self._waiting
+            self._replace_pool()
+
+    def _hand_over_again(self) -> None:
+        """Give what has trained for longer than `patience` to workers that have nothing to do: theirs may hang."""
+        if self.patience is None or self._waiting:
+            return
+        late = time.monotonic() - self.patience
+        for job in list(self._running.values()):
+            twins = [other for other in self._running.values() if other.tasks is job.tasks]
+            if job.since < late and len(twins) == 1 and len(self._running) < self.workers:
+                self._hand_over(Job(job.tasks, spare=True))
 
     def _pack(self) -> list[Task]:
         """Choose the first waiting task, with others of its signature: at most a worker's share of all that waits.
@@ -120,12 +158,18 @@ class Engine:
 
     def _collect(self) -> None:
         for future in [f for f in self._running if f.done()]:
-            group = self._running.pop(future)
+            if (job := self._running.pop(future, None)) is None:
+                continue  # its twin was faster
+            twins = [f for f, other in self._running.items() if other.tasks is job.tasks]
             try:
                 outcomes = future.result()
-            except BrokenProcessPool:
-                self._take_back(group)
+            except BrokenExecutor:
+                if not twins:
+                    self._take_back(job.tasks)
                 continue
+            for twin in twins:
+                del self._running[twin]
+                twin.cancel()
             self.outcomes += outcomes
             self._done |= {outcome.key: outcome for outcome in outcomes}
         self._dispatch()
@@ -151,4 +195,4 @@ class Engine:
     def _replace_pool(self) -> None:
         """Start new workers after one has died, and its pool with it: all that is in flight comes back as broken."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = self._pool()
+        self._executor = self._new_pool()

@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from src.population.member import one_thread
+from src.engine import PRELOAD
 
 GRACE = 5.0  # seconds in which work whose time is over can still end by itself
 
@@ -20,8 +21,17 @@ class TimeIsOverError(Exception):
     """The work has taken more time than `trial.timeout` allows."""
 
 
+def pool(workers: int) -> ProcessPoolExecutor:
+    """Make a pool of so many workers, each a process that is forked from one which has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    return ProcessPoolExecutor(workers, context, start)
+
+
 def start() -> None:
     """Make this process a worker: one thread, no signals of the terminal, and gone when its parent is."""
+    from src.population.member import one_thread
+
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,134 @@
+"""Workers of Dask: those of a scheduler that runs, or of a cluster that is started for one command."""
+
+import importlib
+import time
+from concurrent.futures import BrokenExecutor, Executor, Future
+from logging import ERROR
+from pathlib import Path
+from typing import Any, Literal
+
+from src.cluster.protocol import Cluster
+from src.config.components import trusted
+from src.system.cores import n_workers
+from src.system.errors import UserError, first_line
+
+ATTEMPT = 5.0  # seconds for one attempt to reach the scheduler
+
+
+def dask(
+    workers: int | Literal["auto"],
+    *,
+    address: str | None = None,
+    cluster: str | None = None,
+    options: dict[str, Any] | None = None,
+    wait: float = 60.0,
+) -> Cluster:
+    """Connect to the scheduler at `address`, or start a cluster.
+
+    Args:
+        workers: of a cluster that is started; auto: one a core of this machine. Those of a scheduler that runs come and go.
+        address: of the scheduler (tcp://host:8786, tls://…), or the path of its scheduler file (….json).
+        cluster: the class of a cluster in a trusted package, such as dask_jobqueue.SLURMCluster; None: processes here.
+        options: arguments of that class.
+        wait: seconds for a scheduler that does not answer.
+
+    Raises:
+        UserError: Dask is not installed, the scheduler does not answer, or the cluster does not start.
+    """
+    try:
+        import dask as package
+        from distributed import Client, KilledWorker
+    except ImportError:
+        raise UserError("executor: dask needs pip install -e '.[dask]'") from None
+    package.config.set({"distributed.admin.large-graph-warning-threshold": "1GiB"})  # data may come with a job, once
+    if options and cluster is None:
+        raise UserError("executor.options: these are arguments of executor.cluster; name that too")
+    started = None if address else _started(cluster, options or {}, n_workers(workers))
+    client = _connected(address, wait) if address else Client(started)  # type: ignore[no-untyped-call]
+
+    def count() -> int:
+        return sum(client.nthreads().values()) if client.status == "running" else 0
+
+    def close() -> None:
+        client.close(timeout=ATTEMPT)
+        if started is not None:
+            started.close(timeout=ATTEMPT)
+
+    return Cluster(ClientPool(client), count, (KilledWorker, OSError), close)  # a lost connection is an OSError
+
+
+class ClientPool(Executor):
+    """A Dask client as an executor that says when it has lost its scheduler."""
+
+    def __init__(self, client: Any) -> None:
+        """Submit to the scheduler of `client`."""
+        self._client, self._executor = client, client.get_executor(pure=False)
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit a call, which runs on some worker.
+
+        Args:
+            fn: a function of a module that workers can import.
+            args: its arguments.
+            kwargs: further ones.
+
+        Raises:
+            BrokenExecutor: there is no connection.
+        """
+        if self._client.status != "running":
+            raise BrokenExecutor("the connection to Dask's scheduler is lost")
+        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for all calls, or cancel them.
+
+        Args:
+            wait: whether to wait.
+            cancel_futures: whether to cancel them in any case.
+        """
+        self._executor.shutdown(wait=wait and not cancel_futures)
+
+
+def _connected(address: str, wait: float) -> Any:
+    """Connect to a scheduler that may take a while to answer, and say what is waited for."""
+    from distributed import Client
+
+    place = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    end, said = time.monotonic() + wait, False
+    while True:
+        try:
+            if address.endswith(".json"):
+                Path(address).stat()  # the client would wait for it without end
+            return Client(timeout=ATTEMPT, **place)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise UserError(
+                f"executor.address: {address} is no address of a scheduler ({first_line(error)})"
+            ) from error
+        except OSError as error:  # time-outs, and files that are not there yet
+            if time.monotonic() > end:
+                raise UserError(
+                    f"executor.address: no scheduler of Dask answers at {address}; start one with dask scheduler"
+                ) from error
+        if not said:
+            print(f"waiting for Dask's scheduler at {address}", flush=True)
+            said = True
+        time.sleep(0.5)
+
+
+def _started(name: str | None, options: dict[str, Any], workers: int) -> Any:
+    """Start a cluster of a class that a config names."""
+    if name is None:
+        from distributed import LocalCluster
+
+        defaults = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": ERROR}
+        return LocalCluster(**defaults)  # type: ignore[no-untyped-call]
+    module, _, kind = name.rpartition(".")
+    if (package := module.partition(".")[0]) not in trusted():  # its options may hold commands
+        raise UserError(f"executor.cluster: {name} runs code of {package}; if you trust it, add trusted=[{package}]")
+    try:
+        cluster = getattr(importlib.import_module(module), kind)(**options)
+    except Exception as error:  # whatever a package says of its options
+        raise UserError(f"executor.cluster: {name} does not start ({first_line(error)})") from error
+    cluster.scale(workers)
+    return cluster

@@ -1,0 +1,24 @@
+"""The executor that a config asks for."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from src.cluster.courier import Courier
+from src.config.components import make
+from src.system.store import Store
+
+
+def starter(config: Mapping[str, Any]) -> Callable[[], Executor]:
+    """Return what starts the executor of a config; the engine starts it again where it breaks.
+
+    Args:
+        config: with `executor`, `workers` and `store`.
+    """
+    url = config["store"]["url"]
+
+    def start() -> Executor:
+        made = make("executor", config["executor"], config["workers"])
+        return made if isinstance(made, Executor) else Courier(made, Store(url) if url else None)
+
+    return start

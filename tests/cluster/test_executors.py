@@ -1,0 +1,113 @@
+"""Every executor of `conf/executor` trains what local processes do; what is missing is said in a sentence."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+
+from src.cluster.courier import Courier
+from src.cluster.opening import starter
+from src.config.compose import CONF, with_force_add
+from src.config.loading import Config
+from src.config.loading import load as load_words
+from src.engine.engine import Engine
+from src.engine.task import WorkerSetup
+from src.system.errors import UserError
+from tests.engine.test_engine import assert_alone, member, mixed, results, tasks
+from tests.support.dask_workers import Scheduler, scheduler
+from tests.support.running import Place
+from tests.support.training import digits, setup
+
+
+def load(words: list[str]) -> Config:
+    return load_words([with_force_add(word) for word in words])
+
+
+def config(name: str, **keys: Any) -> dict[str, Any]:
+    return {"executor": {"name": name, **keys}, "workers": 2, "store": {"url": None}}
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
+    with scheduler(tmp_path_factory.mktemp("dask"), workers=2) as here:
+        yield here
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerSetup:
+    """Data and a folder by paths that lead, in another process, to its own working directory: to nothing."""
+    setup(digits(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return WorkerSetup(Path("/proc/self/cwd"), "cpu", ("tests",))
+
+
+def test_workers_of_dask_without_a_shared_disk_come_and_go(bench: WorkerSetup, dask: Scheduler) -> None:
+    """All kinds of groups; then the only worker left is killed while it trains, and another takes its place."""
+    here = Path("/proc/self/cwd/checkpoints")
+    group = tasks(mixed(), here)
+    with Engine(bench, 2, starter(config("dask", address=str(dask.file)))) as engine:
+        engine.submit(group)
+        outcomes = results(engine, group)
+        assert engine.workers == 2
+        for task in group[:-1]:
+            assert_alone(task, outcomes[task.key])
+        assert outcomes["t11"].error == "diverged"
+        caches = [folder for worker in (0, 1) for folder in (dask.folder / f"worker{worker}" / "cache").iterdir()]
+        assert len(caches) == 2
+        assert not any(folder.is_symlink() for folder in caches), "the data came with the jobs"
+
+        (last,) = tasks([member(3)], here / "last", stop=120)
+        engine.submit([last])
+        assert engine.result("t0", timeout_s=0.5) is None
+        for worker in dask.workers:
+            worker.kill()
+        dask.add_worker()
+        outcome = engine.result("t0", timeout_s=120)
+        assert outcome is not None
+        assert_alone(last, outcome)
+
+
+@pytest.mark.slow
+def test_a_sweep_on_dask_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: Path) -> None:
+    words = ("n_trials=6", "epochs=3", "search=asha", "search.eta=3", "tracking.uri=sqlite:///mlflow.db")
+    local, cluster = (Place(tmp_path / name, prepared) for name in ("local", "dask"))
+    local.run(*words, "workers=2")
+    cluster.run(*words, "workers=2", "executor=dask")
+    assert (cluster.out / "trials.csv").read_bytes() == (local.out / "trials.csv").read_bytes()
+    assert (cluster.out / "best.yaml").read_bytes() == (local.out / "best.yaml").read_bytes()
+
+
+def test_what_is_missing_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(UserError, match="slurm trains in an allocation of Slurm, as of salloc -n 8 python"):
+        starter(config("slurm"))()
+    with pytest.raises(UserError, match=r"no scheduler of Dask answers at .*; start one with dask scheduler"):
+        starter(config("dask", address=str(tmp_path / "none.json"), wait=0.1))()
+    with pytest.raises(UserError, match=r"if you trust it, add trusted=\[dask_jobqueue\]"):
+        starter(config("dask", cluster="dask_jobqueue.SLURMCluster"))()
+    with pytest.raises(UserError, match=r"executor\.options: these are arguments of executor\.cluster"):
+        starter(config("dask", options={"cores": 2}))()
+    for name, module in {"dask": "distributed", "mpi": "mpi4py.futures", "slurm": "executorlib"}.items():
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(UserError, match=rf"executor: {name} needs pip install -e '\.\[{name}\]'"):
+            starter(config(name))()
+
+
+@pytest.fixture
+def conf() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+@pytest.mark.usefixtures("conf")
+def test_the_config_chooses_the_executor() -> None:
+    chosen = load(["executor=dask", "executor.address=tcp://127.0.0.1:8786", "executor.patience=20"])
+    assert chosen["executor"]["patience"] == 20
+    with pytest.raises(UserError, match=r"executor: 'dusk' is none of dask, local, mpi, slurm"):
+        load(["executor=dusk"])
+    with pytest.raises(UserError, match=r"executor\.adress: no such key; did you mean executor\.address"):
+        load(["executor=dask", "executor.adress=tcp://127.0.0.1:8786"])
+    assert not isinstance(starter({**chosen.root, "executor": {"name": "local"}, "workers": 1})(), Courier)

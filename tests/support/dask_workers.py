@@ -1,0 +1,66 @@
+"""A scheduler of Dask and workers on loopback: processes of their own, each in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.running import ROOT
+
+
+class Scheduler:
+    """It may be killed and started again at the same address; so may workers, which know it by its file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.workers = folder, list[subprocess.Popen[str]]()
+        self.file = folder / "scheduler.json"
+        self.port = "0"
+        self.start()
+
+    def start(self) -> None:
+        self.file.unlink(missing_ok=True)
+        options = ["--host", "127.0.0.1", "--port", self.port, "--no-dashboard", "--scheduler-file", str(self.file)]
+        self.process = self._popen("dask_scheduler", options, self.folder)
+        while not self.file.exists():
+            assert self.process.poll() is None
+            time.sleep(0.05)
+        self.address: str = json.loads(self.file.read_text())["address"]
+        self.port = self.address.rpartition(":")[2]
+
+    def add_worker(self) -> subprocess.Popen[str]:
+        """One thread, and neither the folder of the driver nor its cache."""
+        folder = self.folder / f"worker{len(self.workers)}"
+        (folder / "home").mkdir(parents=True)
+        options = [self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(folder)]
+        worker = self._popen("dask_worker", options, folder / "home", LOCKSTEP_CACHE=str(folder / "cache"))
+        self.workers.append(worker)
+        return worker
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.process):
+            process.kill()
+            process.wait()
+
+    def _popen(self, program: str, options: list[str], folder: Path, **more: str) -> Any:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), **more}
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *options]
+        with (self.folder / f"{program}.log").open("a") as log:
+            return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
+
+
+@contextmanager
+def scheduler(folder: Path, workers: int) -> Iterator[Scheduler]:
+    """Start a scheduler with workers, and end them all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = Scheduler(folder)
+    try:
+        for _ in range(workers):
+            here.add_worker()
+        yield here
+    finally:
+        here.stop()
