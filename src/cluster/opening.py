@@ -18,7 +18,7 @@ def starter(config: Mapping[str, Any]) -> Callable[[], Executor]:
     url = config["store"]["url"]
 
     def start() -> Executor:
-        made = make("executor", config["executor"], config["workers"])
-        return made if isinstance(made, Executor) else Courier(made, Store(url) if url else None)
+        executor = make("executor", config["executor"], config["workers"])
+        return executor if isinstance(executor, Executor) else Courier(executor, Store(url) if url else None)
 
     return start

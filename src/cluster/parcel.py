@@ -27,7 +27,7 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a worker sends back: outcomes, and the bytes of files by the paths of the parcel.
+    """The answer of a worker: outcomes, and the bytes of files by the paths of the parcel.
 
     `clock` is the worker's monotonic time of the end. `lacks_data`: the job needs the data with it.
     `refusal`: the reason why this worker cannot do it.
@@ -58,14 +58,14 @@ def relocated(task: Task, move: Callable[[Path], Path]) -> Task:
 def files_to_send(tasks: Sequence[Task]) -> dict[Path, bytes]:
     """Read the checkpoints that tasks begin from, and those that stand already."""
     wanted = [path for task in tasks for path in _begins_from(task)]
-    found = {path: _bytes(path) for path in wanted}
-    return {path: content for path, content in found.items() if content is not None}
+    there = {path: _bytes(path) for path in wanted}
+    return {path: content for path, content in there.items() if content is not None}
 
 
 def files_to_return(tasks: Sequence[Task], sent: Mapping[Path, bytes]) -> dict[Path, bytes]:
     """Read the checkpoints that a worker has made, by its own paths, without those that were `sent` to it as they are."""
-    found = {task.checkpoint: _bytes(task.checkpoint) for task in tasks}
-    return {path: content for path, content in found.items() if content is not None and content != sent.get(path)}
+    there = {task.checkpoint: _bytes(task.checkpoint) for task in tasks}
+    return {path: content for path, content in there.items() if content is not None and content != sent.get(path)}
 
 
 def _begins_from(task: Task) -> Iterator[Path]:
