@@ -92,7 +92,7 @@ class Courier(ElasticExecutor):
         moved = [relocated(task, _portable) for task in tasks]
         absolute = replace(data, folder=data.folder.absolute())
         url = self._store.url if self._store else None
-        modules = module_digests([task.member.config for task in tasks])
+        modules = module_digests([task.member.config.to_json() for task in tasks])
         return Parcel(moved, replace(setup, data=absolute.folder), files, absolute, url, modules)
 
     def _send(self, tasks: Sequence[Task], parcel: Parcel, outer: Future[Any]) -> None:

@@ -38,7 +38,7 @@ def digits_bench(tmp_path: Path) -> WorkerSetup:
 
 
 def member(k: int, **changes: Any) -> Member:
-    return Member(config(dropout=k / 20, lr=10 ** (-2.5 + k / 10)) | changes, 40 + k)
+    return Member(config(dropout=k / 20, lr=10 ** (-2.5 + k / 10), **changes), 40 + k)
 
 
 def of_user(name: str, seed: int = 0, **arguments: Any) -> Member:
