@@ -176,6 +176,7 @@ TEXT_KEYS = {
     "config/loading.py": 7,
     "config/space.py": 1,
     "data/prepared.py": 1,
+    "cluster/opening.py": 5,
     "data/reader.py": 1,
     "engine/compatibility.py": 3,
     "ensembles/final_members.py": 7,

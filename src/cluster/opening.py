@@ -1,4 +1,4 @@
-"""The executor that a config asks for."""
+"""The engine with the executor that a config asks for."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -6,15 +6,18 @@ from typing import Any
 
 from src.cluster.courier import Courier
 from src.config.components import make
+from src.engine.engine import Engine
+from src.engine.task import WorkerSetup
 from src.system.store import Store
 
 
-def starter(config: Mapping[str, Any]) -> Callable[[], Executor]:
-    """Return what starts the executor of a config; the engine starts it again where it breaks.
+def engine_of(config: Mapping[str, Any], setup: WorkerSetup) -> Engine:
+    """Start the engine of a config, with `executor`, `workers` and `store`, for the data and device of a `setup`."""
+    return Engine(setup, config["workers"], starter(config), config["executor"]["patience"])
 
-    Args:
-        config: with `executor`, `workers` and `store`.
-    """
+
+def starter(config: Mapping[str, Any]) -> Callable[[], Executor]:
+    """Return what starts the executor of a config; the engine starts it again where it breaks."""
     url = config["store"]["url"]
 
     def start() -> Executor:

@@ -70,9 +70,8 @@ def train(
     """
     import numpy as np
 
-    from src.cluster.opening import starter
+    from src.cluster.opening import engine_of
     from src.data.dataset import train_targets, val_targets
-    from src.engine.engine import Engine
     from src.engine.fusing import rows
     from src.ensembles.protocol import TrainingContext
     from src.population.early_stopping import stops
@@ -80,7 +79,7 @@ def train(
     y_train, y_val = train_targets(setup.data), val_targets(setup.data)
     y_train = np.concatenate([y_train, y_val]) if setup.with_validation else y_train
     context = TrainingContext(rows(replace(setup, device="cpu", trusted=())), y_train, y_val, sweep)
-    with Engine(setup, config["workers"], starter(config.root), config["executor"]["patience"]) as engine:
+    with engine_of(config.root, setup) as engine:
         for section in config.several["members"]:
             training = _training(config, section, best, context, engine)
             judged = [member for member in replaced if member.method == training.method]

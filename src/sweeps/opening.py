@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from src.cluster.opening import starter
+from src.cluster.opening import engine_of
 from src.config.command_line import ROOT
 from src.config.loading import Config
 from src.config.renamed import with_first_names
@@ -96,7 +96,7 @@ def opened(config: Config) -> Iterator[Sweep]:
     cut = trial_folds(load(folder).y_train, config["objective"]["folds"], meta)
     trusted, timeout = tuple(config["trusted"]), config["trial"]["timeout"]
     setup = WorkerSetup(folder, config["device"], trusted, metrics=aims.metrics, timeout=timeout)
-    engine = Engine(setup, config["workers"], starter(config.root), config["executor"]["patience"])
+    engine = engine_of(config.root, setup)
     with (
         os_errors_as_user_errors(GO_ON),
         exclusive(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
