@@ -59,6 +59,7 @@ def rows(meta: DataMeta, n: int) -> Tensor:
 
 
 CELL = "|nor_conv_1x1~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+TABLE_CELL = "|linear_gelu~0|+|gated_linear~0|linear_tanh~1|+|skip_connect~0|none~1|linear_relu~2|"
 
 VARIANTS = [
     pytest.param(config("mlp"), images(1, 8, 8), id="mlp"),
@@ -75,6 +76,10 @@ VARIANTS = [
     pytest.param(config("cell"), images(1, 8, 8), id="cell-8x8"),
     pytest.param(config("cell", operations=CELL, channels=4, norm="group"), images(3, 9, 7), id="cell-odd"),
     pytest.param(config("cnn", **AIRBENCH | {"depth": 2}), images(3, 12, 9), id="cnn-airbench"),
+    pytest.param(config("table_cell", dropout=0.0), TABLE, id="table-cell"),
+    pytest.param(
+        config("table_cell", operations=TABLE_CELL, norm="none", dropout=0.0, **PERIODIC), TABLE, id="table-cell-each"
+    ),
     pytest.param(config("linear"), images(1, 8, 8), id="linear"),
     pytest.param(config("linear"), TABLE, id="linear-table"),
     pytest.param(config("mlp"), replace(TABLE, n_classes=0), id="regression"),

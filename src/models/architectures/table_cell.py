@@ -1,0 +1,98 @@
+"""Networks of equal cells for tables: the graph of NAS-Bench-201 with operations that suit flat rows."""
+
+from collections.abc import Callable, Mapping
+from typing import Unpack
+
+from torch import Tensor, nn
+
+from src.models.cell import Cell, Nothing, operations_of
+from src.models.checks import check_dropout, check_positive
+from src.models.embeddings import Edges, NumberEmbedding
+from src.models.layers import ACTIVATIONS, Activation, Features, Norm, initialise, normalisation
+
+LINEAR: dict[str, Activation] = {"linear_relu": "relu", "linear_gelu": "gelu", "linear_tanh": "tanh"}
+OPERATIONS = ("none", "skip_connect", *LINEAR, "gated_linear")
+
+
+class TableCell(nn.Module):
+    """A linear layer, `cells` equal cells of `width` units, then norm → linear. x [B, *input_shape] → [B, n_outputs].
+
+    Args:
+        input_shape: of a row.
+        n_outputs: classes, or 1 for a value.
+        categories: cardinality of each column of categories (see `Features`).
+        edges: of the bins of each numeric column, for its embedding.
+        width: units of every node.
+        cells: how many, one after another.
+        norm: of what each linear operation is given, and before the output.
+        dropout: share of the units before the output that a training step leaves out.
+        operations: that of each edge of a cell, by `src/models/cell.py`.
+        embedding: how numbers pass.
+
+    Raises:
+        ValueError: a hyperparameter is out of its range.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        n_outputs: int,
+        categories: list[int],
+        edges: Edges,
+        *,
+        width: int,
+        cells: int,
+        norm: Norm,
+        dropout: float,
+        operations: Mapping[str, str] | str,
+        **embedding: Unpack[NumberEmbedding],
+    ) -> None:
+        super().__init__()
+        check_positive(width=width, cells=cells)
+        check_dropout(dropout=dropout)
+        by_edge = operations_of(operations, OPERATIONS)
+        self.features = Features(input_shape, categories, edges, **embedding)
+        self.input = nn.Linear(self.features.width, width)
+        initialise(self.input, None)
+        self.cells = nn.Sequential(*[Cell(by_edge, _maker(width, norm)) for _ in range(cells)])
+        self.norm = _norm(norm, width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, n_outputs)
+        initialise(self.output, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, *input_shape] → [B, n_outputs]."""
+        out: Tensor = self.output(self.dropout(self.norm(self.cells(self.input(self.features(x))))))
+        return out
+
+
+class GatedLinear(nn.Module):
+    """A linear layer times the sigmoid of another (Dauphin et al. 2017). x [B, W] → [B, W]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.value, self.gate = nn.Linear(width, width), nn.Linear(width, width)
+        initialise(self.value, None)
+        initialise(self.gate, None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute x [B, W] → [B, W]."""
+        out: Tensor = self.value(x) * self.gate(x).sigmoid()
+        return out
+
+
+def _maker(width: int, norm: Norm) -> Callable[[str], nn.Module]:
+    def make(operation: str) -> nn.Module:
+        if operation in LINEAR:
+            linear = nn.Linear(width, width)
+            initialise(linear, LINEAR[operation])
+            return nn.Sequential(_norm(norm, width), linear, ACTIVATIONS[LINEAR[operation]]())
+        if operation == "gated_linear":
+            return nn.Sequential(_norm(norm, width), GatedLinear(width))
+        return nn.Identity() if operation == "skip_connect" else Nothing()
+
+    return make
+
+
+def _norm(norm: Norm, width: int) -> nn.Module:
+    return nn.Identity() if norm == "none" else normalisation(norm, width)
