@@ -38,6 +38,7 @@ from src.system.errors import UserError
 from src.system.reason import Reason
 
 NO_GOALS = Goals()
+MOST_NAMED = 3  # changed modules in a sentence; a new version changes most of them
 STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
 
 
@@ -363,8 +364,10 @@ def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity,
     if not accept_code:
         before = attributes["code"]
         changed = sorted(m for m in before.keys() | identity.code.keys() if before.get(m) != identity.code.get(m))
+        more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         raise UserError(
-            f"study {name} is unfinished and {', '.join(changed)} has changed since; "
+            f"study {name} is unfinished and {', '.join(changed[:MOST_NAMED])}{more} "
+            f"{'have' if more else 'has'} changed since; "
             "study.accept_code=true goes on with it, study.fresh=true starts anew"
         )
     storage = shelf.writable(name)

@@ -268,6 +268,11 @@ def test_changed_code_is_refused_while_the_study_is_unfinished(tmp_path: Path, u
         opened(tmp_path, url, identity=changed)
     assert "study.accept_code=true" in str(error.value)
     assert "study.fresh=true" in str(error.value)
+    many = identity(code={**CODE, **{f"src/z{k}.py": "1" for k in range(60)}})
+    with pytest.raises(
+        UserError, match=r"is unfinished and src/z0\.py, src/z1\.py, src/z10\.py and 57 more have changed"
+    ):
+        opened(tmp_path, url, identity=many)
     accepted = opened(tmp_path, url, identity=changed, accept_code=True)
     assert accepted.name == first.name
     assert accepted.attributes["code"] == CODE
