@@ -172,7 +172,7 @@ class HypergradientPopulation(Population):
         numbers_KV, p_KP = self.numbers_KV, self.stack.p_KP.detach()
         groups, of_data = self.variables.groups, self.variables.groups.keys() & OF_DATA
         train = [self._train_loss(*batch, learnt=bool(of_data)) for batch in self._latest]
-        problem = Problem(train, self._outer_loss(index_KB), lr_K1, None if of_data else self._penalty)
+        problem = Problem(train, self._outer_loss(index_KB), lr_K1, None if of_data else self._penalty_gradient)
         gradient_KV = torch.zeros_like(numbers_KV)
         if groups.keys() - {"rate"}:
             gradient_KV += self.estimate(problem, p_KP, numbers_KV)
@@ -228,6 +228,16 @@ class HypergradientPopulation(Population):
         if self.penalties.l2_KP is not None:
             penalty_K = penalty_K + (self.penalties.l2_KP * weights_KP.square()).sum(1)
         return penalty_K
+
+    def _penalty_gradient(self, weights_KP: Tensor, numbers_KV: Tensor) -> Tensor:
+        """Return the penalties' gradient by the weights [K, P], and train by these outer variables."""
+        self._use(numbers_KV)
+        slope_KP = torch.zeros_like(weights_KP)
+        if self.penalties.l1_KP is not None:
+            slope_KP = slope_KP + self.penalties.l1_KP * weights_KP.sign()
+        if self.penalties.l2_KP is not None:
+            slope_KP = slope_KP + self.penalties.l2_KP * (2 * weights_KP)
+        return slope_KP
 
     def _outer_loss(self, index_KB: Tensor) -> Loss:
         """Return the loss of outer rows as they are, in evaluation mode."""

@@ -6,12 +6,14 @@ members has each member's gradient in its row.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 from torch.func import grad, vjp
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of weights [K, P] and outer variables [K, V], for each member [K]
+Gradient = Callable[[Tensor, Tensor], Tensor]  # of the same, for each weight [K, P]
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,14 @@ class Problem:
     """The losses of a bilevel problem at one moment of the training, differentiable twice.
 
     `train`: the training loss on each of several batches, the latest last; `outer`: the loss that judges. `rate_K1`: the
-    rate of a gradient step on the weights. `coupled`: the terms of the latest training loss in which outer variables stand,
-    where the others need not be computed; None: all.
+    rate of a gradient step on the weights. `coupled_gradient`: the gradient by the weights of those terms of the latest
+    training loss in which outer variables stand, where that has a closed form; None: it is computed, of all terms.
     """
 
     train: Sequence[Loss]
     outer: Loss
     rate_K1: Tensor
-    coupled: Loss | None = None
+    coupled_gradient: Gradient | None = None
 
 
 def gradient(loss: Loss, weights_KP: Tensor, variables_KV: Tensor) -> Tensor:
@@ -58,13 +60,13 @@ def mixed_product(problem: Problem, weights_KP: Tensor, variables_KV: Tensor, ve
     """Multiply a vector by the mixed second derivative of the latest training loss: ∂/∂φ (∂L/∂w · v) [K, V].
 
     Args:
-        problem: has the training loss, or the part of it in which outer variables stand.
+        problem: has the training loss, or the gradient of the part of it in which outer variables stand.
         weights_KP: where the derivative is taken.
         variables_KV: the same of the outer variables.
         vector_KP: v.
     """
-    loss = problem.coupled or problem.train[-1]
-    (product_KV,) = vjp(lambda variables: gradient(loss, weights_KP, variables), variables_KV)[1](vector_KP)
+    slope = problem.coupled_gradient or partial(gradient, problem.train[-1])
+    (product_KV,) = vjp(lambda variables: slope(weights_KP, variables), variables_KV)[1](vector_KP)
     return product_KV  # type: ignore[no-any-return]
 
 

@@ -31,8 +31,8 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "l1": Kind(lambda training: training.regularization.l1, 1e-5, 1e-8, 1.0),
-    "l2": Kind(lambda training: training.regularization.l2, 1e-4, 1e-8, 1.0),
+    "l1": Kind(lambda training: training.regularization.l1, 1e-4, 1e-8, 1.0),
+    "l2": Kind(lambda training: training.regularization.l2, 1e-2, 1e-8, 1.0),
     "label_smoothing": Kind(lambda training: training.label_smoothing, 0.01, 1e-4, 0.9),
     "class_weights": Kind(lambda _: 0.0, 1.0, 0.05, 20.0),
     "noise": Kind(lambda training: training.noise, 0.05, 1e-3, 3.0),
