@@ -61,8 +61,9 @@ def digits(rows: int = 1400) -> Rows:
 
     x, y = load_digits(return_X_y=True)
     x, y = torch.from_numpy((x - x.mean()) / x.std()).float(), torch.from_numpy(y).long()
-    meta = {"task": "classification", "categories": [], "bins": [], "input_shape": [64], "n_classes": 10}
-    return Rows(meta, x[:rows], y[:rows], x[1400:], y[1400:])
+    meta = {"name": "digits", "task": "classification", "n_train": rows, "n_val": 397, "n_test": 0, "input_shape": [64]}
+    meta |= {"n_classes": 10, "class_names": list("0123456789"), "sha256": "", "target_mean": 0.0, "target_std": 1.0}
+    return Rows(DataMeta.from_json(meta | {"columns": []}), x[:rows], y[:rows], x[1400:], y[1400:])
 
 
 def measured(estimator: str, steps: int, variables: dict[str, str], members: int) -> dict[str, float]:

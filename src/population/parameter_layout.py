@@ -41,6 +41,13 @@ class Layout:
         places = zip(self.starts, self.shapes.values(), strict=False)
         return [flat_KP[:, start : start + shape.numel()].view(-1, *shape) for start, shape in places]
 
+    def split(self, flat_KP: Tensor) -> list[Tensor]:
+        """View rows as `stacked` does, in a single operation: so is its derivative, where slices would add up whole rows."""
+        filled = [shape.numel() for shape in self.shapes.values()]
+        sizes = [size for n in filled for size in (n, -n % ALIGN)]
+        parts = torch.split_with_sizes(flat_KP, sizes, 1)[::2]
+        return [part.view(-1, *shape) for part, shape in zip(parts, self.shapes.values(), strict=True)]
+
     def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Copy a model's parameters into a row [P]."""
         row_1P = torch.zeros(1, self.starts[-1])

@@ -164,10 +164,11 @@ class Stack:
         """
         fixed = {name: rows.clone() for name, rows in {**self.fixed, **others}.items()}  # which a layer may change
         if self.fused:
-            return self._vmapped(x_KB, [*self.views(p_KP), *fixed.values()], shared=False)
+            return self._vmapped(x_KB, [*self.layout.split(p_KP), *fixed.values()], shared=False)
         outputs = []
         for k, (module, rows) in enumerate(zip(self.modules, x_KB.unbind(), strict=True)):
-            tensors = self.layout.unflatten(p_KP[k]) | {name: tensor[k] for name, tensor in fixed.items()}
+            parameters = zip(self.layout.shapes, self.layout.split(p_KP[k : k + 1]), strict=True)
+            tensors = {name: view[0] for name, view in parameters} | {name: tensor[k] for name, tensor in fixed.items()}
             if seed_K is not None:
                 seed_generator(int(seed_K[k]), x_KB.device)
             outputs.append(functional_call(module, tensors, (rows,)))
