@@ -21,6 +21,7 @@ from src.population.member_rows import with_rows
 from src.population.prediction_chunks import chunks
 from src.population.rows import Rows
 from src.population.stack import build_model
+from src.system.arrays import file_digest, read_npy
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_npy
@@ -118,9 +119,11 @@ class FinalMember:
         line["predictions"] = f"{self.name}/{prefix}val.npy"
         write_bytes(folder / line["weights"], tensor_bytes(self.checkpoint.model_weights))
         write_npy(folder / line["predictions"], self.val_predictions)
+        line["predictions_sha256"] = file_digest(folder / line["predictions"])
         if self.out_of_fold_predictions is not None:
             line["held"] = f"{self.name}/{prefix}held.npy"
             write_npy(folder / line["held"], self.out_of_fold_predictions)
+            line["held_sha256"] = file_digest(folder / line["held"])
         return line
 
     @classmethod
@@ -136,10 +139,14 @@ class FinalMember:
         def read(part: Mapping[str, Any], refit: FinalMember | None) -> FinalMember:
             again = f"run python -m src.train model={model} again"
             weights = read_weights(_existing(folder / part["weights"], model), again)
-            predictions = torch.from_numpy(np.load(_existing(folder / part["predictions"], model)))
-            out_of_fold = np.load(_existing(folder / part["held"], model)) if "held" in part else None
+            predictions, out_of_fold = (
+                read_npy(_existing(folder / part[key], model), part.get(f"{key}_sha256"), again)
+                if key in part
+                else None
+                for key in ("predictions", "held")
+            )
             config = TrialConfig.from_json(part["config"])
-            checkpoint = Checkpoint(config.epochs, weights, {}, {}, predictions)
+            checkpoint = Checkpoint(config.epochs, weights, {}, {}, torch.from_numpy(predictions))
             member = Member(config, line["seed"])
             return cls(
                 line["name"], member, checkpoint, meta, part["weight"], out_of_fold, refit, model, line["members"]

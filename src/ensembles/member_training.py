@@ -22,6 +22,7 @@ from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import without_early_stopping
 from src.population.member import Member
 from src.population.seeds import derived_seed
+from src.system.arrays import read_npz
 from src.system.errors import UserError
 from src.system.trial_config import TrialConfig
 
@@ -185,8 +186,7 @@ class MemberTraining:
         if not ranking.exists() or not predictions.exists():
             return None
         number = json.loads(ranking.read_text(encoding="utf-8"))[0]["number"]
-        with np.load(predictions) as arrays:
-            return np.asarray(arrays[str(number)])
+        return read_npz(predictions, str(number), "run python -m src.sweep again")
 
     def note(self, text: str) -> None:
         """Say `text` on the console, and keep it for members.json and the report."""

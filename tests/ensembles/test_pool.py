@@ -92,6 +92,15 @@ def refusal(outputs: Path, meta: DataMeta, models: tuple[str, ...] = ("linear",)
     return str(refused.value)
 
 
+def test_predictions_of_which_a_bit_has_changed_are_refused(outputs: Path, meta: DataMeta) -> None:
+    path = outputs / "train/linear/member-1/val.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    again = "run python -m src.train model=linear again"
+    assert refusal(outputs, meta) == f"{path} has changed since it was written; {again}"
+
+
 def test_a_missing_member_is_named(outputs: Path, meta: DataMeta) -> None:
     (outputs / "train/linear/member-1/val.npy").unlink()
     assert (

@@ -13,9 +13,12 @@ from src.ensembles.final_member import FinalMember
 from src.ensembles.protocol import TrainingContext
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
+from src.system.arrays import read_npz
 from src.system.errors import UserError
 from src.system.tensors import read_weights
 from src.system.trial_config import TrialConfig
+
+AGAIN = "run python -m src.sweep again"
 
 
 def top(best: TrialConfig, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[FinalMember]:
@@ -35,22 +38,16 @@ def top(best: TrialConfig, seed: int, context: TrainingContext, *, n: Annotated[
     trials = json.loads((context.sweep / "ranking.json").read_text(encoding="utf-8"))[:n]
     if len(trials) < n:
         raise UserError(f"members.n: {n} is more than the {len(trials)} complete trials of {context.sweep}; take fewer")
-    with np.load(context.sweep / "predictions.npz") as predictions:
-        return [
-            _member(trial, file, seed, context, predictions[str(trial["number"])])
-            for trial in trials
-            for file in trial["weights"]
-        ]
+    return [_member(trial, file, seed, context) for trial in trials for file in trial["weights"]]
 
 
-def _member(
-    trial: dict[str, Any], file: str, seed: int, context: TrainingContext, predictions: NDArray[np.float32]
-) -> FinalMember:
-    """The net in the file named `file` of a `trial`, whose folds' mean predictions for the validation rows are given."""
+def _member(trial: dict[str, Any], file: str, seed: int, context: TrainingContext) -> FinalMember:
+    """The net in the file named `file` of a `trial`; of several folds it predicts the validation rows anew."""
     path = context.sweep / "weights" / file
     if not path.exists():
         raise UserError(f"members: {path} is missing; run python -m src.sweep again")
-    weights = read_weights(path, "run python -m src.sweep again")
+    weights = read_weights(path, AGAIN)
+    predictions = read_npz(context.sweep / "predictions.npz", str(trial["number"]), AGAIN)
     checkpoint = Checkpoint(trial["epochs"], weights, {}, {}, torch.from_numpy(predictions))
     member = Member(TrialConfig.from_json(trial["config"]), seed, rows=_rows(context, trial["weights"], file))
     net = FinalMember.trained(f"top-{path.stem}", member, checkpoint, context.rows)
