@@ -1,5 +1,8 @@
 """Every executor of `conf/executor` trains what local processes do; what is missing is said in a sentence."""
 
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ from src.engine.task import WorkerSetup
 from src.system.errors import UserError
 from tests.engine.test_engine import assert_alone, member, mixed, results, tasks
 from tests.support.dask_workers import Scheduler, scheduler
-from tests.support.running import Place
+from tests.support.running import ROOT, Place
 from tests.support.training import digits, setup
 
 
@@ -70,14 +73,46 @@ def test_workers_of_dask_without_a_shared_disk_come_and_go(bench: WorkerSetup, d
         assert_alone(last, outcome)
 
 
+WORDS = ("n_trials=6", "epochs=3", "search=asha", "search.eta=3", "tracking.uri=sqlite:///mlflow.db", "workers=2")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Place:
+    place = Place(tmp_path_factory.mktemp("local"), prepared)
+    place.run(*WORDS)
+    return place
+
+
+def assert_same_sweep(place: Place, local: Place) -> None:
+    for name in ("trials.csv", "best.yaml", "curves.csv"):
+        assert (place.out / name).read_bytes() == (local.out / name).read_bytes()
+
+
 @pytest.mark.slow
-def test_a_sweep_on_dask_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: Path) -> None:
-    words = ("n_trials=6", "epochs=3", "search=asha", "search.eta=3", "tracking.uri=sqlite:///mlflow.db")
-    local, cluster = (Place(tmp_path / name, prepared) for name in ("local", "dask"))
-    local.run(*words, "workers=2")
-    cluster.run(*words, "workers=2", "executor=dask")
-    assert (cluster.out / "trials.csv").read_bytes() == (local.out / "trials.csv").read_bytes()
-    assert (cluster.out / "best.yaml").read_bytes() == (local.out / "best.yaml").read_bytes()
+def test_a_sweep_on_dask_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: Path, local: Place) -> None:
+    place = Place(tmp_path / "dask", prepared)
+    place.run(*WORDS, "executor=dask")
+    assert_same_sweep(place, local)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("mpirun"), reason="there is no MPI (apt-get install openmpi-bin)")
+def test_a_sweep_on_mpi_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: Path, local: Place) -> None:
+    place = Place(tmp_path / "mpi", prepared)
+    mpirun = [
+        "mpirun",
+        *["--allow-run-as-root"][: os.geteuid() == 0],
+        "--oversubscribe",
+        "-n",
+        "3",
+        sys.executable,
+        "-m",
+    ]
+    command = [*mpirun, "mpi4py.futures", "-m", "src.sweep", *WORDS, "executor=mpi"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_sweep(place, local)
 
 
 def test_what_is_missing_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

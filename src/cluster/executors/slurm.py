@@ -33,7 +33,5 @@ def slurm(workers: int | Literal["auto"], *, gpus: int = 0) -> Cluster:
     count = int(os.environ.get("SLURM_NTASKS", "1")) if workers == "auto" else workers
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     resources: dict[str, Any] = {"cores": 1, "gpus_per_core": gpus}
-    pool = SlurmJobExecutor(
-        max_workers=count, block_allocation=True, resource_dict=resources, restart_limit=RESTARTS, wait=False
-    )
+    pool = SlurmJobExecutor(max_workers=count, block_allocation=True, resource_dict=resources, restart_limit=RESTARTS)
     return Cluster(pool, lambda: count, (ExecutorlibSocketError,))

@@ -1,0 +1,60 @@
+"""A store in a folder and on a server of S3's protocol does the same, and says in a sentence what does not work."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from src.system.errors import UserError
+from src.system.store import Store
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A real server on loopback, found as S3's packages find theirs: by the environment."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        environment.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield "s3://bucket/lockstep"
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["folder", "s3"])
+def test_files_of_a_store(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    store = Store(str(tmp_path / "store") if kind == "folder" else request.getfixturevalue("s3"))
+    assert store.sizes("data/a") == {}
+    assert store.read("data/a/x") is None
+    assert not store.download("data/a/x", tmp_path / "none")
+    store.remove("data/a/x")
+    store.write("data/a/x", b"first")
+    store.write("data/a/x", b"second")
+    (tmp_path / "large").write_bytes(bytes(range(256)) * 4096)
+    store.upload("data/a/large", tmp_path / "large")
+    assert store.sizes("data/a") == {"x": 6, "large": 2**20}
+    assert store.read("data/a/x") == b"second"
+    assert store.download("data/a/large", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "large").read_bytes()
+    store.remove("data/a/x")
+    assert store.sizes("data/a") == {"large": 2**20}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_store_that_does_not_work_is_said_without_a_secret(s3: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"store\.url: s3://no-such-bucket/here does not work") as caught:
+        Store("s3://no-such-bucket/here").write("name", b"")
+    assert "secret" not in str(caught.value)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"store\.url: .*/file does not work"):
+        Store(str(tmp_path / "file")).write("name", b"")
+    with pytest.raises(UserError, match=r"store\.url: "):
+        Store("nosuch://me:secret@host/x")
