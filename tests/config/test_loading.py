@@ -61,7 +61,8 @@ def dimension(key: str, *words: str) -> Any:
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_of_conf_passes_its_own_schema(entry: str) -> None:
     group, _, name = entry.partition("=")
-    config = made(entry)
+    data, _, model = name.rpartition("_")
+    config = made(*([f"data={data}", f"model={model}"] if group == "data_model" else []), entry)
     if group not in ("experiment", "data_model"):
         assert config[group].get("name", name) == name
     for _, leaf in config.space.leaves():
@@ -304,7 +305,7 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["schedule=one_cycle", "schedule.warmup=1.5"], "schedule.warmup", "less than or equal to 1"),
     (["schedule=exponential", "schedule.period=2"], "schedule.period", "schedule=exp_range, sgdr, step,"),
     (["optimizer=adamw", "optimizer.momentum=0.8"], "optimizer.momentum", "optimizer=rmsprop, sgd have it"),
-    (["data=digits", "data.separator=x"], "data.separator", "no such key; data=csv has it"),
+    (["data=digits", "data.separator=x"], "data.separator", "no such key; data=csv, image_table have it"),
     (["experiment.epochs=3"], "experiment.epochs", "no such key"),
     (["optimizer=rmsprop", "optimizer.alpha=1.0"], "optimizer.alpha", "less than 1"),
     (["optimizer=adagrad", "optimizer.lr_decay=-1"], "optimizer.lr_decay", "greater than or equal to 0"),
