@@ -333,8 +333,8 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     (["lr_range.low=20"], "lr_range", "low 20.0 must be below high 10.0"),
     # choices
     (["model=mlpp"], "model", "mean mlp?"),
-    (["model="], "model", "one of cnn, linear, mlp"),
-    (["model=null"], "model", "one of cnn, linear, mlp"),
+    (["model="], "model", "one of cell, cnn, linear, mlp"),
+    (["model=null"], "model", "one of cell, cnn, linear, mlp"),
     (["experiment=quik"], "experiment", "mean quick?"),
     (["optimizer.name=adamww"], "optimizer.name", "mean adamw?"),
     (["optimizer.name=torch"], "optimizer.name", "none of adagrad, adam, adamw"),
