@@ -16,6 +16,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from src.system.data_meta import DataMeta
+from src.system.errors import UserError
+
 PREPARED = Path("data/prepared")  # a folder a data set, as the stage `prepare` leaves it
 EQUALLY_LONG = ("pbt", "replay")  # searches whose members do not stop early
 STEPS = 4000  # of a training on a table
@@ -96,12 +99,12 @@ RULES: dict[str, Callable[..., Any]] = {
 def facts_of(data: Any) -> Facts:
     """Read the facts of the data set that the section `data` of a config names; `UNKNOWN` before it is prepared."""
     try:
-        meta = json.loads((PREPARED / str(data.get("name")) / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = (PREPARED / str(data.get("name")) / "meta.json").read_text(encoding="utf-8")
+        meta = DataMeta.from_json(json.loads(text))
+    except (OSError, ValueError, UserError):
         return UNKNOWN
-    rows = min(int(meta["n_train"]), int(data.get("rows") or meta["n_train"]))
-    shape = meta["input_shape"]
-    return Facts(rows, table=len(shape) == 1, numbers=shape[0] - len(meta["categories"]))
+    rows = min(meta.n_train, int(data.get("rows") or meta.n_train))
+    return Facts(rows, len(meta.input_shape) == 1, meta.input_shape[0] - len(meta.categories))
 
 
 def default(name: str, *arguments: Any, _root_: Any) -> Any:

@@ -355,10 +355,26 @@ def test_an_error_is_one_line_and_a_code(tmp_path: Path, words: list[str], error
 # --- whole sweeps ------------------------------------------------------------------------------------------------------
 
 
+OF_TABLES = ("embeddings", "realmlp")
+
+
+def table(folder: Path) -> list[str]:
+    """The words for a prepared table of 600 rows of numbers."""
+    words = ["data=csv", "data.file=mine.csv", "data.target=c", "data.task=classification"]
+    if not (folder / "mine.csv").exists():
+        rng = np.random.default_rng(0)
+        rows = [f"{a:.4f},{b:.4f},{'yes' if a > b else 'no'}" for a, b in rng.normal(size=(600, 2))]
+        (folder / "mine.csv").write_text("\n".join(["a,b,c", *rows]) + "\n")
+        done = verb(folder, "prepare", *words)
+        assert done.returncode == 0, done.stderr
+    return words
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs(folder: Path, name: str) -> None:
-    done = verb(folder, "sweep", f"experiment={name}", "n_trials=3", "epochs=1", f"outputs=outputs/{name}")
+    data = table(folder) if name in OF_TABLES else []
+    done = verb(folder, "sweep", f"experiment={name}", *data, "n_trials=3", "epochs=1", f"outputs=outputs/{name}")
     assert done.returncode == 0, done.stderr
     assert summary(folder / "outputs" / name / "sweep" / "mlp")["states"]["complete"] >= 1
 

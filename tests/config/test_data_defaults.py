@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 from src.config.data_defaults import RULES, Facts
 from src.config.loading import Config
 from tests.config.test_loading import made
+from tests.support.metas import data_meta
 from tests.test_architecture import ROOT
 
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 1_000_000)
@@ -28,9 +29,8 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data/prepared/adult"
     folder.mkdir(parents=True)
-    (folder / "meta.json").write_text(
-        json.dumps({"n_train": 26_048, "input_shape": [14], "categories": [9] * 8}), encoding="utf-8"
-    )
+    meta = data_meta(14, n_train=26_048, categories=[9] * 8)
+    (folder / "meta.json").write_text(json.dumps(meta.to_json()), encoding="utf-8")
     return folder
 
 
