@@ -23,6 +23,7 @@ from src.population.member import Member
 from src.population.rows import Rows
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
+from src.system.trial_config import TrialConfig
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.sweeps import check_tracking
 from tests.support.training import config, digits, images, population, setup, table, tensors
@@ -199,7 +200,7 @@ def test_a_trial_is_the_mean_of_members_trained_by_hand(undisturbed: tuple[str, 
     arrays = (torch.from_numpy(np.array(a)) for a in (data.x_train, data.y_train, data.x_val, data.y_val))
     whole = Rows(data.meta, *arrays)
     cut = folds(data.y_train, 3, int(data.meta.sha256[:8], 16), data.meta.class_names)
-    best = yaml.safe_load((place.out / "best.yaml").read_text())
+    best = TrialConfig.from_json(yaml.safe_load((place.out / "best.yaml").read_text()))
     seeds = [derived_seed(1, "fold of a trial", best_number(place), k) for k in range(3)]
     found = [by_hand(Member(best, seed, r, holdout_rows=h), whole, 6) for seed, (r, h) in zip(seeds, cut, strict=True)]
     for name in ("val/accuracy", "val/loss"):

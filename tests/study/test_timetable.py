@@ -12,6 +12,7 @@ from src.search.protocol import Spec
 from src.search.strategies.random import random as random_search
 from src.study.history import History, Proposal, Started
 from src.study.timetable import SEGMENT_SECONDS, SOON, Timetable
+from tests.support.training import config as trial_config
 from tests.support.virtual import EPOCHS, Sweep, fails, flat
 
 
@@ -117,7 +118,7 @@ def test_a_trial_that_fails_frees_its_slot_at_its_virtual_end() -> None:
 @pytest.mark.parametrize("cost", [0.3, 0.7, 2.0, 45.0, 90.0])
 def test_the_slot_of_a_trial_that_stops_early_is_free_when_it_stops(cost: float) -> None:
     """To the epoch; where epochs are shorter than a segment is worth, within that."""
-    config = {"training": {"early_stopping": {"patience": 3, "min_delta": 0.05}}}
+    config = trial_config(early_stopping={"patience": 3, "min_delta": 0.05})
     early = 0
     for seed in range(20):
         draw = random.Random(seed)
