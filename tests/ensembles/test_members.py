@@ -273,8 +273,8 @@ def test_refits_of_members_that_stopped_early_train_as_long_as_these_were_good(
     trained_members = refit.final_members([Member(best, seed) for seed in range(3)])
     assert [refit.outcomes[f"seeds-{k}"].epochs for k in range(3)] == [2, 6, 4], "its own, at most all, or the median"
     for one in trained_members:
-        assert one.member.config["training"]["early_stopping"]["patience"] is None
-        assert one.member.config["epochs"] == 6, "the schedule is that of the whole training"
+        assert one.member.config.training.early_stopping.patience is None
+        assert one.member.config.epochs == 6, "the schedule is that of the whole training"
 
 
 MINE = """
