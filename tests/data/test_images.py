@@ -127,16 +127,16 @@ def test_a_table_of_paths_and_targets(tmp_path: Path) -> None:
     prices = [f"{1000 + k}.5" for k in range(40)]
     lines = ["price,image,part", *(",".join(row) for row in zip(prices, names, parts, strict=True))]
     meta = prepare(listed(tmp_path, lines, target="price", task="regression", split_column="part"), tmp_path / "out")
-    assert (meta["task"], meta["n_train"], meta["n_val"], meta["n_test"]) == ("regression", 24, 8, 8)
-    assert meta["input_shape"] == [1, 12, 14]
-    assert meta["target_mean"] == pytest.approx(1000.5 + 23 / 2)
+    assert (meta.task, meta.n_train, meta.n_val, meta.n_test) == ("regression", 24, 8, 8)
+    assert meta.input_shape == (1, 12, 14)
+    assert meta.target_mean == pytest.approx(1000.5 + 23 / 2)
     assert np.array_equal(
         transform(tmp_path / "out", raw_example(tmp_path / "out")), load(tmp_path / "out").x_train[:5]
     )
     lines = ["animal,image", *(f"{name[:3]},{name}" for name in names)]
     meta = prepare(listed(tmp_path, lines, target="animal", task="classification", path="image"), tmp_path / "out")
-    assert meta["class_names"] == ["cat", "dog"]
-    assert set(meta["origin"]["files"]) == {"list.csv", *names}
+    assert meta.class_names == ["cat", "dog"]
+    assert set(dict(meta.origin or {})["files"]) == {"list.csv", *names}
 
 
 @pytest.mark.parametrize(
