@@ -47,7 +47,7 @@ def test_a_saved_member_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> No
 def test_it_learns() -> None:
     data = table("regression")
     curve = trained([Member(config("nca", lr=0.01), 0)], data, 8)[0].curves["val/rmse"]
-    assert curve[-1] < 0.6 * float(data.y_val.std()) * data.meta["target_std"]
+    assert curve[-1] < 0.6 * float(data.y_val.std()) * data.meta.target_std
 
 
 def test_rows_that_are_not_its_own_change_nothing() -> None:
