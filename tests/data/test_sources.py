@@ -51,7 +51,7 @@ def test_what_prepare_was_told_holds_for_the_verbs(tmp_path: Path) -> None:
     prepare(told, tmp_path / "p" / "csv", ("file", "target", "task", "root", "rows"))
     assert ask(bare, tmp_path / "p") == tmp_path / "p" / "csv"
     beside = read_meta(ask(bare, tmp_path / "p", seed=3))
-    assert (beside["n_train"], beside["origin"]["config"]["seed"]) == (30, 3)
+    assert (beside.n_train, (beside.origin or {})["config"]["seed"]) == (30, 3)
 
 
 def test_a_yaml_or_a_file_that_changed_is_said(tmp_path: Path) -> None:

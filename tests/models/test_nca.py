@@ -1,12 +1,11 @@
 """Neighbours as scikit-learn weighs them, never a row itself, and only those that are the member's own."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from torch import Tensor, nn
 
@@ -15,17 +14,17 @@ from src.engine.model_size import refuse_untrainable
 from src.models.architectures.nca import LEAST
 from src.models.building import build
 from src.models.training_rows import FEWEST_DRAWN, n_candidates
+from tests.support.conf import conf_file
+from tests.support.metas import data_meta
 from tests.support.training import config, table
 
-MODEL = yaml.safe_load((Path(__file__).parents[2] / "conf" / "model" / "nca.yaml").read_text())["model"] | {
-    "embedding": "none"
-}
+MODEL = {**conf_file("model", "nca")["model"], "embedding": "none"}
 N, FEATURES = 90, 4
 
 
 def net(classes: int, **changes: Any) -> Any:
     """One whose space is that of the numbers themselves."""
-    meta = {"input_shape": [FEATURES], "n_classes": classes, "categories": [], "bins": []}
+    meta = data_meta(FEATURES, n_classes=classes)
     made = build({**MODEL, "blocks": 0, "embedding": "none", "dim": FEATURES, **changes}, meta)
     made.encoder.first = nn.Identity()
     return made
@@ -90,7 +89,7 @@ def test_each_step_draws_a_share_by_the_generator(data: tuple[Tensor, Tensor]) -
 
 def test_encoded_rows_follow_the_weights(data: tuple[Tensor, Tensor]) -> None:
     x, y = data
-    meta = {"input_shape": [FEATURES], "n_classes": 0, "categories": [], "bins": []}
+    meta = data_meta(FEATURES, n_classes=0)
     made, other = (build(MODEL, meta).eval() for _ in range(2))
     made.rows.hold(x, y.float(), torch.ones(N))
     before = made(x[:3])
@@ -109,15 +108,15 @@ def test_without_rows_it_does_not_predict() -> None:
 
 def test_cost_knows_the_candidates() -> None:
     """A step compares each of its rows with the share that it draws, and encodes these; a prediction, with all."""
-    meta = {**table("regression").meta, "n_train": 10_000}
+    meta = replace(table("regression").meta, n_train=10_000)
     few, many = (config("nca", **{**MODEL, "candidates": share}) for share in (0.1, 0.5))
     assert seconds_per_epoch(many, meta) > 3 * seconds_per_epoch(few, meta)
-    assert seconds_per_epoch({**few, "batch_size": 1024}, meta) < seconds_per_epoch(few, meta)
+    assert seconds_per_epoch(replace(few, batch_size=1024), meta) < seconds_per_epoch(few, meta)
     assert measures(few, meta)["operations"] == measures(many, meta)["operations"] > 10_000 * MODEL["dim"]
 
 
 def test_a_step_that_no_memory_holds_is_refused() -> None:
-    meta = {**table("regression").meta, "n_train": 10**10}
+    meta = replace(table("regression").meta, n_train=10**10)
     with pytest.raises(ValueError, match=r"model\.candidates: a step takes .* GB, this machine has") as refusal:
         refuse_untrainable(MODEL, config("nca", **MODEL), meta)
     assert str(refusal.value).count(". ") == 0

@@ -57,7 +57,9 @@ def _member(trial: dict[str, Any], file: str, seed: int, context: TrainingContex
 
 
 def _rows(context: TrainingContext, files: list[str], file: str) -> NDArray[np.int64] | None:
-    """Find the training rows of the net in `file`, one of a trial's `files`: one a fold."""
+    """Find the training rows of the net in `file`, one of a trial's `files`: one a fold; None of a single one: all."""
+    if len(files) == 1:
+        return None
     meta = context.rows.meta
     y_N = context.rows.y_train[: meta.n_train].cpu().numpy()
     return trial_folds(y_N, len(files), meta)[files.index(file)].rows
