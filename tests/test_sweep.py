@@ -307,12 +307,11 @@ def test_the_same_bug_in_the_first_trials_stops_the_sweep(place: Place, broken: 
     assert "error: the first 3 trials failed alike: three is no width" in stopped.stderr
     assert stopped.stderr.count("Traceback") == 1
     assert "broken.py" in stopped.stderr
-    end = time.monotonic() + 60
-    while not (place.folder / "mlflow.db").exists():  # its writer may still be importing MLflow
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert place.query("SELECT count(*) FROM sqlite_master WHERE name = 'runs'") == [(0,)] or (
-        place.query("SELECT count(*) FROM runs WHERE status = 'RUNNING'") == [(0,)]
+    time.sleep(6.0)  # nothing outlives a sweep for longer, so a writer that was still importing MLflow has left no file
+    assert (
+        not (place.folder / "mlflow.db").exists()
+        or (place.query("SELECT count(*) FROM sqlite_master WHERE name = 'runs'") == [(0,)])
+        or (place.query("SELECT count(*) FROM runs WHERE status = 'RUNNING'") == [(0,)])
     )
 
 
