@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,17 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-import src.population  # noqa: F401 # isort: split
-from src.bilevel.constants import with_constants
-from src.bilevel.hypergradient_population import HypergradientPopulation
-from src.config.components import make
-from src.population.member import Member, one_thread
-from src.population.population import Population
-from src.population.rows import Rows
-from src.system.data_meta import DataMeta
-from src.system.trial_config import TrialConfig
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import src.population  # noqa: E402, F401 # isort: split
+from src.bilevel.constants import with_constants  # noqa: E402
+from src.bilevel.hypergradient_population import HypergradientPopulation  # noqa: E402
+from src.config.components import make  # noqa: E402
+from src.population.member import Member, one_thread  # noqa: E402
+from src.population.population import Population  # noqa: E402
+from src.population.rows import Rows  # noqa: E402
+from src.system.data_meta import DataMeta  # noqa: E402
+from src.system.trial_config import TrialConfig  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 70  # 64 · 70 + 70 · 70 + 70 · 10 = 10,080 weights with a strength each
@@ -88,7 +91,8 @@ def measured(estimator: str, steps: int, variables: dict[str, str], members: int
 
     population.step(order_KN[:, :64], columns)
     for _ in range(20):
-        inner(), outer()
+        inner()
+        outer()
     times: dict[str, list[float]] = {"inner": [], "outer": []}
     for _ in range(STEPS):
         for name, step in (("inner", inner), ("outer", outer)):
@@ -126,7 +130,7 @@ def peak(step: Callable[[], None]) -> float:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     now = most = 0
-    for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":
             now += event.nbytes()
             most = max(most, now)

@@ -36,11 +36,12 @@ from src.population.checkpoint import Checkpoint  # noqa: E402
 from src.population.member import Member, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
 from src.population.rows import Rows  # noqa: E402
+from src.system.trial_config import TrialConfig  # noqa: E402
 
 PLACES = [("digits", "mlp"), ("digits", "cnn"), ("fashion_mnist", "mlp"), ("fashion_mnist", "cnn"), ("adult", "mlp")]
 ROWS = {"digits": 1077, "fashion_mnist": 1200, "adult": 3000}
 VALIDATION = 600
-Config = dict[str, dict[str, Any]]
+Config = dict[str, Any]
 
 
 @lru_cache
@@ -50,7 +51,8 @@ def rows(name: str) -> Rows:
         prepare({**load_config([f"data={name}"])["data"], "rows": ROWS[name]}, Path(folder) / name)
         data = load(Path(folder) / name)
         arrays = [torch.from_numpy(np.array(a)) for a in (data.x_train, data.y_train, data.x_val, data.y_val)]
-    return Rows(data.meta, *arrays[:2], *(a[:VALIDATION] for a in arrays[2:]))
+    x_train, y_train, x_val, y_val = arrays
+    return Rows(data.meta, x_train, y_train, x_val[:VALIDATION], y_val[:VALIDATION])
 
 
 @lru_cache
@@ -160,7 +162,7 @@ def healthy(c: Config, draw: np.random.Generator) -> Config:
     """The sound setting: on Adult, where the first epochs gain most, at a lower rate."""
     low = {"adult": 4e-4, "digits": 2e-3}.get(c["data"], 1e-3)
     epochs = 8 if c["data"] == "adult" else 14
-    return changed(c, epochs=int(draw.integers(epochs, 1.5 * epochs)), optimizer__lr=log_uniform(draw, low, 3 * low))
+    return changed(c, epochs=int(draw.integers(epochs, 3 * epochs // 2)), optimizer__lr=log_uniform(draw, low, 3 * low))
 
 
 RECIPES: list[Callable[[Config, np.random.Generator], Config]] = [
@@ -179,14 +181,15 @@ def curves(kind: int, place: int, seed: int) -> dict[str, list[float]]:
     if RECIPES[kind] is overfitting:
         few = draw.permutation(len(data.x_train))[: FEW[name]]
         wrong = torch.from_numpy(draw.random(len(data.y_train)) < 0.2)
-        drawn = torch.from_numpy(draw.integers(data.meta["n_classes"], size=len(data.y_train)))
+        drawn = torch.from_numpy(draw.integers(data.meta.n_classes, size=len(data.y_train)))
         data = replace(data, y_train=torch.where(wrong, drawn, data.y_train))
-    member = Member(config, int(draw.integers(2**31)), rows=few)
-    parts = (lambda c: make("optimizer", c["optimizer"]), lambda c: make("schedule", c["schedule"]))
+    trial = TrialConfig.from_json({key: value for key, value in config.items() if key != "data"})
+    member = Member(trial, int(draw.integers(2**31)), rows=few)
+    parts = (lambda c: make("optimizer", c.optimizer), lambda c: make("schedule", c.schedule))
     one = Population([member], data, *parts)
     if RECIPES[kind] is dead_units:
         one = Population([member], data, *parts, [pushed(one.save(0), float(draw.uniform(3, 6)))])
-    for _ in range(config["epochs"]):
+    for _ in range(trial.epochs):
         point = one.epoch()[0]
         if not abs(point["train/loss"] + point["val/loss"]) < float("inf"):
             break

@@ -16,7 +16,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from src.ensembles.members.snapshot import snapshot  # noqa: E402
 from src.ensembles.protocol import TrainingContext  # noqa: E402
 from src.metrics.scoring import score  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
+from src.system.trial_config import TrialConfig  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "ensembles.json"
 
@@ -57,7 +57,7 @@ class Place:
         data = self.setup.data
         self.context = TrainingContext(rows(self.setup), train_targets(data), val_targets(data), folder)
 
-    def made(self, way: Any, trial: Mapping[str, Any], seed: int, **arguments: Any) -> list[FinalMember]:
+    def made(self, way: Any, trial: TrialConfig, seed: int, **arguments: Any) -> list[FinalMember]:
         with tempfile.TemporaryDirectory() as kept, ThreadPoolExecutor(1) as executor:
             training = MemberTraining(way.__name__, Engine(self.setup, 1, executor), self.context, Path(kept), trial)
             return training.final_members(way(trial, seed, self.context, **arguments))

@@ -28,9 +28,11 @@ from src.data.preparing import prepare  # noqa: E402
 from src.population.checkpoint import Checkpoint  # noqa: E402
 from src.population.losses import score  # noqa: E402
 from src.population.member import Member, one_thread  # noqa: E402
+from src.population.member_rows import with_rows  # noqa: E402
 from src.population.population import Population  # noqa: E402
 from src.population.rows import Rows  # noqa: E402
 from src.population.stack import build_model  # noqa: E402
+from src.system.trial_config import TrialConfig  # noqa: E402
 
 COMMON = ["optimizer.lr=1e-3", "optimizer.weight_decay=0.01", "batch_size=256", "schedule=constant"]
 COMMON += ["training.early_stopping.patience=6"]
@@ -62,17 +64,17 @@ ROWS: dict[str, Row] = {
 }
 
 
-def trained(config: dict[str, Any], data: Rows, seed: int) -> Checkpoint:
+def trained(config: TrialConfig, data: Rows, seed: int) -> Checkpoint:
     """Train one member until it stops."""
 
     def component(group: str) -> Any:
-        return lambda trial: make(group, trial[group])
+        return lambda trial: make(group, getattr(trial, group))
 
     group = Population([Member(config, seed)], data, component("optimizer"), component("schedule"))
-    for _ in range(config["epochs"]):
+    for _ in range(config.epochs):
         group.epoch()
         losses = group.curves[0]["val/loss"]
-        if len(losses) - 1 - int(np.argmin(losses)) >= config["training"]["early_stopping"]["patience"]:
+        if len(losses) - 1 - int(np.argmin(losses)) >= (config.training.early_stopping.patience or config.epochs):
             break
     return group.save(0)
 
@@ -91,9 +93,9 @@ def run(row: Row, data: Rows, test: tuple[torch.Tensor, torch.Tensor], seed: int
         tried.append((1 - figure if data.classification else figure, value, best + 1, figure, config, state))
     _, value, epoch, figure, config, state = min(tried, key=lambda each: each[0])
     model = build_model(Member(config, seed), data.meta, None)
-    model.load_state_dict(state.model_weights)
+    model.load_state_dict(with_rows(state.model_weights, model, Member(config, seed), data))
     with torch.no_grad():
-        outputs = torch.cat([model.eval()(part) for part in test[0].split(2048)])
+        outputs = torch.cat([model.eval()(part) for part in torch.split(test[0], 2048)])
     point = score(outputs[None], test[1][None], data.meta)[0][0]
     size = sum(parameter.numel() for parameter in model.parameters())
     return [
@@ -122,18 +124,21 @@ def main() -> None:
         prepare(load_config([f"data={arguments.data}"])["data"], folder)
         found = load(folder)
         x_test, y_test = load_test(folder)
-        if found.meta["task"] == "regression":
+        if not found.meta.classification:
             y_test = standardise(y_test, found.meta)
         arrays = (found.x_train, found.y_train, found.x_val, found.y_val, x_test, y_test)
         tensors = [torch.from_numpy(np.array(array)) for array in arrays]
-    data, test = Rows(found.meta, *tensors[:4]), (tensors[4], tensors[5])
+    x_train, y_train, x_val, y_val, *test = tensors
+    data = Rows(found.meta, x_train, y_train, x_val, y_val)
     lines = [
         "| | chosen | epoch | validation | test | parameters | seconds, all tried |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():
         if arguments.only in name:
-            value, epoch, val, figure, size, seconds = run(row, data, test, arguments.seed, arguments.epochs)
+            value, epoch, val, figure, size, seconds = run(
+                row, data, (test[0], test[1]), arguments.seed, arguments.epochs
+            )
             lines.append(f"| {name} | {value} | {epoch} | {val:.4f} | {figure:.4f} | {size:,} | {seconds:.0f} |")
             print(lines[-1], flush=True)
             if arguments.out:

@@ -118,7 +118,7 @@ def _fill(study: Study, made: Any, timetable: Timetable, space: Space) -> None:
 
 
 def _value(params: Any, epoch: int) -> float:
-    return abs(math.log(params["lr"] / 3e-3)) + params["dropout"] + 1 / epoch
+    return abs(math.log(params["lr"] / 3e-3)) + float(params["dropout"]) + 1 / epoch
 
 
 def _memory() -> float:

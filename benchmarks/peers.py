@@ -33,7 +33,7 @@ def _optuna(sampler: str, pruned: bool = False) -> Run:
         study = optuna.create_study(direction=task.direction, sampler=made, pruner=pruner, study_name=f"seed-{seed}")
         while not meter.empty:
             trial = study.ask()
-            params = task.space.walk(lambda name, d, trial=trial: trial._suggest(name, d))
+            params = task.space.walk(trial._suggest)
             for epoch in range(1, task.epochs + 1) if pruned else (task.epochs,):
                 value = meter.train(trial.number, params, epoch)[-1]
                 trial.report(value, epoch)

@@ -68,9 +68,9 @@ def commands(params: dict[str, Any]) -> list[tuple[str, list[str]]]:
     found = []
     for stage in STAGES:
         for model in params["models"] if "matrix" in stages[stage] else [None]:
-            values = params | {"item.model": model}
+            values: dict[str, Any] = params | {"item.model": model}
             command = stages[stage]["cmd"][-1]
-            text = re.sub(r"\$\{([\w.]+)\}", lambda name, values=values: str(values[name[1]]), command)
+            text = re.sub(r"\$\{([\w.]+)\}", lambda name: str(values[name[1]]), command)  # noqa: B023
             found.append((stage, shlex.split(text)))
     return found
 

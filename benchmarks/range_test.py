@@ -14,11 +14,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra import initialize_config_dir
@@ -35,8 +34,9 @@ from src.engine.engine import Engine  # noqa: E402
 from src.engine.fusing import fusing_obstacle, rows  # noqa: E402
 from src.engine.rate_ramp import ramp, side_by_side  # noqa: E402
 from src.engine.task import WorkerSetup  # noqa: E402
-from src.population.member import Member, derived_seed, one_thread  # noqa: E402
+from src.population.member import Member, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
+from src.population.seeds import derived_seed  # noqa: E402
 from src.search.protocol import Spec  # noqa: E402
 from src.study.history import Started  # noqa: E402
 from src.study.identity import Identity  # noqa: E402
@@ -44,7 +44,9 @@ from src.study.study import Study  # noqa: E402
 from src.sweeps.loop import Loop, slots  # noqa: E402
 from src.sweeps.objectives import objectives  # noqa: E402
 from src.sweeps.rate_prior import range_tested  # noqa: E402
+from src.system.data_meta import DataMeta  # noqa: E402
 from src.system.files import write_json  # noqa: E402
+from src.system.trial_config import TrialConfig  # noqa: E402
 
 EPOCHS = {"digits": 20, "adult": 10, "fashion_mnist": 5}
 CASES = [f"{data}/{model}" for data in EPOCHS for model in ("mlp", "cnn") if (data, model) != ("adult", "cnn")]
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 @contextmanager
-def prepared(data: str) -> Iterator[tuple[WorkerSetup, Mapping[str, Any]]]:
+def prepared(data: str) -> Iterator[tuple[WorkerSetup, DataMeta]]:
     """The data set, of the larger ones 5,000 training rows."""
     words = [f"data={data}", *["data.rows=5000"] * (data != "digits")]
     with tempfile.TemporaryDirectory() as name:
@@ -101,7 +103,7 @@ def rates(args: argparse.Namespace) -> None:
                 print(line + "".join(cells), flush=True)
 
 
-def suggestions(trial: Mapping[str, Any], setup: WorkerSetup, seed: int = 0) -> dict[str, float]:
+def suggestions(trial: TrialConfig, setup: WorkerSetup, seed: int = 0) -> dict[str, float]:
     """The rate of each rule, with the defaults of the stage."""
     keys = load([])["lr_range"]
     names = ("seeds", "low", "high", "steps")
@@ -114,20 +116,20 @@ def suggestions(trial: Mapping[str, Any], setup: WorkerSetup, seed: int = 0) -> 
     return {"valley": read_off.valley_lr, "steepest": read_off.steepest_lr, "parallel": parallel}
 
 
-def trained(trial: Mapping[str, Any], setup: WorkerSetup, grid: Sequence[float], seeds: int) -> np.ndarray:
+def trained(trial: TrialConfig, setup: WorkerSetup, grid: Sequence[float], seeds: int) -> np.ndarray:
     """The accuracy at each rate after the last epoch, mean over seeds that are not those of the range test."""
     total = np.zeros(len(grid))
     for seed in range(1, seeds + 1):
-        configs = [{**trial, "optimizer": {**trial["optimizer"], "lr": float(rate)}} for rate in grid]
+        configs = [trial.with_optimizer(lr=float(rate)) for rate in grid]
         members = [Member(config, derived_seed(seed, "trial", 0)) for config in configs]
         population = Population(
             members,
             rows(setup),
-            lambda config: make("optimizer", config["optimizer"]),
-            lambda config: make("schedule", config["schedule"]),
+            lambda config: make("optimizer", config.optimizer),
+            lambda config: make("schedule", config.schedule),
             fused=not fusing_obstacle(members[0], setup),
         )
-        for _ in range(trial["epochs"]):
+        for _ in range(trial.epochs):
             points = population.epoch()
         total += [point["val/accuracy"] for point in points]
     return total / seeds
@@ -158,18 +160,18 @@ def sweeps(args: argparse.Namespace) -> None:
             print(f"| {args.data} | {search} | {size} | {values} | {share:.0%} | {strict:.0%} |", flush=True)
 
 
-def around(config: Config, setup: WorkerSetup, meta: Mapping[str, Any]) -> Config:
+def around(config: Config, setup: WorkerSetup, meta: DataMeta) -> Config:
     """The config after a range test with its seed."""
-    found = {"sha256": meta["sha256"], "optimizer": config["optimizer"]["name"]}
+    found = {"sha256": meta.sha256, "optimizer": config["optimizer"]["name"]}
     suggested = suggestions(config.trial, setup, config["seed"])[config["lr_range"]["rule"]]
     path = setup.data / "lr_range.json"
     write_json(path, {**found, "suggested_lr": suggested})
-    return replace(config, space=range_tested(config.space, path, meta["sha256"]))
+    return replace(config, space=range_tested(config.space, path, meta.sha256))
 
 
-def curve(config: Config, meta: Mapping[str, Any], engine: Engine) -> np.ndarray:
+def curve(config: Config, meta: DataMeta, engine: Engine) -> np.ndarray:
     """The best value so far after each trial of a sweep, by the number of trials begun (none yet: minus infinity)."""
-    aims = objectives(None, {}, meta["task"])
+    aims = objectives(None, {}, meta.task)
     spec = Spec(config.space, aims.direction, config["n_trials"], config["epochs"], config["seed"])
     search = config.make("search", config["search"], spec)
     with tempfile.TemporaryDirectory() as root:

@@ -94,7 +94,8 @@ def mean_ranks(curves: Curves, tasks: Sequence[str], strategies: Sequence[str], 
 
     The expected rank draws one seed of each strategy: 1 + the probability that another is better, summed over the others.
     """
-    column, rng, total = int(np.searchsorted(GRID, at)), np.random.default_rng(0), 0.0
+    column, rng = int(np.searchsorted(GRID, at)), np.random.default_rng(0)
+    total = np.zeros((1 + RESAMPLES, len(strategies)))
     for task in tasks:
         values = [curves[s][task][:, column] for s in strategies]
         weights = [np.vstack([np.full(len(v), 1 / len(v)), _resampled(rng, len(v))]) for v in values]

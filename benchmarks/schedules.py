@@ -11,9 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra import initialize_config_dir
@@ -29,8 +28,10 @@ from src.diagnosis.rate_range import bounds, over, read  # noqa: E402
 from src.engine.fusing import rows  # noqa: E402
 from src.engine.rate_ramp import ramp, steps_per_epoch  # noqa: E402
 from src.engine.task import WorkerSetup  # noqa: E402
-from src.population.member import Member, derived_seed, one_thread  # noqa: E402
+from src.population.member import Member, one_thread  # noqa: E402
 from src.population.population import Population  # noqa: E402
+from src.population.seeds import derived_seed  # noqa: E402
+from src.system.trial_config import TrialConfig  # noqa: E402
 
 SCHEDULES = {
     "constant": [],
@@ -63,10 +64,10 @@ def main() -> None:
         for schedule, more in SCHEDULES.items():
             trial = load([*words, f"schedule={schedule}", *(f"++{word}" for word in more)]).trial
             bound = BOUND.get(schedule)
-            tested = {**trial, "schedule": {**trial["schedule"], **({bound: base / most} if bound else {})}}
+            tested = replace(trial, schedule={**trial.schedule, bound: base / most}) if bound else trial
             peak = most if bound else suggested
             ladder = suggested * 2.0 ** np.arange(LADDER)
-            settings = [with_rate(tested, peak), *(with_rate(trial, rate) for rate in ladder)]
+            settings = [tested.with_optimizer(lr=peak), *(trial.with_optimizer(lr=float(rate)) for rate in ladder)]
             accuracy_EKS = trained(settings, setup, args.seeds)
             last, half = accuracy_EKS[-1], accuracy_EKS[args.epochs // 2 - 1]
             top = 1 + int(np.argmax(last[1:].mean(1)))
@@ -74,33 +75,28 @@ def main() -> None:
             print(f"| `{schedule}` | {' | '.join(cells)} |", flush=True)
 
 
-def range_test(trial: Mapping[str, Any], setup: WorkerSetup) -> tuple[float, float, float]:
+def range_test(trial: TrialConfig, setup: WorkerSetup) -> tuple[float, float, float]:
     """What the stage finds with its defaults: suggested rate, lower and upper bound."""
     keys = load([])["lr_range"]
     names = ("seeds", "low", "high", "steps")
     rise = ramp(trial, setup, 0, over=over, **{name: keys[name] for name in names})
     rules = read(rise.rate_S, rise.loss_KS)
-    steps = keys["linear"]["epochs"] * steps_per_epoch(setup, trial["batch_size"])
+    steps = keys["linear"]["epochs"] * steps_per_epoch(setup, trial.batch_size)
     watch, low = max(1, steps // keys["linear"]["points"]), rules.top / steps
     line = ramp(trial, setup, 0, seeds=keys["seeds"], low=low, high=rules.top, steps=steps, linear=True, watch=watch)
     return rules.valley_lr, *bounds(line.rate_S, line.score_KS)
 
 
-def with_rate(trial: Mapping[str, Any], rate: float) -> dict[str, Any]:
-    """The trial at this rate."""
-    return {**trial, "optimizer": {**trial["optimizer"], "lr": float(rate)}}
-
-
-def trained(settings: list[dict[str, Any]], setup: WorkerSetup, seeds: int) -> np.ndarray:
+def trained(settings: list[TrialConfig], setup: WorkerSetup, seeds: int) -> np.ndarray:
     """The accuracy after each epoch [E, K, S], seeds other than the range test's."""
     members = [Member(own, derived_seed(seed, "trial", 0)) for own in settings for seed in range(1, seeds + 1)]
     population = Population(
         members,
         rows(setup),
-        lambda config: make("optimizer", config["optimizer"]),
-        lambda config: make("schedule", config["schedule"]),
+        lambda config: make("optimizer", config.optimizer),
+        lambda config: make("schedule", config.schedule),
     )
-    points = [population.epoch() for _ in range(settings[0]["epochs"])]
+    points = [population.epoch() for _ in range(settings[0].epochs)]
     found = np.array([[point["val/accuracy"] for point in epoch] for epoch in points])
     return found.reshape(len(points), len(settings), seeds)
 

@@ -26,9 +26,10 @@ import yaml  # noqa: E402
 from src.models.building import build, n_operations  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
 from src.serving.fused_nets import Fused  # noqa: E402
+from tests.support.metas import data_meta  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-DIGITS = {"input_shape": (1, 8, 8), "n_classes": 10, "categories": [], "bins": []}
+DIGITS = data_meta(1, 8, 8, n_classes=10)
 MEMBERS, ROWS = 20, (1, 8, 32, 64, 128, 256, 1024)
 SECONDS = 0.05  # of a repetition
 CASES = {
@@ -42,7 +43,7 @@ def case(name: str) -> tuple[list[torch.nn.Module], int]:
     """The members of a case, and the multiply-adds of a row's way through one."""
     model = yaml.safe_load((ROOT / "conf" / "model" / f"{name.split()[0]}.yaml").read_text())["model"] | CASES[name]
     nets = [build(model, DIGITS).eval().requires_grad_(False) for _ in range(MEMBERS)]
-    return nets, n_operations(nets[0], DIGITS["input_shape"])  # type: ignore[arg-type]
+    return nets, n_operations(nets[0], DIGITS.input_shape)
 
 
 def mean_s(call: Callable[[], Any]) -> float:

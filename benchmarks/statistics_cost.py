@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=400, help="of a single member; of more members fewer")
     args = parser.parse_args()
     one_thread()
-    engine.Statistics = Timed  # type: ignore[misc]
+    setattr(engine, "Statistics", Timed)  # noqa: B010
     print("| net, batch, members | ms an epoch | statistics |", "|---|---|---|", sep="\n")
     for model, batch, size in (("mlp", 64, 1), ("mlp", 64, 8), ("mlp", 32, 32), ("mlp", 128, 32), ("cnn", 64, 1)):
         data, more = (digits(1149, 360), {"width": 64}) if model == "mlp" else (images(1149, 360), {"norm": "group"})

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tests.support.running import ROOT
 
@@ -46,7 +45,7 @@ class Scheduler:
             process.kill()
             process.wait()
 
-    def _popen(self, program: str, options: list[str], folder: Path, **more: str) -> Any:
+    def _popen(self, program: str, options: list[str], folder: Path, **more: str) -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), **more}
         command = [sys.executable, "-m", f"distributed.cli.{program}", *options]
         with (self.folder / f"{program}.log").open("a") as log:

@@ -63,7 +63,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 NCA = {"name": "nca", "dim": 8, "blocks": 1, "width": 16, "dropout": 0.1, "candidates": 0.3}
 NCA |= {key: MLP[key] for key in EMBEDDING}
 N_TRAIN = 420
-SECTIONS = {
+SECTIONS: dict[str, dict[str, Any]] = {
     "model": {"mlp": MLP, "cnn": CNN, "resnet": RESNET, "tabm": TABM, "linear": {"name": "linear"}, "nca": NCA},
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
