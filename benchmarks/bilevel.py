@@ -25,15 +25,15 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import src.population  # noqa: E402, F401 # isort: split
-from src.bilevel.constants import with_constants  # noqa: E402
-from src.bilevel.hypergradient_population import HypergradientPopulation  # noqa: E402
-from src.config.components import make  # noqa: E402
-from src.population.member import Member, one_thread  # noqa: E402
-from src.population.population import Population  # noqa: E402
-from src.population.rows import Rows  # noqa: E402
-from src.system.data_meta import DataMeta  # noqa: E402
-from src.system.trial_config import TrialConfig  # noqa: E402
+import src.population  # noqa: F401 # isort: split
+from src.bilevel.constants import with_constants
+from src.bilevel.hypergradient_population import HypergradientPopulation
+from src.config.components import make
+from src.population.member import Member, one_thread
+from src.population.population import Population
+from src.population.rows import Rows
+from src.system.data_meta import DataMeta
+from src.system.trial_config import TrialConfig
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 70  # 64 · 70 + 70 · 70 + 70 · 10 = 10,080 weights with a strength each
