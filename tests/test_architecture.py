@@ -176,7 +176,6 @@ TEXT_KEYS = {
     "config/space.py": 1,
     "data/prepared.py": 1,
     "cluster/opening.py": 5,
-    "data/reader.py": 1,
     "engine/compatibility.py": 3,
     "ensembles/final_members.py": 7,
     "ensembles/members/top.py": 6,

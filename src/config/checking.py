@@ -10,20 +10,12 @@ from typing import Any, Unpack, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from src.config.components import GROUPS, OF_EVERY, arguments, component
-from src.config.renamed import refuse_first_name
 from src.config.schema import SHARED, Root
-from src.config.without_gradient import refuse_without_gradient
+from src.config.unknown_key import unknown_key
 from src.system.errors import UserError, shortened, suggestion
 
-FROM_DATA = {
-    "self",
-    "input_shape",
-    "n_outputs",
-    "categories",
-    "edges",
-    "patches",
-}  # given to a model by the engine, not by a config
-
+# Parameters of a model that the engine answers, not a config: those of `src/models/data_spec.py`.
+FROM_DATA = {"self", "data_spec", "input_shape", "n_outputs", "categories", "edges", "patches"}
 
 # --- checking ----------------------------------------------------------------------------------------------------------
 
@@ -69,29 +61,27 @@ def validate(schema: type[BaseModel], values: Mapping[str, Any], prefix: str) ->
     try:
         schema.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as invalid:
-        raise UserError(_complaint(schema, values, prefix, invalid)) from None
+        raise _complaint(schema, values, prefix, invalid) from None
 
 
-def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, invalid: ValidationError) -> str:
+def _complaint(schema: type[BaseModel], values: Mapping[str, Any], prefix: str, invalid: ValidationError) -> UserError:
     errors = invalid.errors(include_url=False)
     paths = [_path(values, error) for error in errors]
     path = max((p for p in paths if p[0] == paths[0][0]), key=len)  # of the ways to be right, the nearest to it
     errors = [error for error, p in zip(errors, paths, strict=True) if p == path]
     key, value = prefix + ".".join(map(str, path)), errors[0]["input"]
     if errors[0]["type"] == "extra_forbidden":
-        refuse_first_name(key)
-        refuse_without_gradient(key)
         names = [prefix + ".".join(map(str, (*path[:-1], name))) for name in _fields(schema, path[:-1])]
-        return f"{key}: no such key{suggestion(key, names)}"
+        return unknown_key(key, names)
     if errors[0]["type"] == "missing":
-        return f"{key}: a value is needed"
+        return UserError(f"{key}: a value is needed")
     if errors[0]["type"] == "value_error":
-        return f"{key}: {errors[0]['ctx']['error']}"
+        return UserError(f"{key}: {errors[0]['ctx']['error']}")
     right = " or ".join(re.sub(r"^\w+ should |, .*got a number.*|, unable to parse.*", "", e["msg"]) for e in errors)
     hint = suggestion(str(value), re.findall("'(.*?)'", right))
     if errors[0]["type"] == "string_type" and isinstance(value, int | float):
-        return f"{key}: should be a text, not the number {shortened(value)}; type '{key}=\"{value}\"'"
-    return f"{key}: should {right}, not {shortened(value)}{hint}"
+        return UserError(f"{key}: should be a text, not the number {shortened(value)}; type '{key}=\"{value}\"'")
+    return UserError(f"{key}: should {right}, not {shortened(value)}{hint}")
 
 
 def _path(values: Any, error: Any) -> tuple[str | int, ...]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from src.config.renamed import refuse_first_name
 from src.config.space import Dimension, Prior, label
-from src.system.errors import UserError, suggestion
+from src.config.unknown_key import unknown_key
+from src.system.errors import UserError, require_one_of
 
 FIELDS = {
     "float": {"type", "low", "high", "log", "step", "prior", "points"},
@@ -47,9 +47,7 @@ def dimensions(
     parsed = {}
     for key, entry in _entries(tree, ""):
         if not _has(config, key):
-            refuse_first_name(f"space.{key}")
-            names = [f"space.{name}" for name in _leaves(config, "")]
-            raise UserError(f"space.{key}: the config has no key {key} to set{suggestion(f'space.{key}', names)}")
+            raise unknown_key(f"space.{key}", [f"space.{name}" for name in _leaves(config, "")])
         dimension = _dimension(key, entry, refuse)
         parsed[prefix(key) + key] = replace(dimension, prior=_prior(dimension, entry.get("prior")))
         for value in dimension.ends:
@@ -93,11 +91,9 @@ def _has(config: Mapping[str, Any], key: str) -> bool:
 
 def _dimension(key: str, entry: Mapping[str, Any], refuse: Callable[[str, Any], None]) -> Dimension:
     where, kind = f"space.{key}", entry.get("type") or _kind(key, entry, refuse)
-    if kind not in FIELDS:
-        raise UserError(f"{where}.type: {kind!r} is none of {', '.join(FIELDS)}{suggestion(str(kind), FIELDS)}")
+    require_one_of(f"{where}.type", kind, FIELDS)
     if unknown := sorted(set(entry) - FIELDS[kind]):
-        hint = suggestion(unknown[0], FIELDS[kind])
-        raise UserError(f"{where}.{unknown[0]}: a dimension of type {kind} has {', '.join(sorted(FIELDS[kind]))}{hint}")
+        raise unknown_key(f"{where}.{unknown[0]}", [f"{where}.{field}" for field in sorted(FIELDS[kind])])
     if kind == "categorical":
         return _categorical(key, entry.get("choices"))
     low, high = (_number(f"{where}.{end}", kind, entry.get(end)) for end in ("low", "high"))
@@ -136,9 +132,7 @@ def _prior(dimension: Dimension, entry: Any) -> Prior | None:
         return None
     fields = entry if isinstance(entry, Mapping) else {"center": entry}
     if unknown := sorted(set(fields) - {"center", "spread"}):
-        raise UserError(
-            f"{where}.{unknown[0]}: a prior has center and spread{suggestion(unknown[0], ['center', 'spread'])}"
-        )
+        raise unknown_key(f"{where}.{unknown[0]}", [f"{where}.center", f"{where}.spread"])
     center, spread = label(fields.get("center")), fields.get("spread", SPREAD)
     if isinstance(d, IntDistribution | FloatDistribution):
         center = _number(f"{where}.center", "int" if isinstance(d, IntDistribution) else "float", center)

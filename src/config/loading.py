@@ -4,7 +4,7 @@ Defaults stand in `conf/` alone. What a component's constructor takes is the sch
 are no component have theirs in `src/config/schema.py`. Everything is checked before anything runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -29,10 +29,9 @@ from src.config.compose import (
     sentence,
 )
 from src.config.dimensions import dimensions
-from src.config.renamed import refuse_first_name
 from src.config.space import Choice, Leaf, Space, with_value
-from src.config.without_gradient import refuse_without_gradient
-from src.system.errors import UserError, require_one_of, suggestion
+from src.config.unknown_key import unknown_key
+from src.system.errors import UserError, require_one_of
 from src.system.trial_config import TrialConfig
 
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
@@ -92,17 +91,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     trust(packages := _trusted_packages(values))
     met: set[str] = set()
     compose = partial(compose_config, values=values, met=met)
-    lists = {group: chosen_options(group, groups) for group in several}
-    groups = [word for word in groups if word.lstrip("+").partition("=")[0] not in lists]
-    firsts = {group: names[0] for group, names in lists.items() if names}
-    sections: dict[str, list[dict[str, Any]]] = {}
-    for group, names in lists.items():
-        chosen = [firsts | {group: name} for name in names] or [firsts]
-        configs = [compose([*groups, *(f"{g}={o}" for g, o in each.items())]) for each in chosen]
-        for config in configs:
-            check(config, components, [group])
-        sections[group] = [config[group] for config in configs]
-    groups = [*groups, *(f"{group}={name}" for group, name in firsts.items())]
+    groups, sections = _listed(groups, several, compose, components)
     fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
     base = compose(groups)
     if base["trusted"] != packages:
@@ -113,31 +102,58 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     base["choose"] = {g: options for g, options in base["choose"].items() if g not in fixed}
     base = _with_listed_depth(base, fixed)
     _check_device(base["device"])
+    space = Space(_Tree(compose, groups, fixed, components, frozenset(base["choose"])).expand(base, {}))
+    if missing := [override.key_or_group for override in values if override.key_or_group not in met]:
+        raise unknown_key(missing[0], keys(base), options_that_have(missing[0]))
+    return Config(base, space.distinct(), sections, frozenset(fixed))
 
-    def expand(config: dict[str, Any], chosen: dict[str, str]) -> Choice | Leaf:
-        pending = [g for g in config["choose"] or () if g not in chosen and g not in fixed]
+
+Compose = Callable[[list[str]], dict[str, Any]]
+
+
+def _listed(
+    groups: list[str], several: Sequence[str], compose: Compose, components: bool
+) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
+    """Check the options of the groups that may list several: return the groups with the first of each, and all sections."""
+    lists = {group: chosen_options(group, groups) for group in several}
+    groups = [word for word in groups if word.lstrip("+").partition("=")[0] not in lists]
+    firsts = {group: names[0] for group, names in lists.items() if names}
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for group, names in lists.items():
+        chosen = [firsts | {group: name} for name in names] or [firsts]
+        configs = [compose([*groups, *(f"{g}={o}" for g, o in each.items())]) for each in chosen]
+        for config in configs:
+            check(config, components, [group])
+        sections[group] = [config[group] for config in configs]
+    return [*groups, *(f"{group}={name}" for group, name in firsts.items())], sections
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The tree of choices between options of groups, whose every leaf is composed and checked."""
+
+    compose: Compose
+    groups: list[str]
+    fixed: set[str]
+    components: bool
+    top: frozenset[str]  # the choices of the config itself, not of an option of one of them
+
+    def expand(self, config: dict[str, Any], chosen: dict[str, str]) -> Choice | Leaf:
+        """Make the choices that are left in a config, below those `chosen` already, by group."""
+        pending = [g for g in config["choose"] or () if g not in chosen and g not in self.fixed]
         if not pending:
-            return _leaf(config, chosen, fixed, components)
+            return _leaf(config, chosen, self.fixed, self.components)
         group = pending[0]
-        options = _options(group, config["choose"][group])
-        name = group if group in base["choose"] else "/".join([*list(chosen.values())[-1:], group])
-        return Choice(name, group, {o: expand(option(group, o, chosen), {**chosen, group: o}) for o in options})
+        name = group if group in self.top else "/".join([*list(chosen.values())[-1:], group])
+        each = {o: {**chosen, group: o} for o in _options(group, config["choose"][group])}
+        return Choice(name, group, {o: self.expand(self._composed(now), now) for o, now in each.items()})
 
-    def option(group: str, name: str, chosen: Mapping[str, str]) -> dict[str, Any]:
+    def _composed(self, chosen: Mapping[str, str]) -> dict[str, Any]:
         try:
-            words = [*groups, *(f"{g}={o}" for g, o in {**chosen, group: name}.items())]
-            return _with_listed_depth(compose(words), fixed)
+            words = [*self.groups, *(f"{g}={o}" for g, o in chosen.items())]
+            return _with_listed_depth(self.compose(words), self.fixed)
         except MissingConfigException as error:
             raise UserError(f"choose.{sentence(error)}") from error
-
-    space = Space(expand(base, {}))
-    if missing := [o.key_or_group for o in values if o.key_or_group not in met]:
-        refuse_first_name(missing[0])
-        refuse_without_gradient(missing[0])
-        raise UserError(
-            f"{missing[0]}: no such key{options_that_have(missing[0]) or suggestion(missing[0], keys(base))}"
-        )
-    return Config(base, space.distinct(), sections, frozenset(fixed))
 
 
 def _trusted_packages(values: Sequence[Override]) -> list[str]:

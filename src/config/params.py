@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.renamed import RENAMED_PARAMS
-from src.system.errors import UserError, shortened, suggestion
+from src.system.errors import UserError, shortened, suggestion, there_are
 
 FILE = "params.yaml"
 SHIPPED = Path(__file__).parents[2] / FILE
@@ -45,7 +45,7 @@ def _check(key: str, value: Any) -> None:
     if key in RENAMED_PARAMS:
         raise UserError(f"{FILE}, {key}: this key is {RENAMED_PARAMS[key]} now")
     if key not in KEYS:
-        raise UserError(f"{FILE}, {key}: no such key{suggestion(key, KEYS)}; it has {', '.join(KEYS)}")
+        raise UserError(f"{FILE}, {key}: no such key{suggestion(key, KEYS) or there_are(KEYS)}")
     for word in value if isinstance(value, list) else [value]:
         plain = isinstance(word, str) and WORD.fullmatch(word)
         if not plain and not isinstance(word, int | float):

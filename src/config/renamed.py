@@ -7,8 +7,6 @@ read, and a study's digest is that of its config under the first names.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from src.system.errors import UserError
-
 RENAMED = {  # first name: name of today; of a section, also what is in it
     "objectives": "objective.minimize",
     "constraints": "objective.constraints",
@@ -42,16 +40,6 @@ ADDED = {  # keys that came later, at the values at which everything is as it wa
     "optimizer.rate_factors": {"by_fan_in": False, "bias": 1.0, "scale": 1.0, "activation": 1.0, "embedding": 1.0},
 }
 RENAMED_PARAMS = {"prior": "rate_prior"}  # of params.yaml
-
-
-def refuse_first_name(key: str) -> None:
-    """Refuse a dotted key that has another name now.
-
-    Raises:
-        UserError: it names the key and the new name.
-    """
-    if (new := name_of_today(key)) != key:
-        raise UserError(f"{key}: this key is {new} now")
 
 
 def name_of_today(key: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from src.data import date_format
 from src.data.number_format import PLAIN, NumberFormat
 from src.data.raw import Column
-from src.system.errors import UserError, did_you_mean
+from src.system.errors import UserError, suggestion, there_are
 
 MISSING = ""  # of a column of categories; its index is 0
 BOOLEANS = {"true", "false"}
@@ -115,7 +115,8 @@ def conform(frame: pd.DataFrame, columns: Sequence[Column], refusal: Refusal = S
     """
     absent = [column["name"] for column in columns if column["name"] not in frame.columns]
     if absent:
-        raise UserError(f"the column {absent[0]!r} is missing: {did_you_mean(absent[0], map(str, frame.columns))}")
+        hint = suggestion(absent[0], frame.columns) or there_are(frame.columns)
+        raise UserError(f"the column {absent[0]!r} is missing{hint}")
     features: dict[str, Any] = {}
     for column in columns:
         reading, cells = Reading.of(column), frame[column["name"]]

@@ -15,7 +15,7 @@ from src.data import date_format, number_format
 from src.data.columns import BOOLEANS, Reading, tally
 from src.data.number_format import Evidence, NumberFormat
 from src.data.raw import Column, ProfileLine
-from src.system.errors import UserError, did_you_mean
+from src.system.errors import UserError, suggestion, there_are
 
 MOSTLY = 0.95  # of the rows: the others are then words for a missing value
 CONTINUOUS = 20  # distinct numbers, beyond which a share of OFTEN is enough
@@ -62,7 +62,9 @@ class Hints:
         for key in ("categorical", "keep", "dates"):
             for name in getattr(self, key):
                 if name not in names:
-                    raise UserError(f"data.{key} names {name!r}, no input column: {did_you_mean(name, names)}")
+                    raise UserError(
+                        f"data.{key} names {name!r}, no input column{suggestion(name, names) or there_are(names)}"
+                    )
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.config.components import component
+from src.config.unknown_key import unknown_key
 from src.data.raw import Raw
-from src.system.errors import UserError, did_you_mean
+from src.system.errors import UserError
 
 if TYPE_CHECKING:
     from src.data.inference import Hints
@@ -131,9 +132,7 @@ def parse(config: Mapping[str, Any]) -> Reader:
         if value == "???":
             raise UserError(f"data.{key} must be given: {kind.model_fields[key].description}")
         if key not in kind.model_fields:
-            raise UserError(
-                f"data.{key} is not a key of {config['reader']} data: {did_you_mean(key, kind.model_fields)}"
-            )
+            raise unknown_key(f"data.{key}", [f"data.{name}" for name in kind.model_fields])
     try:
         reader = kind.model_validate(dict(config))
     except ValidationError as error:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from src.data.raw import ProfileLine, Raw, Task
 from src.data.reader import TableReader
-from src.system.errors import UserError, did_you_mean
+from src.system.errors import UserError, suggestion, there_are
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,7 @@ class TableFileReader(TableReader):
         for name in self.na_values if isinstance(self.na_values, dict) else ():
             if name not in frame:
                 raise UserError(
-                    f"data.na_values names {name!r}, which is no column: {did_you_mean(name, frame.columns)}"
+                    f"data.na_values names {name!r}, no column{suggestion(name, frame.columns) or there_are(frame.columns)}"
                 )
         return pd.DataFrame({name: self._missing_as_nan(name, cells) for name, cells in frame.items()})
 
@@ -161,11 +161,10 @@ class TableFileReader(TableReader):
         for key, names in ("target", [self.target]), ("split_column", [self.split_column]), ("drop", self.drop):
             for name in filter(None, names):
                 if name not in frame:
-                    advice = self._advice(name, frame)
-                    raise UserError(f"data.{key} names {name!r}, which is no column of {path}: {advice}")
+                    raise UserError(f"data.{key} names {name!r}, no column of {path}{self._advice(name, frame)}")
 
     def _advice(self, name: str, frame: pd.DataFrame) -> str:
-        return did_you_mean(name, frame.columns)
+        return suggestion(name, frame.columns) or there_are(frame.columns)
 
 
 def _parts(cells: pd.Series[Any]) -> NDArray[np.str_]:

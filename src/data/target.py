@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from src.data.columns import BOOLEANS, Reading, numbers, row_name, tally
 from src.data.inference import Hints, number_reading
-from src.system.errors import UserError, did_you_mean
+from src.system.errors import UserError, suggestion, there_are
 
 LARGEST = 1e30  # beyond it, squares of errors leave the range of 32 bits
 FOOTER = 5  # rows at the end without a target that are taken for a footer
@@ -132,9 +132,10 @@ def class_indices(labels: pd.Series[Any], classes: Classes) -> NDArray[np.int64]
     indices = np.asarray(pd.Index(classes.values).get_indexer(pd.Index(labels)), np.int64)
     if (indices < 0).any():
         at = int((indices < 0).argmax())
+        label = str(labels.iloc[at])
         raise UserError(
             f"the target {labels.name!r} is {labels.iloc[at]!r} in {row_name(labels, at)}, "
-            f"a label that no training row has: {did_you_mean(str(labels.iloc[at]), classes.names)}"
+            f"a label that no training row has{suggestion(label, classes.names) or there_are(classes.names)}"
         )
     return indices
 

@@ -13,6 +13,7 @@ from src.engine.processes import last_words, pool
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
 from src.system.cores import n_workers
+from src.system.reason import Reason
 
 MAX_MEMBERS = 32  # members of a population; more are no faster
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
@@ -177,8 +178,9 @@ class Engine:
     def _take_back(self, group: list[Task]) -> None:
         """Let a group wait again whose worker, or another of its pool, has died; a task whose time was over has failed."""
         if len(group) == 1 and (text := last_words(group[0].timeout_note)):
-            error = f"it took more than trial.timeout={self.setup.timeout:g} s, and did not end when it was told to"
-            self._done[group[0].key] = Outcome(group[0].key, 0, {}, 0.0, error, text, "trial.timeout")
+            words = f"it took more than trial.timeout={self.setup.timeout:g} s, and did not end when it was told to"
+            error = Reason("trial.timeout", words)
+            self._done[group[0].key] = Outcome(group[0].key, 0, {}, 0.0, error, text, error.kind)
             return
         self._waiting = {task.key: replace(task, checkpoint_each_epoch=True) for task in group} | self._waiting
         for task in group:
@@ -190,7 +192,9 @@ class Engine:
         self._deaths[place] = self._deaths.get(place, 0) + 1
         if self._deaths[place] >= MAX_DEATHS:
             del self._waiting[task.key]
-            self._done[task.key] = Outcome(task.key, 0, {}, 0.0, "its worker died (out of memory?)")
+            self._done[task.key] = Outcome(
+                task.key, 0, {}, 0.0, Reason("worker died", "its worker died (out of memory?)")
+            )
 
     def _replace_pool(self) -> None:
         """Start new workers after one has died, and its pool with it: all that is in flight comes back as broken."""

@@ -5,6 +5,10 @@ from pathlib import Path
 
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
+from src.system.reason import NONE, Reason
+
+DIVERGED = "diverged"  # kinds of errors that code asks for: the loss is not finite,
+MACHINE = "machine"  # a disk is full or a file is lost: no fault of the member
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Task:
 class Outcome:
     """The outcome of a task: its curves from the first epoch on, or an error of one line and its traceback in `detail`.
 
+    `error`: of kind `DIVERGED`, `MACHINE` or another, each of which has its text; false where there is none.
+
     `best_epoch_curves`: where early stopping keeps the best epoch's weights, their points after every epoch; else empty.
     `metrics`: every metric of the validation rows by `val/<name>`, of the weights that the member now predicts with.
     `began` and `ended` are times of the worker's monotonic clock, in seconds.
@@ -52,7 +58,7 @@ class Outcome:
     epochs: int
     curves: dict[str, list[float]]
     seconds: float
-    error: str = ""
+    error: Reason = NONE
     detail: str = ""
     origin: str = ""  # the type of the error and the line that raised it, where the error is a bug: has a traceback
     note: str = ""  # why its population was not fused

@@ -13,7 +13,7 @@ from src.engine.fusing import fusing_obstacle, population_of, rows
 from src.engine.latency import latency_ms
 from src.engine.net_growth import inherited
 from src.engine.processes import TimeIsOverError, time_limit
-from src.engine.task import Outcome, Task, WorkerSetup, read_checkpoint
+from src.engine.task import DIVERGED, MACHINE, Outcome, Task, WorkerSetup, read_checkpoint
 from src.metrics.scoring import score
 from src.models.building import build
 from src.population.batching import grows
@@ -24,6 +24,7 @@ from src.population.member import Member
 from src.population.member_rows import hold_rows
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
+from src.system.reason import NONE, Reason
 from src.system.trial_config import TrialConfig
 
 SOURCE = Path(__file__).parents[1]  # errors that are raised here name what would be right
@@ -73,7 +74,7 @@ def _finished(task: Task, setup: WorkerSetup) -> Outcome | None:
     return replace(_outcome(task, state.curves, 0.0), metrics=_metrics(task, state, setup)) if state else None
 
 
-def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: str = "") -> Outcome:
+def _outcome(task: Task, curves: dict[str, list[float]], seconds: float, error: Reason = NONE) -> Outcome:
     """Make the outcome of a task whose member has these curves."""
     config = task.member.config
     epochs = prediction_epochs(config, curves)
@@ -107,14 +108,16 @@ def _attempt(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
 def _failure(task: Task, error: Exception) -> Outcome:
     """Make the outcome of a task that an error has ended: with its traceback where it is a bug, not a bad point."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-        return Outcome(task.key, 0, {}, 0.0, _too_large(task.member.config))
+        return Outcome(task.key, 0, {}, 0.0, Reason("out of memory", _too_large(task.member.config)))
     frames = traceback.extract_tb(error.__traceback__)
     foreseen = isinstance(error, ValueError) and Path(frames[-1].filename).is_relative_to(SOURCE)
     if isinstance(error, UserError) or foreseen:
-        return Outcome(task.key, 0, {}, 0.0, first_line(error))
+        return Outcome(task.key, 0, {}, 0.0, Reason("refused", first_line(error)))
     line = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
     origin = f"{type(error).__qualname__} at {line.filename}:{line.lineno}"
-    return Outcome(task.key, 0, {}, 0.0, first_line(error), "".join(traceback.format_exception(error)), origin)
+    broken = isinstance(error, OSError) and error.errno is not None
+    reason = Reason(MACHINE if broken else type(error).__qualname__, first_line(error))
+    return Outcome(task.key, 0, {}, 0.0, reason, "".join(traceback.format_exception(error)), origin)
 
 
 def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
@@ -155,7 +158,7 @@ def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
                 metrics = _metrics(task, state, setup)
             task.part.unlink(missing_ok=True)
             seconds = (time.monotonic() - began) / len(group)
-            outcome = _outcome(task, population.curves[k], seconds, "diverged" if diverged else "")
+            outcome = _outcome(task, population.curves[k], seconds, Reason(DIVERGED, DIVERGED) if diverged else NONE)
             outcomes.append(replace(outcome, metrics=metrics))
         if len(going) < len(tasks):
             tasks = [tasks[k] for k in going]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from src.engine.engine import Engine
 from src.engine.net_growth import sizes
-from src.engine.task import Outcome, Task
+from src.engine.task import DIVERGED, Outcome, Task
 from src.ensembles.final_member import FinalMember
 from src.ensembles.member_checks import complaint, row_errors
 from src.ensembles.members.top import top
@@ -26,7 +26,6 @@ from src.system.arrays import read_npz
 from src.system.errors import UserError
 from src.system.trial_config import TrialConfig
 
-DIVERGED = "diverged"  # as the engine's workers say it
 Parts = Sequence[tuple[int, TrialConfig]]  # until which epoch by which config
 
 
@@ -123,7 +122,7 @@ class MemberTraining:
         milder = {
             f"{name}-again": _milder(segment)
             for name, segment in segments.items()
-            if self.outcomes[name].error in ("", DIVERGED)
+            if self.outcomes[name].error.kind in ("", DIVERGED)
         }
         again = {name.removesuffix("-again"): one for name, one in self._run(milder).items()} if milder else {}
         again = {name: replace(one, name=name) for name, one in again.items()}
@@ -152,7 +151,7 @@ class MemberTraining:
         y_val, faults = self.context.y_val, {}
         for name, segment in segments.items():
             if name not in trained:
-                faults[name] = self.outcomes[name].error
+                faults[name] = self.outcomes[name].error.text
                 continue
             replaces = name in self.replaced and segment.member.weights is None  # boosting is compared as a whole
             reference = self.replaced[name] if replaces else self._reference(segment, trained)

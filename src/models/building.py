@@ -1,17 +1,18 @@
 """Models by name: `name: mlp` is the class in `src/models/architectures/mlp.py` whose name is the file's, in any case.
 
 To add one: a file there with an `nn.Module` and a `conf/model/<name>.yaml`. The constructor's arguments are the model's
-schema, apart from those in `FROM_DATA`: of these it gets what it accepts.
+schema, apart from those that the data answer: `data_spec`, or single fields of `DataSpec`.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from src.config.components import arguments, component
+from src.models.data_spec import DataSpec
 from src.system.data_meta import DataMeta
 
 if TYPE_CHECKING:
@@ -28,33 +29,6 @@ VALUES = (
 TRAINING_BYTES = 16  # of a parameter: its weight, gradient and two moments
 
 
-def edges_of(meta: DataMeta) -> dict[str, Sequence[Sequence[float]]]:
-    """Read the edges of bins from what `meta.json` says; of data prepared before there were kinds, 48 quantile bins."""
-    if meta.edges or not meta.bins:
-        return dict(meta.edges)
-    return {"quantile": [_coarse_to_fine(column) for column in meta.bins]}
-
-
-def _coarse_to_fine(edges: Sequence[float]) -> list[float]:
-    """Order sorted edges so that every beginning of the list is spread over all of them."""
-    ordered, gaps = [edges[0], edges[-1]], [(0, len(edges) - 1)]
-    for low, high in gaps:
-        if high - low > 1:
-            middle = (low + high) // 2
-            ordered.append(edges[middle])
-            gaps += [(low, middle), (middle, high)]
-    return ordered
-
-
-FROM_DATA: dict[str, Callable[[DataMeta], Any]] = {
-    "input_shape": lambda meta: meta.input_shape,
-    "n_outputs": lambda meta: meta.n_outputs,
-    "categories": lambda meta: list(meta.categories),
-    "edges": edges_of,
-    "patches": lambda meta: list(meta.patches),
-}
-
-
 def build(model: Mapping[str, Any], meta: DataMeta) -> nn.Module:
     """Build a newly initialised model of a config `{"name": "mlp", **hyperparameters}` for data that `meta` describes.
 
@@ -62,16 +36,15 @@ def build(model: Mapping[str, Any], meta: DataMeta) -> nn.Module:
         UserError: no such model.
         ValueError: a hyperparameter that does not go with the others or the data, in one sentence that names it.
     """
-    return construct(model, {key: read(meta) for key, read in FROM_DATA.items()})
+    return construct(model, DataSpec.of(meta))
 
 
-def construct(model: Mapping[str, Any], from_data: Mapping[str, Any]) -> nn.Module:
-    """Build a model as `build` does, from what a model may know of the data: `from_data` has the keys of `FROM_DATA`."""
+def construct(model: Mapping[str, Any], data_spec: DataSpec) -> nn.Module:
+    """Build a model as `build` does, from what a model may know of the data."""
     model = _of_today(model)
     cls = component("model", model)
-    accepted = inspect.signature(cls).parameters
-    arguments_from_data = {key: value for key, value in from_data.items() if key in accepted}
-    built: nn.Module = cls(**arguments_from_data, **arguments("model", model))
+    from_data = data_spec.arguments(inspect.signature(cls).parameters)
+    built: nn.Module = cls(**from_data, **arguments("model", model))
     return built
 
 

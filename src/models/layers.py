@@ -8,7 +8,8 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from src.models.embeddings import Edges, NumberEmbedding, number_embedding
+from src.models.data_spec import DataSpec
+from src.models.embeddings import NumberEmbedding, number_embedding
 
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid"]
 Norm = Literal["none", "batch", "layer", "group"]
@@ -121,9 +122,7 @@ class Features(nn.Module):
     pass as they are or through embeddings; categories are one-hot up to `ONE_HOT_LIMIT` values, embedded above.
 
     Args:
-        input_shape: of a row.
-        categories: cardinality of each column of categories.
-        edges: of the bins of each numeric column, by kind (see `edges_of`).
+        data_spec: of the data.
         embedding: how numbers pass.
 
     `width`: of a flat vector; `chunks`: the parts of it that come of a column each.
@@ -134,14 +133,13 @@ class Features(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        categories: list[int],
-        edges: Edges,
+        data_spec: DataSpec,
         **embedding: Unpack[NumberEmbedding],
     ) -> None:
         super().__init__()
-        self.n_numbers = self.width = math.prod(input_shape) - len(categories)
-        self.numbers = number_embedding(self.n_numbers, edges, **embedding)
+        categories = data_spec.categories
+        self.n_numbers = self.width = math.prod(data_spec.input_shape) - len(categories)
+        self.numbers = number_embedding(self.n_numbers, data_spec.edges, **embedding)
         width_of_a_number = 1 if self.numbers is None else self.numbers.get_output_shape()[1]
         self.width *= width_of_a_number
 

@@ -16,7 +16,7 @@ from src.engine.cost import measures, seconds_per_epoch
 from src.engine.cross_validation import Fold, mean_outcome
 from src.engine.engine import Engine
 from src.engine.net_growth import growth_obstacle
-from src.engine.task import Outcome, Task
+from src.engine.task import MACHINE, Outcome, Task
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import earliest
 from src.population.member import Member
@@ -179,9 +179,8 @@ class Loop:
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
         values = outcome.prediction_curves.get(self.objectives.metric, [])[segment.start :]
         measured = {} if outcome.error else self.objectives.reached(outcome.prediction_curves, outcome.latency_ms)
-        error = (
-            outcome.error or self.objectives.undefined(values) or self.objectives.lacks({**trial.measures, **measured})
-        )
+        missing = self.objectives.undefined(values) or self.objectives.lacks({**trial.measures, **measured})
+        error = outcome.error or Reason.read(missing)
         metrics = {} if outcome.error else outcome.metrics | _last_of_validation(outcome.prediction_curves)
         state: TrialState = "paused" if segment.stop == trial.target else "running"
         if error:
@@ -190,8 +189,8 @@ class Loop:
         elif segment.stop == trial.max_epochs or outcome.stopped:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
-        text = error or outcome.stopped or (self._growth_refusal(trial) if state == "complete" else "")
-        report = (values, new, state, Reason.read(text), outcome.seconds, measured, metrics, _times(outcome))
+        text = outcome.stopped or (self._growth_refusal(trial) if state == "complete" else "")
+        report = (values, new, state, error or Reason.read(text), outcome.seconds, measured, metrics, _times(outcome))
         self.study.report(trial.number, *report)
         self.timetable.sync()
         self.notes |= {outcome.note} - {""}
@@ -350,6 +349,6 @@ def _times(outcome: Outcome) -> tuple[float, float] | None:
 
 def _refuse_broken_machine(outcome: Outcome) -> None:
     """A full disk or a lost file is no fault of the trial: stop before it is one in the study."""
-    if re.match(r"\[Errno \d+\]", outcome.error):
+    if outcome.error.kind == MACHINE:
         number = outcome.key.partition("-")[0]
         raise UserError(f"trial {number}: {outcome.error}; the study is whole, so the same command goes on from here")

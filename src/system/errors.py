@@ -4,6 +4,9 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
+
+MOST_NAMES = 20  # in a sentence
 
 
 class UserError(Exception):
@@ -24,24 +27,19 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return best if best and likeness(best) > 1.2 else None
 
 
-def suggestion(name: str, names: Iterable[str]) -> str:
-    """End a sentence about a name that does not exist: with the nearest of `names`, or else what its section has."""
-    names, section = list(names), name.rpartition(".")[0]
-    if best := nearest(name, names):
-        return f"; did you mean {best}?"
-    there = [other.removeprefix(f"{section}.") for other in names if section and other.rpartition(".")[0] == section]
-    return f"; {section} has {', '.join(there)}" if there else ""
+def suggestion(name: str, names: Iterable[object]) -> str:
+    """End a sentence about a name that does not exist with the nearest of `names`; "" where none is near."""
+    best = nearest(name, map(str, names))
+    return f"; did you mean {best}?" if best else ""
+
+
+def there_are(names: Iterable[object]) -> str:
+    """End a sentence about a name that does not exist with the first `MOST_NAMES` of those that do."""
+    return f"; there are {', '.join(islice(map(str, names), MOST_NAMES))}"
 
 
 def _ratio(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, other, one).ratio()
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Name the nearest of `names` after a colon, or the first of them when none is near."""
-    options = [str(each) for each in names]
-    best = nearest(name, options)
-    return f"did you mean {best!r}?" if best else f"there are {', '.join(options[:20])}"
 
 
 def require_one_of(key: str, name: object, names: Iterable[str]) -> None:

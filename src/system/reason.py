@@ -20,3 +20,6 @@ class Reason:
 
     def __str__(self) -> str:
         return self.text
+
+
+NONE = Reason()

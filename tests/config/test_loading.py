@@ -273,9 +273,9 @@ WRONG = [  # a command line, the key that the sentence begins with, and what els
     ([CHOOSE, "optimizer.momentun=0.8"], "optimizer.momentun", "no such key"),
     (["~space.optimizer.lrr"], "space.optimizer.lrr", "mean space.optimizer.lr?"),
     (["space.optimizer.lr.hihg=1"], "space.optimizer.lr.hihg", "mean space.optimizer.lr.high?"),
-    (["+space.optimizer.lr.hihg=1"], "space.optimizer.lr.hihg", "mean high?"),
+    (["+space.optimizer.lr.hihg=1"], "space.optimizer.lr.hihg", "mean space.optimizer.lr.high?"),
     (["+space.model.widht={type:int,low:1,high:2}"], "space.model.widht", "mean space.model.width?"),
-    (["+space.seed={low:1,high:4}"], "space.seed", "no key seed"),
+    (["+space.seed={low:1,high:4}"], "space.seed", "space has model, optimizer"),
     (["+space.epochs={low:0,high:4}"], "space.epochs", "0 cannot be tried"),
     # wrong types and ranges
     (["n_trials=abc"], "n_trials", "valid integer, not 'abc'"),

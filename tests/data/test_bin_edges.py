@@ -7,7 +7,7 @@ from rtdl_num_embeddings import compute_bins
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from src.data.bin_edges import MOST_BINS, bin_edges, quantile_edges, tree_edges
-from src.models.building import edges_of
+from src.models.data_spec import edges_of
 from tests.support.metas import data_meta
 
 

@@ -23,6 +23,7 @@ from src.population.member import Member
 from src.population.rows import Rows
 from src.population.seeds import derived_seed
 from src.system.errors import UserError
+from src.system.reason import Reason
 from src.system.trial_config import TrialConfig
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.sweeps import check_tracking
@@ -106,7 +107,7 @@ def test_a_population_of_folds_is_separate_runs_by_hand(case: str, count: int, t
     for tasks in (first, last):
         for signature in sorted({member.signature() for member in group}):
             found = train([task for task in tasks if task.member.signature() == signature], here)
-            assert {outcome.error for outcome in found} == {""}
+            assert {outcome.error.text for outcome in found} == {""}
     for task in last:
         state, (wanted, predictions) = Checkpoint.load(task.checkpoint), by_hand(task.member, data, 3)
         assert state.curves == wanted.curves
@@ -145,7 +146,7 @@ def test_curves_are_means_and_their_spread_has_its_own() -> None:
     assert whole.curves["val/loss"] == pytest.approx(val.mean(0))
     assert whole.curves["val/loss_std"] == pytest.approx(val.std(0))
     assert whole.curves["train/loss"] == pytest.approx(loss.mean(0))
-    assert (whole.seconds, whole.error) == (4.5, "")
+    assert (whole.seconds, whole.error.text) == (4.5, "")
     assert mean_outcome(parts[:1]) is parts[0]
     shorter = [replace(part, curves={"val/loss": list(val[k, : k + 1])}) for k, part in enumerate(parts)]
     assert mean_outcome(shorter).curves["val/loss"] == whole.curves["val/loss"][:1]
@@ -153,12 +154,12 @@ def test_curves_are_means_and_their_spread_has_its_own() -> None:
 
 def test_the_error_of_one_fold_is_that_of_the_trial() -> None:
     curve = {"val/loss": [1.0, 2.0]}
-    diverged = Outcome("0-2-1", 2, {"val/loss": [1.0, math.inf]}, 1.0, "diverged")
+    diverged = Outcome("0-2-1", 2, {"val/loss": [1.0, math.inf]}, 1.0, Reason("diverged", "diverged"))
     whole = mean_outcome([Outcome("0-2-0", 2, curve, 1.0), diverged])
-    assert (whole.error, whole.curves["val/loss"]) == ("diverged", [1.0, math.inf])
-    broken = Outcome("0-2-1", 0, {}, 1.0, "no such width", "Traceback")
+    assert (whole.error.text, whole.curves["val/loss"]) == ("diverged", [1.0, math.inf])
+    broken = Outcome("0-2-1", 0, {}, 1.0, Reason("refused", "no such width"), "Traceback")
     whole = mean_outcome([Outcome("0-2-0", 2, curve, 1.0), broken])
-    assert (whole.error, whole.detail, whole.curves) == ("no such width", "Traceback", {})
+    assert (whole.error.text, whole.detail, whole.curves) == ("no such width", "Traceback", {})
 
 
 # --- as a person runs it -----------------------------------------------------------------------------------------------

@@ -100,11 +100,11 @@ def test_a_trial_that_hangs_fails_and_the_others_go_on(way: str, tmp_path: Path)
         engine.submit(tasks)
         hung, well = engine.result("t0", 120), engine.result("t1", 120)
     assert hung
-    assert hung.error.startswith("it took more than trial.timeout=4 s")
+    assert hung.error.text.startswith("it took more than trial.timeout=4 s")
     assert "zoo.py" in hung.detail
     assert hung.origin
     assert well
-    assert (well.error, well.epochs) == ("", 4)
+    assert (well.error.text, well.epochs) == ("", 4)
     assert not list(tmp_path.glob("*.timeout"))
 
 

@@ -16,10 +16,12 @@ from sklearn.preprocessing import OneHotEncoder
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from src.config import checking
 from src.config.components import component, trust
 from src.config.renamed import ADDED
 from src.data.patches import patch_moments
-from src.models.building import FROM_DATA, build, n_operations, outline
+from src.models.building import build, n_operations, outline
+from src.models.data_spec import FROM_DATA
 from src.models.embeddings import NumberEmbedding, number_embedding
 from src.models.layers import ACTIVATIONS, OneHot, normalisation
 from src.models.training_rows import parts_with_rows
@@ -438,6 +440,10 @@ def test_what_is_not_trusted_is_not_even_imported(tmp_path: Path, monkeypatch: p
     assert isinstance(build({"_target_": "theirs.Net"}, TABLE), nn.Module)
     assert ran.exists()
     sys.modules.pop("theirs", None)
+
+
+def test_a_config_sets_nothing_that_the_data_answer() -> None:
+    assert {"self", *FROM_DATA} == checking.FROM_DATA
 
 
 @pytest.mark.parametrize("name", NAMES)

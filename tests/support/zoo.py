@@ -141,7 +141,7 @@ class Failing(Plain):
         super().__init__(input_shape, n_outputs)
         self.drop = nn.Dropout(dropout)
         if dropout == 0.125:
-            raise RuntimeError("a dropout of 0.125 is not for me")
+            raise RuntimeError("[Errno 28] a dropout of 0.125 is not for me")
 
     def hidden(self, h: Tensor) -> Tensor:
         return self.drop(h.relu())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.system.errors import masked, nearest, shortened, suggestion
+from src.system.errors import masked, nearest, shortened, suggestion, there_are
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ def test_the_nearest_name_is_found_by_its_last_part_too() -> None:
     assert nearest("optimizer.lrr", ["model.lr", "optimizer.lr"]) == "optimizer.lr"
     assert nearest("xyz", ["abc"]) is None
     assert suggestion("mpl", ["cnn", "mlp"]) == "; did you mean mlp?"
-    assert suggestion("model.zzzzzz", ["model.width"]) == "; model has width"
+    assert suggestion("xyz", ["abc"]) == ""
+    assert there_are(range(50)) == "; there are " + ", ".join(map(str, range(20)))
 
 
 def test_a_value_is_shown_on_one_line() -> None:

@@ -43,5 +43,5 @@ class Csv(TableFileReader):
 
     def _advice(self, name: str, frame: pd.DataFrame) -> str:
         if frame.shape[1] == 1:
-            return "it has one column only, so cells are separated by something else: set data.separator"
+            return "; it has one column only, so cells are separated by something else: set data.separator"
         return super()._advice(name, frame)

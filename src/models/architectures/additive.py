@@ -7,13 +7,13 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from src.models.embeddings import Edges
+from src.models.data_spec import DataSpec
 
 
 class Additive(nn.Module):
     """The outputs of several nets of one config, each times its coefficient, summed. x [B, *input_shape] → [B, n_outputs].
 
-    `of`: the config of a net, which gets `categories`, `edges` and `patches`; `coefficients`: one a net; `trains`: all
+    `of`: the config of a net, which gets `data_spec` too; `coefficients`: one a net; `trains`: all
     nets, or the last alone, while the others stand still.
     """
 
@@ -21,11 +21,7 @@ class Additive(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        categories: list[int],
-        edges: Edges,
-        patches: list[list[float]],
+        data_spec: DataSpec,
         *,
         of: dict[str, Any],
         coefficients: list[float],
@@ -34,9 +30,7 @@ class Additive(nn.Module):
         super().__init__()
         from src.models.building import construct
 
-        from_data = {"input_shape": input_shape, "n_outputs": n_outputs, "categories": categories}
-        from_data |= {"edges": edges, "patches": patches}
-        self.parts = nn.ModuleList([construct(of, from_data) for _ in coefficients])
+        self.parts = nn.ModuleList([construct(of, data_spec) for _ in coefficients])
         self.register_buffer("coefficients", torch.tensor(coefficients), persistent=False)
         self.still = len(coefficients) - 1 if trains == "last" else 0
         for part in self.parts[: self.still]:

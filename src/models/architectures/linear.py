@@ -2,16 +2,17 @@
 
 from torch import Tensor, nn
 
+from src.models.data_spec import DataSpec
 from src.models.layers import Features, initialise
 
 
 class Linear(nn.Module):
-    """x [B, *input_shape] → [B, n_outputs]; `categories` describes a table's columns (see `Features`)."""
+    """x [B, *input_shape] → [B, n_outputs]; `data_spec` describes the data."""
 
-    def __init__(self, input_shape: tuple[int, ...], n_outputs: int, categories: list[int]) -> None:
+    def __init__(self, data_spec: DataSpec) -> None:
         super().__init__()
-        self.features = Features(input_shape, categories, edges={})
-        self.output = nn.Linear(self.features.width, n_outputs)
+        self.features = Features(data_spec)
+        self.output = nn.Linear(self.features.width, data_spec.n_outputs)
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from src.models.checks import check_depth, check_dropout, check_positive
-from src.models.embeddings import Edges, NumberEmbedding
+from src.models.data_spec import DataSpec
+from src.models.embeddings import NumberEmbedding
 from src.models.layers import ACTIVATIONS, Activation, Features, Norm, Parametric, Scale, initialise, normalisation
 
 
 class MLP(nn.Module):
     """`depth` layers of `width` units (or one layer per entry of `width`), each linear → norm → activation → dropout.
 
-    x [B, *input_shape] → [B, n_outputs]. `categories` and `edges` describe a table's columns, `embedding` how its numbers
+    x [B, *input_shape] → [B, n_outputs]. `data_spec` describes the data, `embedding` says how a table's numbers
     pass (see `Features`). `parametric_activation`: see `Parametric`; `front_scale`: a `Scale` in front of the first layer.
 
     Raises:
@@ -22,10 +23,7 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        categories: list[int],
-        edges: Edges,
+        data_spec: DataSpec,
         *,
         width: int | list[int],
         depth: int,
@@ -41,7 +39,7 @@ class MLP(nn.Module):
         check_dropout(dropout=dropout)
         widths = layer_widths(width, depth)
 
-        self.features = Features(input_shape, categories, edges, **embedding)
+        self.features = Features(data_spec, **embedding)
         self.scale = Scale(self.features.width) if front_scale else None
         fan_ins = [self.features.width, *widths]
         self.hidden = nn.Sequential(
@@ -50,7 +48,7 @@ class MLP(nn.Module):
                 for n_in, n_out in zip(fan_ins, widths, strict=False)
             )
         )
-        self.output = nn.Linear(fan_ins[-1], n_outputs)
+        self.output = nn.Linear(fan_ins[-1], data_spec.n_outputs)
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from src.models.checks import check_dropout, check_positive
-from src.models.embeddings import Edges, NumberEmbedding
+from src.models.data_spec import DataSpec
+from src.models.embeddings import NumberEmbedding
 from src.models.layers import Features, initialise
 from src.models.soft_neighbours import mean_at_once, mean_of_neighbours, tile_rows
 from src.models.training_rows import TrainingRows, n_candidates
@@ -26,10 +27,7 @@ class NCA(nn.Module):
     in prediction they are all of its rows, encoded once.
 
     Args:
-        input_shape: of a row.
-        n_outputs: classes, or 1 for a value.
-        categories: cardinality of each column of categories (see `Features`).
-        edges: of the bins of each numeric column, for its embedding.
+        data_spec: of the data.
         dim: axes of the space.
         blocks: of the encoder.
         width: units of a block.
@@ -43,10 +41,7 @@ class NCA(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        categories: list[int],
-        edges: Edges,
+        data_spec: DataSpec,
         *,
         dim: int,
         blocks: int,
@@ -56,7 +51,7 @@ class NCA(nn.Module):
         **embedding: Unpack[NumberEmbedding],
     ) -> None:
         super().__init__()
-        if len(input_shape) != 1:
+        if len(data_spec.input_shape) != 1:
             raise ValueError("model.name=nca needs a table, but the data are images: choose model=cnn or model=mlp.")
         check_positive(dim=dim, width=width)
         check_dropout(dropout=dropout)
@@ -64,10 +59,10 @@ class NCA(nn.Module):
             raise ValueError(f"model.blocks is {blocks}: it must be at least 0.")
         if not 0.0 < candidates <= 1.0:
             raise ValueError(f"model.candidates is {candidates}: it must be above 0 and at most 1.")
-        self.dim, self.candidates, self.n_outputs = dim, candidates, n_outputs
-        features = Features(input_shape, categories, edges, **embedding)
+        self.dim, self.candidates, self.n_outputs = dim, candidates, data_spec.n_outputs
+        features = Features(data_spec, **embedding)
         self.encoder = Encoder(features, dim, blocks, width, dropout)
-        self.rows = TrainingRows(input_shape, classes=n_outputs > 1)
+        self.rows = TrainingRows(data_spec.input_shape, classes=self.n_outputs > 1)
         waves = embedding.get("frequencies", 0) if embedding.get("embedding") == "periodic" else 0
         inside = 6 * waves * features.n_numbers + 3 * features.width + blocks * (4 * width + 6 * dim) + 6 * dim
         self._numbers_of_a_row = inside  # that the encoder and its gradients have in memory at once

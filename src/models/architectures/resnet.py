@@ -7,7 +7,8 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from src.models.checks import check_depth, check_dropout, check_positive
-from src.models.embeddings import Edges, NumberEmbedding
+from src.models.data_spec import DataSpec
+from src.models.embeddings import NumberEmbedding
 from src.models.layers import ACTIVATIONS, Activation, Features, Norm, initialise, normalisation
 
 
@@ -17,10 +18,7 @@ class ResNet(nn.Module):
     x [B, *input_shape] → [B, n_outputs].
 
     Args:
-        input_shape: of a row.
-        n_outputs: classes, or 1 for a value.
-        categories: cardinality of each column of categories (see `Features`).
-        edges: of the bins of each numeric column, for its embedding.
+        data_spec: of the data.
         width: units that go around the blocks.
         hidden_width: units inside of a block.
         depth: blocks.
@@ -36,10 +34,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        categories: list[int],
-        edges: Edges,
+        data_spec: DataSpec,
         *,
         width: int,
         hidden_width: int,
@@ -54,7 +49,7 @@ class ResNet(nn.Module):
         check_depth(depth)
         check_positive(width=width, hidden_width=hidden_width)
         check_dropout(dropout=dropout, residual_dropout=residual_dropout)
-        self.features = Features(input_shape, categories, edges, **embedding)
+        self.features = Features(data_spec, **embedding)
         self.input = nn.Linear(self.features.width, width)
         initialise(self.input, None)
         self.blocks = nn.ModuleList(
@@ -62,7 +57,7 @@ class ResNet(nn.Module):
         )
         self.norm = nn.Identity() if norm == "none" else normalisation(norm, width)
         self.activation = ACTIVATIONS[activation]()
-        self.output = nn.Linear(width, n_outputs)
+        self.output = nn.Linear(width, data_spec.n_outputs)
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from src.models.cell import Cell, Nothing, operations_of
 from src.models.checks import check_dropout, check_positive
-from src.models.embeddings import Edges, NumberEmbedding
+from src.models.data_spec import DataSpec
+from src.models.embeddings import NumberEmbedding
 from src.models.layers import ACTIVATIONS, Activation, Features, Norm, initialise, normalisation
 
 LINEAR: dict[str, Activation] = {"linear_relu": "relu", "linear_gelu": "gelu", "linear_tanh": "tanh"}
@@ -18,10 +19,7 @@ class TableCell(nn.Module):
     """A linear layer, `cells` equal cells of `width` units, then norm → linear. x [B, *input_shape] → [B, n_outputs].
 
     Args:
-        input_shape: of a row.
-        n_outputs: classes, or 1 for a value.
-        categories: cardinality of each column of categories (see `Features`).
-        edges: of the bins of each numeric column, for its embedding.
+        data_spec: of the data.
         width: units of every node.
         cells: how many, one after another.
         norm: of what each linear operation is given, and before the output.
@@ -35,10 +33,7 @@ class TableCell(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        categories: list[int],
-        edges: Edges,
+        data_spec: DataSpec,
         *,
         width: int,
         cells: int,
@@ -51,13 +46,13 @@ class TableCell(nn.Module):
         check_positive(width=width, cells=cells)
         check_dropout(dropout=dropout)
         by_edge = operations_of(operations, OPERATIONS)
-        self.features = Features(input_shape, categories, edges, **embedding)
+        self.features = Features(data_spec, **embedding)
         self.input = nn.Linear(self.features.width, width)
         initialise(self.input, None)
         self.cells = nn.Sequential(*[Cell(by_edge, _maker(width, norm)) for _ in range(cells)])
         self.norm = _norm(norm, width)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, n_outputs)
+        self.output = nn.Linear(width, data_spec.n_outputs)
         initialise(self.output, None)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Literal, Unpack
 from torch import Tensor, nn
 
 from src.models.checks import check_depth, check_dropout, check_positive
-from src.models.embeddings import Edges, NumberEmbedding
+from src.models.data_spec import DataSpec
+from src.models.embeddings import NumberEmbedding
 from src.models.layers import ACTIVATIONS, Activation, Features
 
 Variant = Literal["tabm", "mini", "packed", "batch_ensemble"]
@@ -22,10 +23,7 @@ class TabM(nn.Module):
     mean, [B, n_outputs]: of their probabilities, as logits, or of their values.
 
     Args:
-        input_shape: of a row.
-        n_outputs: classes, or 1 for a value.
-        categories: cardinality of each column of categories (see `Features`).
-        edges: of the bins of each numeric column, for its embedding.
+        data_spec: of the data.
         variant: which weights the nets share.
         k: nets in one.
         width: units of a layer.
@@ -37,10 +35,7 @@ class TabM(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        categories: list[int],
-        edges: Edges,
+        data_spec: DataSpec,
         *,
         variant: Variant,
         k: int,
@@ -56,8 +51,8 @@ class TabM(nn.Module):
         check_positive(width=width, k=k)
         check_depth(depth)
         check_dropout(dropout=dropout)
-        self.k, self.classes = k, n_outputs > 1
-        self.features = Features(input_shape, categories, edges, **embedding)
+        self.k, self.classes = k, data_spec.n_outputs > 1
+        self.features = Features(data_spec, **embedding)
         sizes = {"d_in": self.features.width, "n_blocks": depth, "d_block": width, "k": k}
         common = {**sizes, "dropout": dropout, "activation": ACTIVATIONS[activation].__name__}
         embedded = self.features.numbers is not None
@@ -75,7 +70,7 @@ class TabM(nn.Module):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="start_scaling_init_chunks is not provided")
                 self.backbone = tabm.make_tabm_backbone(**common, arch_type=design, **start)
-        self.output = tabm.LinearEnsemble(width, n_outputs, k=k)
+        self.output = tabm.LinearEnsemble(width, data_spec.n_outputs, k=k)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x [B, *input_shape] → [B, k, n_outputs] in training, [B, n_outputs] else."""
