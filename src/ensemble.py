@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @partial(stage, several=("combiner",), output="ensemble")
 def main(config: Config) -> None:
-    """Write `outputs/ensemble/` and `metrics.json`."""
+    """Write the chosen ensemble into `outputs/ensemble/`, its scores into `metrics.json`, and register it."""
     import torch
 
     from src.baselines.evaluation import evaluate

@@ -33,7 +33,7 @@ def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = 
 
 @partial(stage, output="report")
 def main(config: Config) -> None:
-    """Write `report/`."""
+    """Write the report page and the tables of DVC's plots into `report/`."""
     folder, _ = prepared(config)
     out = Path("report") if config["outputs"] == "outputs" else Path(config["outputs"]) / "report"
     run = report(Path(config["outputs"]), config["models"], out, folder)

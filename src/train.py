@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @partial(stage, preload=PRELOAD, several=("members",), output="train/{model}")
 def main(config: Config) -> None:
-    """Write `outputs/train/<model>/`: a folder a member, and `members.json`."""
+    """Train the final members of a model: write `outputs/train/<model>/`, a folder a member, and `members.json`."""
     from src.data.dataset import val_targets
     from src.engine.compatibility import prepared, unsuitable
     from src.engine.task import WorkerSetup

@@ -22,7 +22,7 @@ def begin(variables_KV: Tensor, groups: Sequence[slice]) -> dict[str, Tensor]:
 def take(
     variables_KV: Tensor, gradient_KV: Tensor, state: Mapping[str, Tensor], groups: Sequence[slice], rate_K1: Tensor
 ) -> None:
-    """Step the outer variables of K members against their hypergradients, in place.
+    """Take a step of the outer variables of K members against their hypergradients, in place.
 
     It is Adam with one mean square for each variable as a whole, however many numbers it has. A mean square for every
     number, as Adam's own, gives penalties of thousands of weights that are mere noise the same steps as those that matter:

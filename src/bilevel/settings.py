@@ -26,7 +26,7 @@ class Settings:
 
     @classmethod
     def of(cls, config: TrialConfig) -> "Settings | None":
-        """Read them from the config of a trial; None where it has no hypergradients."""
+        """Read the settings from the config of a trial; None where it has no hypergradients."""
         section = config.training.hypergradient
         if not section:
             return None

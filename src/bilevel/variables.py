@@ -22,7 +22,7 @@ from src.system.trial_config import Training
 
 
 class Kind(NamedTuple):
-    """A variable's first value by the section `training`, the value in its place where that is 0, and its bounds."""
+    """A kind of outer variable: its first value by the section `training`, its value where that is 0, and its bounds."""
 
     first: Callable[[Training], float]
     start: float

@@ -26,7 +26,7 @@ COUNTED = 1.0  # seconds for which a number of workers is believed
 
 
 class Courier(ElasticExecutor):
-    """Runs the engine's jobs on workers that need no disk in common with this process.
+    """An executor that runs the engine's jobs on workers that need no disk in common with this process.
 
     A job takes along what it begins from; the checkpoints that it made are here before its outcomes are. So whoever asks the
     engine sees what local workers would have left.

@@ -47,7 +47,7 @@ _trusted: list[str] = []
 
 
 def trust(packages: Iterable[str]) -> None:
-    """Let `_target_` name what is in these packages, in this process, and in no others that were trusted before."""
+    """Trust packages whose classes `_target_` may then name, in this process, and in no others that were trusted before."""
     _trusted[:] = packages
 
 

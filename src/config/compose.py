@@ -31,7 +31,7 @@ OPTIONS_OF_BEFORE = {"members=batch_ensemble": "members=tabm members.kind=batch_
 
 
 def register_resolvers(about: str = "") -> None:
-    """`${params:key}` in `conf/` is what `params.yaml` chooses, `${about:}` what the verb does, `${for_data:}` a default."""
+    """Register the resolvers of `conf/`: of `params.yaml`, of defaults that follow the data, of what the verb is `about`."""
     OmegaConf.register_new_resolver("params", lambda key, *default: params().get(key, *default), replace=True)
     OmegaConf.register_new_resolver("about", lambda: about, replace=True)
     OmegaConf.register_new_resolver("for_data", data_defaults.default, replace=True)
@@ -47,7 +47,7 @@ def params() -> DictConfig:
 
 
 def with_force_add(word: str) -> str:
-    """A word of the command line as Hydra shall see it: a value may be for a key that only some choices have.
+    """Mark a word of the command line for Hydra where its value may be for a key that only some choices have.
 
     Raises:
         UserError: it chooses no option of its group, or a backslash was left at its end.

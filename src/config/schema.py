@@ -20,7 +20,7 @@ class Section(BaseModel):
 
 
 class Penalty(Section):
-    """Strengths: of the sum of absolute values, and of the sum of squares."""
+    """Strengths of a penalty: of the sum of absolute values, and of the sum of squares."""
 
     l1: From0
     l2: From0
@@ -51,7 +51,7 @@ class Augment(Section):
 
 
 class BatchGrowth(Section):
-    """The batch is multiplied by `factor` at each of the shares `at` of the epochs."""
+    """Growth of the batch: it is multiplied by `factor` at each of the shares `at` of the epochs."""
 
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     at: list[Annotated[float, Field(gt=0, lt=1)]]
@@ -71,7 +71,7 @@ class Averaging(Section):
 
 
 class EarlyStopping(Section):
-    """After how many epochs without a validation loss lower by more than `min_delta` a member stops; null: never."""
+    """Early stopping: a member ends after `patience` epochs without a loss lower by `min_delta`; null: never."""
 
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)]
@@ -143,7 +143,7 @@ class StoreKeys(Section):
 
 
 class Replay(Section):
-    """Whose schedule `search=replay` follows: the name of a study, or the path of a schedule.json."""
+    """The schedule that `search=replay` follows: the name of a study, or the path of a schedule.json."""
 
     study: str | None
 

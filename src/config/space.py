@@ -76,7 +76,7 @@ class Leaf:
         return TrialConfig.from_json(self.config)
 
     def ends(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-        """The config with one dimension at one of its ends, and which: (key, value, config)."""
+        """Yield the config with one dimension at one of its ends, as (key, value, config)."""
         for dimension in self.dimensions.values():
             for value in dimension.ends:
                 yield dimension.key, value, dimension.set(self.config, value)
@@ -105,7 +105,7 @@ class Space:
     root: Choice | Leaf
 
     def walk(self, suggest: Suggest) -> dict[str, Any]:
-        """The parameters of a point, each asked of `suggest(name, distribution)` in an order that never changes."""
+        """Ask `suggest(name, distribution)` for each parameter of a point, in an order that never changes."""
         params: dict[str, Any] = {}
         node = self.root
         while isinstance(node, Choice):
@@ -177,7 +177,7 @@ class Space:
         return Space(narrowed(self.root))
 
     def changed(self, change: Callable[[Leaf], Leaf]) -> "Space":
-        """The space with every leaf changed."""
+        """Replace every leaf by `change(leaf)`."""
 
         def changed(node: Choice | Leaf) -> Choice | Leaf:
             if isinstance(node, Leaf):
@@ -187,7 +187,7 @@ class Space:
         return Space(changed(self.root))
 
     def distinct(self) -> "Space":
-        """Two branches may share a parameter's name only where they mean the same: else the branch goes before the name."""
+        """Put the branch before a parameter's name wherever another branch means something else by the name."""
         seen: dict[str, set[str]] = {}
         for _, leaf in self.leaves():
             for name, dimension in leaf.dimensions.items():

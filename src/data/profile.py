@@ -11,7 +11,7 @@ WIDTH = 28
 
 
 def lines(meta: DataMeta) -> Iterator[str]:
-    """Yield the lines for a person, of what `meta.json` says."""
+    """Yield the lines by which a person sees how the columns of `meta.json` were read, and its warnings."""
     for sentence in meta.warnings:
         yield f"  ! {_printable(sentence)}"
     profile = meta.profile

@@ -46,7 +46,7 @@ class Reader(BaseModel):
 
     @abstractmethod
     def read(self) -> Raw:
-        """Read the files.
+        """Read the raw files into rows with their targets.
 
         Raises:
             UserError: it names the file, column or row that is wrong and what would be right.

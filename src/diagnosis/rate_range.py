@@ -36,7 +36,7 @@ class Suggestion:
         return min(BEYOND * self.lowest_lr, self.diverged_at or np.inf)
 
     def rates(self, low: float, members: int) -> list[float]:
-        """So many rates to train side by side, up to the highest, evenly over their logarithm."""
+        """Choose the rates of `members` that train side by side: even on a log scale, from `low` at least to the highest."""
         return [float(rate) for rate in np.geomspace(max(low, self.top / SPAN), self.top, members)]
 
 

@@ -31,7 +31,7 @@ class Job:
 
 
 class Engine:
-    """Training of tasks, whose outcomes are asked for by key, in any order. No bit depends on which share a population."""
+    """The engine that trains tasks, whose outcomes are asked for by key. No bit depends on which share a population."""
 
     def __init__(
         self,

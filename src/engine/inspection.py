@@ -27,7 +27,7 @@ class NoAnswerError(Exception):
 
 
 class Inspector:
-    """The process that answers, started at the first question."""
+    """A process apart that answers questions about models, started at the first one."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         """`seconds`: how long one answer may take; a model that took longer once is not asked about again."""

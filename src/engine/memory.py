@@ -4,5 +4,5 @@ import os
 
 
 def memory() -> int:
-    """Return its bytes."""
+    """Return the bytes of memory that this machine has, used or not."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -13,7 +13,7 @@ MACHINE = "machine"  # a disk is full or a file is lost: no fault of the member
 
 @dataclass(frozen=True)
 class Task:
-    """A member trains from the checkpoint `source` (None: anew) until it has `stop` epochs, which makes `checkpoint`.
+    """A segment to train: a member goes from the checkpoint `source` (None: anew) to epoch `stop`, and leaves `checkpoint`.
 
     `lineage`: where its weights come from before that, the oldest first. A member without a `source` goes on from the last.
     """

@@ -30,7 +30,7 @@ def _resampled(losses_NK: Array, seed: int) -> Array:
 def intervals(
     task: str, predictions: NDArray[Any], y_N: NDArray[Any], other: NDArray[Any] | None = None, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Each metric that is a mean over rows, less `other`'s on the same rows, with its 95 % interval by the bootstrap.
+    """Compute each metric that is a mean over rows, less `other`'s on the same rows, with its 95 % bootstrap interval.
 
     The rows are drawn again (Efron 1979).
 

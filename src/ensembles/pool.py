@@ -55,7 +55,7 @@ def read_members(folder: Path, model: str, meta: DataMeta) -> list[FinalMember]:
 
 
 def read_notes(outputs: Path, models: Sequence[str]) -> list[str]:
-    """Read what `train` noted below `outputs` on members of `models` that were trained again or left out."""
+    """Read the notes of `train` below `outputs` on members of `models` that were trained again or left out."""
     files = [outputs / "train" / model / "members.json" for model in models]
     lines = {model: json.loads(file.read_text(encoding="utf-8")) for model, file in zip(models, files, strict=True)}
     return [f"{model}: {note}" for model, content in lines.items() for note in content.get("notes", [])]

@@ -26,7 +26,7 @@ def write(
     y_val: NDArray[Any],
     baseline_seconds: Mapping[str, float],
 ) -> None:
-    """Write what the report draws, what was measured by the clock, and predictions for the test rows.
+    """Write the figures that the report draws, the seconds that were measured, and predictions for the test rows.
 
     Args:
         out: the folder of the ensemble.

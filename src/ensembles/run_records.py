@@ -19,7 +19,7 @@ SECTIONS = ("model", "optimizer", "schedule", "training")  # whose keys are a ru
 def records(
     training: MemberTraining, members: Sequence[FinalMember], out_of_fold: Mapping[str, float]
 ) -> list[RunRecord]:
-    """Make the runs of one method: its own, and those of all members that were to be trained.
+    """Make MLflow's runs of one method: its own, and those of all members that were to be trained.
 
     Args:
         training: of the method, with what became of every member.

@@ -19,7 +19,7 @@ def score(
     members: NDArray[Any] | None = None,
     shares_M: NDArray[Any] | None = None,
 ) -> dict[str, float]:
-    """Every metric of a task by its name; NaN where it is undefined.
+    """Compute every metric of a task by its name; NaN where it is undefined.
 
     Args:
         task: `classification` or `regression`.
@@ -49,7 +49,7 @@ def predictions_of(
 
 
 def row_losses(task: str, predictions: NDArray[Any], y_N: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Contribution of each row [N], in 64 bits, to every metric that is a mean over rows.
+    """Compute the contribution of each row [N], in 64 bits, to every metric that is a mean over rows.
 
     The arguments `task`, `predictions` and `y_N` are those of `score`.
     """

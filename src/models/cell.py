@@ -42,7 +42,7 @@ class Cell(nn.Module):
 
 
 def operations_of(cell: Mapping[str, str] | str, choices: Sequence[str]) -> dict[str, str]:
-    """The operation on each edge, from a mapping by edge or from the string form of a cell.
+    """Read the operation on each edge from a mapping by edge or from the string form of a cell.
 
     Args:
         cell: `{from_0_to_1: operation, …}`, or NAS-Bench-201's string `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.

@@ -42,7 +42,7 @@ def number_embedding(
     bins: Bins = "quantile",
     n_bins: int = 48,
 ) -> PeriodicEmbeddings | PiecewiseLinearEmbeddings | None:
-    """Make what takes x [B, n_numbers] to [B, n_numbers, embedding_dim]; None where numbers pass as they are.
+    """Make the layer from numbers x [B, n_numbers] to [B, n_numbers, embedding_dim]; None where numbers pass as they are.
 
     Args:
         n_numbers: numeric columns.

@@ -30,7 +30,7 @@ CATEGORY_DIM = 16  # of a category's embedding above
 
 
 def initialise(layer: nn.Linear | nn.Conv2d, activation: Activation | None) -> None:
-    """Zero bias; weights by what follows the layer: He's before a rectifier, Xavier's before tanh, sigmoid, an output.
+    """Initialise a layer: zero bias, He's weights before a rectifier, Xavier's before tanh, sigmoid or an output.
 
     He et al. 2015: normal, variance 2 / fan in. Glorot & Bengio 2010: uniform, variance 2 / (fan in + fan out).
     """

@@ -49,5 +49,5 @@ def require_proxy(name: str) -> None:
 
 
 def mse(output_B1: Tensor, y_B: Tensor) -> Tensor:
-    """Mean of the squared errors, from outputs with one column."""
+    """Compute the mean of the squared errors, from outputs with one column."""
     return mse_loss(output_B1.squeeze(1), y_B)

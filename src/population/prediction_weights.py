@@ -33,7 +33,7 @@ class PredictionWeights:
     def of(
         cls, stack: Stack, epochs: Sequence[int], checkpoints: Sequence[Checkpoint | None]
     ) -> "PredictionWeights | None":
-        """Make those of a `stack` whose members have done `epochs` and go on from `checkpoints`; None if none needs them."""
+        """Make the prediction weights of a `stack` after `epochs` of `checkpoints`; None if no member needs its own."""
         needed = any(member.config.training.averaging.on or stops(member.config) for member in stack.members)
         return cls(stack, epochs, checkpoints) if needed else None
 

@@ -65,7 +65,7 @@ class Stack:
 
     @property
     def size(self) -> int:
-        """K."""
+        """The number of members K."""
         return len(self.members)
 
     def keep(self, places: Sequence[int]) -> None:

@@ -47,7 +47,7 @@ class Columns:
         self.cycled = [n for n in ("momentum", "beta1") if n in self.hyper_1K1 and cyclic]
 
     def order(self, epochs: Sequence[int]) -> Tensor:
-        """Return each member's training rows, in the order of its epoch [K, N]."""
+        """Shuffle each member's training rows into the order of its epoch [K, N]."""
         orders = []
         for member, epoch in zip(self.members, epochs, strict=True):
             shuffle = np.random.default_rng([member.seed, 1, epoch])

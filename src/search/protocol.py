@@ -64,7 +64,7 @@ class PointSource(Protocol):
 
 
 class Search(Protocol):
-    """A search strategy. It decides from the history alone, so a killed sweep goes on as if it had not been killed."""
+    """A search strategy, which decides from the history alone, so a killed sweep goes on as if it had not been killed."""
 
     depends_on_results: bool  # whether points depend on the results so far: then only few may be in flight
 

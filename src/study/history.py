@@ -21,7 +21,7 @@ class Goals:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Their names: the further objectives first, then what only has a bound."""
+        """The names of the measures: the further objectives first, then what only has a bound."""
         return (*self.minimized, *(name for name in self.bounds if name not in self.minimized))
 
     def excess(self, measures: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from src.system.fingerprint import digest
 
 @dataclass(frozen=True)
 class Identity:
-    """A name for people, a digest of the inputs, and the code that can change a trial's numbers."""
+    """The identity of a study: a name for people, a digest of the inputs, and the code that can change a trial's numbers."""
 
     label: str
     inputs: str  # digest of data, trial configs, space, search and seed

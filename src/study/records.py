@@ -20,7 +20,7 @@ class Damaged(Exception):
 
 
 def notes(trial: FrozenTrial) -> dict[str, Any]:
-    """The record of a trial beside its parameters; in the first studies all of it stood among the user's attributes."""
+    """Read the record of a trial beside its parameters; in the first studies all of it stood among the user's attributes."""
     return {**trial.user_attrs, **trial.system_attrs}
 
 

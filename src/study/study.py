@@ -43,7 +43,7 @@ STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail"
 
 
 class Study:
-    """An open study; its `history` is all that has been acknowledged."""
+    """An open study in durable storage, whose `history` is all that has been acknowledged."""
 
     def __init__(self, storage: BaseStorage, name: str, folder: Path, direction: Direction) -> None:
         """Read a study, and write nothing.

@@ -27,7 +27,7 @@ class WarmStart:
 
 
 def warm_start(root: Path, url: str | None, name: str, space: Space, metric: str, direction: Direction) -> WarmStart:
-    """Read another study, and write nothing of it.
+    """Read the points and results that another study brings, and write nothing of it.
 
     Its best points are those that came to their end, then those that came farthest, the best of these first.
 

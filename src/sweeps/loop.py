@@ -52,7 +52,7 @@ def slots(wanted: Any, n_trials: int, search: Search) -> int:
 
 
 class Loop:
-    """Takes a study, wherever it stands, to the end of its search."""
+    """The loop that takes a study, wherever it stands, to the end of its search."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Loop:
                 )
 
     def run(self, engine: Engine) -> Iterator[Trial | None]:
-        """Yields each trial that has reported, or None now and then while waiting.
+        """Yield each trial that has reported, or None now and then while waiting.
 
         Raises:
             UserError: the trials fail for a reason that is none of theirs.
@@ -178,7 +178,7 @@ class Loop:
         trial = self.history.trials[segment.trial]
         new = {name: curve[segment.start :] for name, curve in outcome.curves.items()}
         values = outcome.prediction_curves.get(self.objectives.metric, [])[segment.start :]
-        measured = {} if outcome.error else self.objectives.reached(outcome.prediction_curves, outcome.latency_ms)
+        measured = {} if outcome.error else self.objectives.measured(outcome.prediction_curves, outcome.latency_ms)
         missing = self.objectives.undefined(values) or self.objectives.lacks({**trial.measures, **measured})
         error = outcome.error or Reason.read(missing)
         metrics = {} if outcome.error else outcome.metrics | _last_of_validation(outcome.prediction_curves)

@@ -21,7 +21,7 @@ VAL = "val/"
 
 @dataclass(frozen=True)
 class Objectives:
-    """`metric` is the curve of the first objective, `goals` names whatever counts beside it."""
+    """The objectives of a sweep: `metric` is the curve of the first, `goals` names whatever counts beside it."""
 
     metric: str
     direction: Direction
@@ -38,8 +38,8 @@ class Objectives:
         names = [name.removeprefix(VAL) for name in (self.metric, *self.goals.measures) if name.startswith(VAL)]
         return tuple(name for name in names if name != "rmse" and name in metrics() and not metrics()[name].per_epoch)
 
-    def reached(self, curves: Mapping[str, Sequence[float]], latency_ms: float | None) -> dict[str, float]:
-        """The other measures, of a trial that has these curves; the latency where it has been measured."""
+    def measured(self, curves: Mapping[str, Sequence[float]], latency_ms: float | None) -> dict[str, float]:
+        """Read the further measures of a trial off its curves, and the latency where it has been measured."""
         measures = {} if latency_ms is None else {LATENCY: latency_ms}
         for name in self.goals.measures:
             if name == ERROR and "val/accuracy" in curves:

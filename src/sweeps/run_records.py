@@ -39,7 +39,7 @@ class Records:
 
     @classmethod
     def of(cls, study: Study, config: Config, label: str, data: Path, meta: DataMeta) -> "Records":
-        """Records of a study.
+        """Make the records of a study.
 
         Args:
             study: the open study.

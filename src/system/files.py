@@ -138,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Valid JSON with the keys in their given order: NaN and infinities become null, NumPy's numbers plain ones."""
+    """Write valid JSON with the keys in their given order: NaN and infinities become null, NumPy's numbers plain ones."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write(path, (text + "\n").encode())
 

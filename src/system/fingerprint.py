@@ -27,7 +27,7 @@ FINAL_MEMBER = (
 
 
 def digest(*parts: str) -> str:
-    """SHA-256 over texts."""
+    """Compute the SHA-256 over texts as hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

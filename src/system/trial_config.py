@@ -68,7 +68,7 @@ class Averaging(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping(Section):
-    """After how many epochs without a loss lower by more than `min_delta` a member stops; None: never."""
+    """Early stopping: a member ends after `patience` epochs without a loss lower by `min_delta`; None: never."""
 
     patience: int | None = None
     min_delta: float = 0.0
@@ -76,7 +76,7 @@ class EarlyStopping(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchGrowth(Section):
-    """The batch is multiplied by `factor` at each of the shares `at` of the epochs."""
+    """Growth of the batch: it is multiplied by `factor` at each of the shares `at` of the epochs."""
 
     factor: float = 1.0
     at: Sequence[float] = ()

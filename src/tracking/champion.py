@@ -72,7 +72,7 @@ def promote(client: MlflowClient, candidate: ModelVersion, contender: Contender)
     """
     if ALIAS in candidate.tags:
         return str(candidate.tags[ALIAS]), str(candidate.tags.get(REASON, "it was registered before"))
-    wins, reason = _contest(client, candidate, contender)
+    wins, reason = _compared(client, candidate, contender)
     alias = "champion" if wins else "challenger"
     client.set_registered_model_alias(candidate.name, alias, candidate.version)
     for tag, text in ((ALIAS, alias), (REASON, reason)):
@@ -80,7 +80,7 @@ def promote(client: MlflowClient, candidate: ModelVersion, contender: Contender)
     return alias, reason
 
 
-def _contest(client: MlflowClient, candidate: ModelVersion, contender: Contender) -> tuple[bool, str]:
+def _compared(client: MlflowClient, candidate: ModelVersion, contender: Contender) -> tuple[bool, str]:
     """Decide whether the contender wins, and say why."""
     if contender.refusal or math.isnan(contender.value):
         return False, contender.refusal or "it has no score"

@@ -47,7 +47,7 @@ class Change:
     dataset: Dataset | None
 
     def apply(self, shown: Shown) -> None:
-        """Note that it has been written."""
+        """Note that the change has been written."""
         shown.tags |= self.tags
         shown.params |= self.params.keys()
         shown.datasets |= {self.dataset.digest} if self.dataset else set()

@@ -38,7 +38,7 @@ _CALM = {  # the writer's, where the user's environment says nothing else
 
 
 class Tracker:
-    """Makes MLflow show records, in a process apart, and never makes the training wait.
+    """The projection of records into MLflow by a process apart, for which the training never waits.
 
     Leaving the context writes all that is pending, unless an exception passes. Runs that are RUNNING when the context
     is left or this process dies become KILLED.

@@ -104,12 +104,12 @@ def test_what_the_names_mean() -> None:
     found = objectives(["val/error", "parameters"], {"val/loss": 0.5, "val/error": 0.05}, "classification")
     assert (found.metric, found.direction) == ("val/accuracy", "maximize")
     assert found.goals == Goals(("parameters",), {"val/loss": 0.5, "val/error": 0.05})
-    reached = found.reached({"val/accuracy": [0.1, 0.95], "val/loss": [2.0, 0.25], "lr": [1.0]}, None)
-    assert reached == {"val/loss": 0.25, "val/error": 0.05}
-    assert found.goals.allow(reached | {"parameters": 7.0}), "1 - 0.95 in floating point is above 0.05"
+    measures = found.measured({"val/accuracy": [0.1, 0.95], "val/loss": [2.0, 0.25], "lr": [1.0]}, None)
+    assert measures == {"val/loss": 0.25, "val/error": 0.05}
+    assert found.goals.allow(measures | {"parameters": 7.0}), "1 - 0.95 in floating point is above 0.05"
     other = objectives(["val/loss", "val/error", "latency_ms"], {}, "regression")
     assert (other.metric, other.direction) == ("val/loss", "minimize")
-    assert other.reached({"val/rmse": [3.0], "val/loss": [1.0]}, 0.5) == {"val/error": 3.0, "latency_ms": 0.5}
+    assert other.measured({"val/rmse": [3.0], "val/loss": [1.0]}, 0.5) == {"val/error": 3.0, "latency_ms": 0.5}
     alone = objectives(None, {}, "regression")
     assert (alone.metric, alone.direction, alone.goals) == ("val/rmse", "minimize", Goals())
 

@@ -7,7 +7,7 @@ from src.models.layers import Features, initialise
 
 
 class Linear(nn.Module):
-    """x [B, *input_shape] → [B, n_outputs]; `data_spec` describes the data."""
+    """A linear layer on flat rows, x [B, *input_shape] → [B, n_outputs]; `data_spec` describes the data."""
 
     def __init__(self, data_spec: DataSpec) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from src.optim.schedule import Position, Steps
 
 @dataclass(frozen=True)
 class Exponential:
-    """Times `gamma` an epoch, smoothly: torch's ExponentialLR, at every step."""
+    """The rate times `gamma` an epoch, smoothly: torch's ExponentialLR, at every step."""
 
     gamma: Share
 

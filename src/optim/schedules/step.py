@@ -10,7 +10,7 @@ from src.optim.schedule import ROUNDING, Position, Steps
 
 @dataclass(frozen=True)
 class Step:
-    """Times `gamma` after every `period` epochs, as torch's StepLR."""
+    """The rate times `gamma` after every `period` epochs, as torch's StepLR."""
 
     period: Above0
     gamma: Share

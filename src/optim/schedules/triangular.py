@@ -10,7 +10,7 @@ from src.optim.schedule import ROUNDING, Position, Steps
 
 @dataclass(frozen=True)
 class Triangular:
-    """Up from `low` to the rate and down again, linearly, every `period` epochs (Smith 2015), as torch's CyclicLR.
+    """Cycles of `period` epochs, linearly from `low` up to the rate and down again (Smith 2015), as torch's CyclicLR.
 
     At the peaks the momentum is `momentum_low` times its own; 1 leaves it as it is.
     """

@@ -46,7 +46,7 @@ class Halving:
         self._begin(History(spec.direction))
 
     def first(self, number: int) -> int:
-        """The epochs at which a new trial reports first."""
+        """Return the epochs at which a new trial reports first."""
         return self.rungs[self._bracket(number)]
 
     def ends(self, history: History) -> list[Proposal]:
@@ -56,7 +56,7 @@ class Halving:
         return [Proposal(t.params, t.epochs, t.number) for t in history.of("paused")]
 
     def promotions(self, history: History) -> list[Proposal]:
-        """The best trials of the highest rungs first. Where no trial is still to come, one goes on however few there are."""
+        """Promote the best trials of the highest rungs first; where no trial is still to come, one however few there are."""
         self._read_on(history)
         closed = len(history.trials) >= self.spec.n_trials
         coming = [(self._bracket(t.number), t.target) for t in history.of("running")] if closed else []

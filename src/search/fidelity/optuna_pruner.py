@@ -54,7 +54,7 @@ class OptunaPruner:
         return [Proposal(t.params, t.epochs, t.number) for t in history.of("paused") if t.number in pruned]
 
     def promotions(self, history: History) -> list[Proposal]:
-        """The paused trials go on, once no ends are left."""
+        """Promote all paused trials, once none is left to end."""
         return [Proposal(t.params, self._next(t.epochs), t.number) for t in history.of("paused")]
 
     def _next(self, epochs: int) -> int:

@@ -96,7 +96,7 @@ class Encoding:
         return x_ND
 
     def point(self, x_D: Rows) -> dict[str, Any]:
-        """The point of a row."""
+        """Decode a row into a point."""
         params = {name: unit_interval.value(d, float(x_D[k])) for k, (name, d) in enumerate(self.numbers.items())}
         for (name, values), span in zip(self.categories.items(), self.spans, strict=True):
             params[name] = values[int(x_D[span].argmax())]

@@ -102,7 +102,7 @@ def _gain(terminator: Terminator, count: int) -> Any:
 
 
 def terminated(search: Search, spec: Spec, terminator: str | Mapping[str, Any]) -> Search:
-    """Give a search its terminator, if it has one.
+    """Wrap a search so that its terminator can end it, if the config has one.
 
     Args:
         search: the strategy.

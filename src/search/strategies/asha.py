@@ -14,7 +14,7 @@ from src.search.protocol import Search, Spec
 def asha(
     spec: Spec, *, eta: Annotated[int, Field(ge=2)], min_epochs: Annotated[int, Field(ge=1)] | Literal["auto"]
 ) -> Search:
-    """Train the best of each rung on.
+    """Train random points to the lowest rung, and promote the best of each rung to the next without waiting for the others.
 
     Args:
         spec: the sweep.

@@ -30,7 +30,7 @@ class Replay:
         self.spec, self.parts = spec, dict(zip([0, *stops], spec.schedule, strict=True))
 
     def propose(self, history: History, n: int) -> list[Proposal]:
-        """The ends of parts, then the parts that follow, then new members."""
+        """Propose the ends of parts, then the parts that follow, then new members."""
         parents = {trial.start_from[0] for trial in history.trials if trial.start_from}
         ends = [Proposal(trial.params, trial.epochs, trial.number) for trial in history.of("paused")]
         over = [trial for trial in history.of("paused", "pruned") if trial.number not in parents]
