@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from src.data.columns import Refusal
 from src.data.dataset import digest, read_meta
 from src.data.patches import patch_moments
+from src.data.preprocessing import Preprocessor
 from src.data.raw import Raw
-from src.data.reader import parse
+from src.data.reader import Reader, parse
 from src.data.sources import origin
 from src.data.splitting import PARTS, split
 from src.system.data_meta import DataMeta
@@ -25,6 +26,8 @@ from src.system.locks import exclusive
 N_EXAMPLES = 5
 MOST_UNREADABLE = 0.05  # of a part's rows
 SMALLEST_SPREAD = 1e-30
+
+Rows = Mapping[str, NDArray[np.intp]]  # of each part, by their places in the raw files
 
 
 def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -> DataMeta:
@@ -49,41 +52,51 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
         rows = split(raw, reader)
         preprocessor = reader.preprocessor(raw, rows["train"])
         raw = _with_stored_targets(raw, rows["train"])
-        mean, std = _moments(raw, rows["train"])
-        warnings = list(raw.warnings)
         with atomic_folder(out) as folder:
-            for part in PARTS:
-                refusal = Refusal(tolerant=True)
-                x = preprocessor.transform(raw.x.take(rows[part], axis=0), refusal)
-                warnings += _unreadable(refusal, part, len(x))
-                write_npy(folder / f"x_{part}.npy", x)
-                write_npy(folder / f"y_{part}.npy", raw.y[rows[part]])
-            x_train = np.load(folder / "x_train.npy", mmap_mode="r")
-            meta = {
-                "name": reader.name,
-                "task": raw.task,
-                **{f"n_{part}": len(rows[part]) for part in PARTS},
-                "input_shape": x_train.shape[1:],
-                "n_classes": len(raw.class_names),
-                "class_names": raw.class_names,
-                "class_values": raw.class_values or raw.class_names,
-                "sha256": digest(folder),
-                "source": reader.source,
-                "categories": preprocessor.categories,
-                "edges": preprocessor.edges(x_train, np.load(folder / "y_train.npy")),
-                "patches": patch_moments(x_train) if x_train.ndim == 4 else [],
-                "target_mean": mean,
-                "target_std": std,
-                "columns": preprocessor.columns,
-                "profile": [*raw.profile, *preprocessor.profile],
-                "warnings": warnings,
-                "origin": origin(config, reader, typed),
-            }
+            warnings = [*raw.warnings, *_write_arrays(folder, raw, rows, preprocessor)]
+            meta = _description(folder, reader, raw, rows, preprocessor)
+            meta |= {"warnings": warnings, "origin": origin(config, reader, typed)}
             write_bytes(folder / "preprocessing.skops", transformer_file.dumps(preprocessor.transformer))
             examples = raw.x.take(rows["train"][:N_EXAMPLES], axis=0)
             write_json(folder / "example.json", preprocessor.request(examples))
             write_json(folder / "meta.json", meta)
         return read_meta(out)
+
+
+def _write_arrays(folder: Path, raw: Raw, rows: Rows, preprocessor: Preprocessor) -> list[str]:
+    """Write inputs and targets of each part; return sentences on cells that cannot be read."""
+    warnings = []
+    for part in PARTS:
+        refusal = Refusal(tolerant=True)
+        x = preprocessor.transform(raw.x.take(rows[part], axis=0), refusal)
+        warnings += _unreadable(refusal, part, len(x))
+        write_npy(folder / f"x_{part}.npy", x)
+        write_npy(folder / f"y_{part}.npy", raw.y[rows[part]])
+    return warnings
+
+
+def _description(folder: Path, reader: Reader, raw: Raw, rows: Rows, preprocessor: Preprocessor) -> dict[str, Any]:
+    """Describe the arrays in `folder` and the columns that they are made of."""
+    mean, std = _moments(raw, rows["train"])
+    x_train = np.load(folder / "x_train.npy", mmap_mode="r")
+    return {
+        "name": reader.name,
+        "task": raw.task,
+        **{f"n_{part}": len(rows[part]) for part in PARTS},
+        "input_shape": x_train.shape[1:],
+        "n_classes": len(raw.class_names),
+        "class_names": raw.class_names,
+        "class_values": raw.class_values or raw.class_names,
+        "sha256": digest(folder),
+        "source": reader.source,
+        "categories": preprocessor.categories,
+        "edges": preprocessor.edges(x_train, np.load(folder / "y_train.npy")),
+        "patches": patch_moments(x_train) if x_train.ndim == 4 else [],
+        "target_mean": mean,
+        "target_std": std,
+        "columns": preprocessor.columns,
+        "profile": [*raw.profile, *preprocessor.profile],
+    }
 
 
 def _unreadable(refusal: Refusal, part: str, n_rows: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from src.population.early_stopping import prediction_epochs, reason, stopped, st
 from src.population.losses import in_target_unit
 from src.population.member import Member
 from src.population.member_rows import hold_rows
+from src.population.population import Population
 from src.population.rows import Rows
 from src.system.errors import UserError, first_line
 from src.system.reason import NONE, Reason
@@ -122,12 +123,10 @@ def _failure(task: Task, error: Exception) -> Outcome:
 
 def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
     began = time.monotonic()
-    states, tasks, outcomes = [], [], []
+    outcomes, tasks, states = [], [], []
     for task in group:
         state = _source(task, setup)
-        if state and stopped(
-            task.member.config, state.curves
-        ):  # in an earlier segment, which its folds did not all end
+        if state and stopped(task.member.config, state.curves):  # in an earlier segment, while another fold went on
             state.save(task.checkpoint)
             outcomes.append(replace(_outcome(task, state.curves, 0.0), metrics=_metrics(task, state, setup)))
         else:
@@ -141,30 +140,35 @@ def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
         return outcomes + [outcome for part in alike for outcome in _train(part, setup)]
     population = population_of([t.member for t in tasks], rows(setup), setup, states, len(tasks) > 1)
     while tasks:
-        points = population.epoch()
-        going = []
+        points, going = population.epoch(), []
         for k, (task, point) in enumerate(zip(tasks, points, strict=True)):
-            diverged = not all(abs(point[name]) < float("inf") for name in ("train/loss", "val/loss"))
-            over = population.epochs[k] >= task.stop or stopped(task.member.config, population.curves[k])
-            if not diverged and not over:
+            if outcome := _end(task, population, k, point, setup):
+                outcomes.append(replace(outcome, seconds=(time.monotonic() - began) / len(group)))
+            else:
                 going.append(k)
-                if task.checkpoint_each_epoch:
-                    population.save(k).save(task.part)
-                continue
-            metrics: dict[str, float] = {}
-            if not diverged:
-                state = population.save(k)
-                state.save(task.checkpoint)
-                metrics = _metrics(task, state, setup)
-            task.part.unlink(missing_ok=True)
-            seconds = (time.monotonic() - began) / len(group)
-            outcome = _outcome(task, population.curves[k], seconds, Reason(DIVERGED, DIVERGED) if diverged else NONE)
-            outcomes.append(replace(outcome, metrics=metrics))
         if len(going) < len(tasks):
             tasks = [tasks[k] for k in going]
             if tasks:
                 population.keep(going)
     return outcomes
+
+
+def _end(task: Task, population: Population, k: int, point: Mapping[str, float], setup: WorkerSetup) -> Outcome | None:
+    """Make the outcome of the member at place `k`, and its checkpoint, after an epoch; None where it goes on."""
+    diverged = not all(abs(point[name]) < float("inf") for name in ("train/loss", "val/loss"))
+    over = population.epochs[k] >= task.stop or stopped(task.member.config, population.curves[k])
+    if not diverged and not over:
+        if task.checkpoint_each_epoch:
+            population.save(k).save(task.part)
+        return None
+    metrics: dict[str, float] = {}
+    if not diverged:
+        state = population.save(k)
+        state.save(task.checkpoint)
+        metrics = _metrics(task, state, setup)
+    task.part.unlink(missing_ok=True)
+    error = Reason(DIVERGED, DIVERGED) if diverged else NONE
+    return replace(_outcome(task, population.curves[k], 0.0, error), metrics=metrics)
 
 
 def _source(task: Task, setup: WorkerSetup) -> Checkpoint | None:

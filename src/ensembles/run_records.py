@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from src.ensembles.final_member import FinalMember
     from src.ensembles.member_training import MemberTraining
+    from src.system.trial_config import TrialConfig
     from src.tracking.record import RunRecord
 
 SECTIONS = ("model", "optimizer", "schedule", "training")  # whose keys are a run's parameters
@@ -41,12 +42,10 @@ def records(
     if times:
         began, ended = min(start for start, _ in times.values()), max(end for _, end in times.values())
         runs[0] = replace(runs[0], started=began, ended=ended)
-    configs = {member.name: member.member.config for member in members}
-    for name, config in (configs | training.configs).items():
+    configs = {member.name: member.member.config for member in members} | training.configs
+    for name, config in configs.items():
         outcome = training.outcomes.get(name)
-        written = config.to_json()
-        params = {f"{section}.{k}": v for section in SECTIONS for k, v in written.get(section, {}).items()}
-        params |= {"batch_size": config.batch_size, "epochs": config.epochs}
+        start, end = times.get(name, (None, None))
         runs.append(
             RunRecord(
                 name,
@@ -54,13 +53,20 @@ def records(
                 f"{model} {name}",
                 "train",
                 "FAILED" if outcome and outcome.error else "FINISHED",
-                params,
+                _parameters(config),
                 outcome.curves if outcome else {},
                 metrics={"seconds": outcome.seconds} if outcome and name in times else {},
                 tags=tags | {"lockstep.member": name},
                 dataset=meta.reference,
-                started=times.get(name, (None, None))[0],
-                ended=times.get(name, (None, None))[1],
+                started=start,
+                ended=end,
             )
         )
     return runs
+
+
+def _parameters(config: TrialConfig) -> dict[str, Any]:
+    """Select the keys of a config that a run shows, by the names that trials have."""
+    written = config.to_json()
+    params = {f"{section}.{key}": value for section in SECTIONS for key, value in written.get(section, {}).items()}
+    return params | {"batch_size": config.batch_size, "epochs": config.epochs}

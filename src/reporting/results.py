@@ -213,31 +213,37 @@ def read_study(
     gap = {"state": "fail", "value": "", "diagnosis": "not in trials.csv"}
     for number in range(max(by_number, default=-1) + 1):
         row = by_number.get(number, gap)
-        cells = {name: _param(name, kind, row.get(f"params.{name}") or "") for name, kind in space.items()}
-        params = {name: cell for name, cell in cells.items() if cell is not MISSING}
-        value, state = _number(row["value"]), STATES[row["state"]]
-        if state is TrialState.PRUNED and not math.isfinite(value):
-            value = next(reversed(reports.get(number, {}).values()), math.nan)  # as Optuna does
-        if state is TrialState.COMPLETE and not math.isfinite(value):
-            state = TrialState.FAIL
         cells = {name: row.get(name) or row.get(f"measured.{name}") for name in (*minimized, *bounds)}
         measures = {name: _number(cell) for name, cell in cells.items()}
         within = all(not measures[name] > bound for name, bound in bounds.items())
-        trial = create_trial(
-            state=state,
-            value=value if math.isfinite(value) and state is not TrialState.FAIL else None,
-            params=params,
-            distributions={name: space[name] for name in params},
-            intermediate_values=reports.get(number, {}),
-            user_attrs={
-                "diagnosis": row.get("diagnosis") or "",
-                "epochs": row.get("epochs") or "",
-                "measures": measures,
-                "feasible": within,
-            },
-        )
-        study.add_trial(trial)
+        attributes: dict[str, Any] = {name: row.get(name) or "" for name in ("diagnosis", "epochs")}
+        attributes |= {"measures": measures, "feasible": within}
+        study.add_trial(_trial(row, space, reports.get(number, {}), attributes))
     return study
+
+
+def _trial(
+    row: Mapping[str, str],
+    space: Mapping[str, BaseDistribution],
+    reports: dict[int, float],
+    attributes: Mapping[str, Any],
+) -> FrozenTrial:
+    """Make Optuna's trial of a row of trials.csv, with its `reports` by epoch; one without a finite value has failed."""
+    cells = {name: _param(name, kind, row.get(f"params.{name}") or "") for name, kind in space.items()}
+    params = {name: cell for name, cell in cells.items() if cell is not MISSING}
+    value, state = _number(row["value"]), STATES[row["state"]]
+    if state is TrialState.PRUNED and not math.isfinite(value):
+        value = next(reversed(reports.values()), math.nan)  # as Optuna does
+    if state is TrialState.COMPLETE and not math.isfinite(value):
+        state = TrialState.FAIL
+    return create_trial(
+        state=state,
+        value=value if math.isfinite(value) and state is not TrialState.FAIL else None,
+        params=params,
+        distributions={name: space[name] for name in params},
+        intermediate_values=reports,
+        user_attrs=dict(attributes),
+    )
 
 
 def comparable(study: optuna.Study) -> optuna.Study:

@@ -100,14 +100,7 @@ class Study:
             UserError: an unfinished study of the same inputs was begun by other code, or the storage does not work.
         """
         shelf = Shelf(root, url)
-        names = shelf.names()
-        runs = [name for name in names if name.startswith(identity.name)]
-        if fresh:
-            name = f"{identity.name}-{len(runs)}" if runs else identity.name
-        elif runs:
-            name = max(runs, key=lambda run: (len(run), run))
-        else:
-            name = _begun_by_other_code(shelf, names, identity, accept_code) or identity.name
+        name = _name_to_open(shelf, identity, fresh, accept_code)
         storage = shelf.writable(name)
         if name not in [study.study_name for study in storage.get_all_studies()]:
             further = [StudyDirection.MINIMIZE for _ in goals.minimized]
@@ -341,6 +334,17 @@ class Study:
         for name, curve in event["curves"].items():
             self.curves[number].setdefault(name, [math.nan] * before).extend(curve)
         trial.metrics |= event.get("metrics", {})
+
+
+def _name_to_open(shelf: Shelf, identity: Identity, fresh: bool, accept_code: bool) -> str:
+    """Name the study of this identity: a further one, the latest, one that other code began, or the first."""
+    names = shelf.names()
+    runs = [name for name in names if name.startswith(identity.name)]
+    if fresh:
+        return f"{identity.name}-{len(runs)}" if runs else identity.name
+    if runs:
+        return max(runs, key=lambda run: (len(run), run))
+    return _begun_by_other_code(shelf, names, identity, accept_code) or identity.name
 
 
 def _begun_by_other_code(shelf: Shelf, names: Iterable[str], identity: Identity, accept_code: bool) -> str | None:
