@@ -120,6 +120,14 @@ def test_a_stage_depends_on_the_configs_that_it_composes(stage: str) -> None:
     assert uncovered((ROOT / "conf" / path for path in read), deps(stage, "conf"), ROOT) == []
 
 
+@pytest.mark.parametrize("stage", ["lr_range", "sweep"])
+def test_a_stage_of_a_supernet_depends_on_the_configs_of_the_nets_that_it_derives(stage: str) -> None:
+    darts = yaml.safe_load((ROOT / "conf" / "training" / "darts.yaml").read_text(encoding="utf-8"))["training"]["darts"]
+    read = [ROOT / "conf" / "training" / "darts.yaml"]
+    read += [ROOT / "conf" / "model" / f"{name}.yaml" for name in darts["derived"].values()]
+    assert uncovered(read, deps(stage, "conf"), ROOT) == []
+
+
 def test_the_fingerprint_of_a_study_knows_all_code_that_computes_its_numbers() -> None:
     start = [SRC / "sweeps" / "loop.py", SRC / "engine" / "worker.py"]
     code = closure([*start, *options("model", "optimizer", "schedule", "search")])

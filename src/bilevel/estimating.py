@@ -6,6 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from src.bilevel.estimators.conjugate_gradient import conjugate_gradient
+from src.bilevel.estimators.direct import direct
 from src.bilevel.estimators.neumann import neumann
 from src.bilevel.estimators.one_step import one_step
 from src.bilevel.estimators.unrolled import unrolled
@@ -18,7 +19,9 @@ Estimator = Callable[[Problem, Tensor, Tensor], Tensor]
 def estimator(settings: Settings) -> Estimator:
     """Return the function that estimates hypergradients [K, V] from a problem, weights [K, P] and outer variables [K, V]."""
     estimators: dict[str, Estimator] = {
+        "direct": direct,
         "one_step": one_step,
+        "look_ahead": partial(one_step, look_ahead=True),
         "unrolled": unrolled,
         "neumann": partial(neumann, terms=settings.steps),
         "conjugate_gradient": partial(conjugate_gradient, iterations=settings.steps),

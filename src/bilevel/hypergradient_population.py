@@ -22,6 +22,7 @@ from src.population.population import Population
 from src.population.rows import Rows
 from src.system.errors import UserError
 
+OF_PENALTIES = {"l1", "l2", "rate"}  # variables on which the training loss does not depend, but for penalties
 OF_DATA = {"label_smoothing", "class_weights", "noise"}  # variables on which the loss of rows depends, not a penalty
 
 
@@ -79,11 +80,8 @@ class HypergradientPopulation(Population):
 
     def _optimizer_state(self, saved: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Stack the optimizer's rows, and the outer variables with the state of their own steps, as saved or new."""
-        stack, data = self.stack, self.data
-        classes = int(data.y_train.max()) + 1 if data.classification else 0
-        classes = len(data.meta.class_names or range(classes))
-        self.variables = OuterVariables.of(self.settings, stack.layout, stack.modules[0], classes, stack.device)
-        rows = []
+        stack = self.stack
+        self.variables, rows = self._variables(), []
         for member, before in zip(stack.members, saved, strict=True):
             settings = Settings.of(member.config)
             assert settings is not None
@@ -92,6 +90,13 @@ class HypergradientPopulation(Population):
             rows.append({name: before.get(STATE + name, row[0]).to(stack.device) for name, row in fresh.items()})
         outer = {STATE + name: torch.stack([row[name] for row in rows]) for name in rows[0]}
         return super()._optimizer_state(saved) | outer
+
+    def _variables(self) -> OuterVariables:
+        """Lay out the outer variables."""
+        stack, data = self.stack, self.data
+        classes = int(data.y_train.max()) + 1 if data.classification else 0
+        classes = len(data.meta.class_names or range(classes))
+        return OuterVariables.of(self.settings, stack.layout, stack.modules[0], classes, stack.device)
 
     def _bind(self) -> None:
         """Make what follows from the members, and put the outer variables in the places of their hyperparameters."""
@@ -103,12 +108,20 @@ class HypergradientPopulation(Population):
         }
         self._fixed_factors_KP = self.factors_KP
         rates = [s.rate for member in self.members if (s := Settings.of(member.config))]
-        self._rate_K1 = torch.tensor(rates, device=self.stack.device)[:, None]
-        self._use(self.numbers_KV)
+        self._own_rate_K1 = self._rate_K1 = torch.tensor(rates, device=self.stack.device)[:, None]
+        self._settle()
 
     def _without_kernels(self, strength_KP: Tensor | None) -> Tensor:
         strength_KP = torch.zeros_like(self.stack.p_KP) if strength_KP is None else strength_KP
         return strength_KP * (1 - self.variables.kernels_P)
+
+    def _settle(self) -> None:
+        """Train by the outer variables as they are now."""
+        self._use(self.numbers_KV)
+
+    def _tensors(self, numbers_KV: Tensor) -> dict[str, Tensor]:
+        """Return the tensors by name [K, ...] that these outer variables are in the models; here there are none."""
+        return {}
 
     def _use(self, numbers_KV: Tensor) -> dict[str, Tensor]:
         """Train by these outer variables from now on; return them as hyperparameters."""
@@ -172,7 +185,8 @@ class HypergradientPopulation(Population):
         numbers_KV, p_KP = self.numbers_KV, self.stack.p_KP.detach()
         groups, of_data = self.variables.groups, self.variables.groups.keys() & OF_DATA
         train = [self._train_loss(*batch, learnt=bool(of_data)) for batch in self._latest]
-        problem = Problem(train, self._outer_loss(index_KB), lr_K1, None if of_data else self._penalty_gradient)
+        in_penalties = groups.keys() <= OF_PENALTIES
+        problem = Problem(train, self._outer_loss(index_KB), lr_K1, self._penalty_gradient if in_penalties else None)
         gradient_KV = torch.zeros_like(numbers_KV)
         if groups.keys() - {"rate"}:
             gradient_KV += self.estimate(problem, p_KP, numbers_KV)
@@ -182,7 +196,7 @@ class HypergradientPopulation(Population):
         state = {name: self.state[STATE + name] for name in ("mean", "square", "steps")}
         take(numbers_KV, gradient_KV, state, list(groups.values()), self._rate_K1)
         self.variables.bound(numbers_KV)
-        self._use(numbers_KV)
+        self._settle()
         self.stack.train_mode()
 
     def _train_loss(self, index_KB: Tensor, columns: Mapping[str, Tensor], learnt: bool) -> Loss:
@@ -204,7 +218,8 @@ class HypergradientPopulation(Population):
                 self.inputs.noise_K1 = spread(self.inputs.noise_K1, noised)
             piece = pieces(self._batch(index_KB, columns), config)[0] if ready is None else ready
             stack.train_mode()
-            output_KBC = stack.compute(weights_KP, keys, piece[0], columns["keys"][:, 0])
+            tensors = keys | self._tensors(numbers_KV)
+            output_KBC = stack.compute(weights_KP, tensors, piece[0], columns["keys"][:, 0])
             return self._losses_alone(output_KBC, piece[1:]) + penalty_K
 
         return loss
@@ -244,10 +259,14 @@ class HypergradientPopulation(Population):
         x_KB, y_KB = self.data.x_train[index_KB], self.data.y_train[index_KB]
 
         def loss(weights_KP: Tensor, numbers_KV: Tensor) -> Tensor:
-            self.stack.eval_mode()
-            return losses(self.stack.compute(weights_KP, {}, x_KB), y_KB).mean(1)
+            self._judging_mode()
+            return losses(self.stack.compute(weights_KP, self._tensors(numbers_KV), x_KB), y_KB).mean(1)
 
         return loss
+
+    def _judging_mode(self) -> None:
+        """Put the models in the mode in which outer rows judge them."""
+        self.stack.eval_mode()
 
     def _evaluate(self, batches: Sequence[Tensor]) -> list[dict[str, float]]:
         """Return a point of each member's curves, those of the outer variables too."""

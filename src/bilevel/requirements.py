@@ -19,14 +19,14 @@ def refuse_impossible(config: TrialConfig, meta: DataMeta, rows: int) -> None:
     """Refuse a `config` whose outer variables cannot be learnt on the data that `meta` describes.
 
     Args:
-        config: of a trial; one without hypergradients is not refused.
+        config: of a trial; one without outer variables is not refused.
         meta: of the data.
         rows: how many training rows a member has.
 
     Raises:
         UserError: it names the key.
     """
-    settings, section = Settings.of(config), "training.hypergradient"
+    settings, section = Settings.of(config), "training.darts" if config.training.darts else "training.hypergradient"
     if settings is None:
         return
     if not settings.variables:
@@ -37,15 +37,16 @@ def refuse_impossible(config: TrialConfig, meta: DataMeta, rows: int) -> None:
     for key in ("l1", "l2"):
         if asked := config.training.regularization.activity.strengths[key]:
             raise UserError(
-                f"training.regularization.activity.{key}: {asked} is no part of the loss that hypergradients are of: take 0"
+                f"training.regularization.activity.{key}: {asked} is no part of the loss that outer gradients are of: take 0"
             )
     if not settings.learnt:
         return
+    instead = "model=cell" if config.training.darts else "training=standard"
     outer, classes = outer_count(rows), len(meta.class_names) if meta.classification else 1
     if outer < classes:
         raise UserError(
             f"{section}: a third of the {rows} training rows are {outer} outer rows, fewer than the {classes} classes; "
-            "take training=standard"
+            f"take {instead}"
         )
     if config.batch_size > rows_of_weights(config, rows):
         left = f"{rows_of_weights(config, rows)} training rows that {section} leaves to the weights of a member"

@@ -28,6 +28,7 @@ from src.config.compose import (
     register_resolvers,
     sentence,
 )
+from src.config.derived import derived_groups, derived_model
 from src.config.dimensions import dimensions
 from src.config.space import Choice, Leaf, Space, with_value
 from src.config.unknown_key import unknown_key
@@ -102,7 +103,9 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     base["choose"] = {g: options for g, options in base["choose"].items() if g not in fixed}
     base = _with_listed_depth(base, fixed)
     _check_device(base["device"])
-    space = Space(_Tree(compose, groups, fixed, components, frozenset(base["choose"])).expand(base, {}))
+    tree = _Tree(compose, groups, fixed, components, frozenset(base["choose"]))
+    derived = derived_model(base["model"], base["training"].get("darts"))
+    space = Space(tree.with_derived(base, derived) if derived else tree.expand(base, {}))
     if missing := [override.key_or_group for override in values if override.key_or_group not in met]:
         raise unknown_key(missing[0], keys(base), options_that_have(missing[0]))
     return Config(base, space.distinct(), sections, frozenset(fixed))
@@ -137,12 +140,25 @@ class _Tree:
     fixed: set[str]
     components: bool
     top: frozenset[str]  # the choices of the config itself, not of an option of one of them
+    model: str = ""  # of this branch, where supernets have one and the nets derived from them another
+
+    def with_derived(self, config: dict[str, Any], derived: str) -> Choice:
+        """Make a branch for the supernets of a config and one for the nets derived from them, of the model `derived`."""
+        name, words = config["model"]["name"], derived_groups(self.groups, derived)
+        supernets, nets = replace(self, model=name), replace(self, groups=words, model=derived)
+        branches = {name: supernets.expand(config, {}), derived: nets.expand(nets._composed({}), {})}
+        return Choice("model", "model", branches)
 
     def expand(self, config: dict[str, Any], chosen: dict[str, str]) -> Choice | Leaf:
         """Make the choices that are left in a config, below those `chosen` already, by group."""
         pending = [g for g in config["choose"] or () if g not in chosen and g not in self.fixed]
         if not pending:
-            return _leaf(config, chosen, self.fixed, self.components)
+            if config["training"].get("darts") and not self.model:
+                name = config["model"]["name"]
+                raise UserError(
+                    f"choose.model: {name} is searched by itself, with the nets derived from it: model={name}"
+                )
+            return _leaf(config, chosen | ({"model": self.model} if self.model else {}), self.fixed, self.components)
         group = pending[0]
         name = group if group in self.top else "/".join([*list(chosen.values())[-1:], group])
         each = {o: {**chosen, group: o} for o in _options(group, config["choose"][group])}

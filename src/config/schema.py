@@ -99,6 +99,20 @@ class Hypergradient(Section):
     values: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 
 
+class Darts(Section):
+    """The learning of a supernet's architecture parameters, and the nets that are derived from it."""
+
+    derived: dict[str, Name]
+    supernets: Count
+    order: Literal["first", "second"]
+    interval: Count
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    beta_decay: From0
+    auxiliary_skip: bool
+    most_skips: Annotated[int, Field(ge=0)] | None
+
+
 class Training(Section):
     """The training of a member, beside its optimizer and schedule."""
 
@@ -113,6 +127,7 @@ class Training(Section):
     batch_growth: BatchGrowth
     accumulate: Count
     hypergradient: Hypergradient | None = None
+    darts: Darts | None = None
 
 
 class Tracking(Section):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from src.bilevel.architecture_population import ArchitecturePopulation
 from src.bilevel.hypergradient_population import HypergradientPopulation
 from src.bilevel.settings import Settings
 from src.config.components import make
@@ -38,8 +39,7 @@ def population_of(
         checkpoints: for each member where it goes on, None where it begins; None: all begin.
         fused: one vmapped call for all members, or a plain call each.
     """
-    learns = Settings.of(members[0].config) is not None
-    return (HypergradientPopulation if learns else Population)(
+    return _kind(members[0])(
         members,
         data,
         lambda config: make("optimizer", config.optimizer),
@@ -47,6 +47,13 @@ def population_of(
         checkpoints,
         fused,
     )
+
+
+def _kind(member: Member) -> type[Population]:
+    """Choose the kind of population by what its members learn."""
+    if member.config.training.darts:
+        return ArchitecturePopulation
+    return HypergradientPopulation if Settings.of(member.config) else Population
 
 
 @lru_cache(maxsize=2)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.engine.memory import memory
-from src.models.building import build, n_operations, n_parameters, outline
+from src.models.building import TRAINING_BYTES, build, n_operations, n_parameters, outline
+from src.models.mixture import Supernet
+from src.models.step_memory import bytes_of_a_row
 from src.models.training_rows import LooksUpRows
 from src.population.requirements import refuse_impossible
 from src.system.data_meta import DataMeta
@@ -44,3 +46,22 @@ def refuse_untrainable(model: Mapping[str, Any], trial: TrialConfig, meta: DataM
     if isinstance(net, LooksUpRows) and (needed := net.step_bytes(meta.n_train, trial.batch_size)) > memory():
         there = f"{needed / 1e9:,.0f} GB, this machine has {memory() / 1e9:,.0f} GB"
         raise ValueError(f"model.candidates: a step takes {there}: look at fewer, or take a smaller batch_size.")
+    if isinstance(net, Supernet):
+        _refuse_large_supernet(model, trial, meta)
+
+
+def _refuse_large_supernet(model: Mapping[str, Any], trial: TrialConfig, meta: DataMeta) -> None:
+    """Refuse a supernet of which a step, with all operations of every edge, takes more memory than there is.
+
+    Memory grows evenly with the cells, so that two small nets say it for any number.
+    """
+    few = [build({**model, "cells": cells}, meta) for cells in (1, 2)]
+    of_row = [trial.batch_size * bytes_of_a_row(net, meta.input_shape) for net in few]
+    one, two = (TRAINING_BYTES * n_parameters(net) + step for net, step in zip(few, of_row, strict=True))
+    needed = one + (model["cells"] - 1) * (two - one)
+    if needed <= memory():
+        return
+    fit = int(1 + (memory() - one) // (two - one))
+    cells = f"model.cells={fit} would fit" if fit > 0 else "not even one cell would fit"
+    there = f"{needed / 1e9:,.0f} GB, this machine has {memory() / 1e9:,.0f} GB"
+    raise ValueError(f"model.cells: a step of the supernet takes {there}: {cells}, or take a smaller batch_size.")

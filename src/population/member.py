@@ -45,6 +45,8 @@ class Member:
         parts = [model, batches, rows, self.weights is None, optimizer, activity]
         if outer := training.hypergradient:  # its rate and constants are a member's own
             parts += [{k: v for k, v in outer.items() if k not in ("rate", "values")}, bool(outer["values"])]
+        if darts := training.darts:
+            parts += [darts["order"], darts["interval"]]
         return json.dumps(parts, sort_keys=True)
 
 

@@ -16,13 +16,25 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
 from src.metrics.listing import formatted, place
-from src.reporting import advice, choices, comparison, ensemble_plots, labels, palette, pareto, plots, range_plots
+from src.reporting import (
+    advice,
+    cells,
+    choices,
+    comparison,
+    ensemble_plots,
+    labels,
+    palette,
+    pareto,
+    plots,
+    range_plots,
+)
 from src.reporting.results import Ensemble, Report, Sweep
+from src.system.cell_string import cell_string
 from src.system.tables import csv_text
 
 TOP = 20
 COUNTS = ("parameters", "operations")
-FINE = ("healthy", "plateaued", "still improving")
+FINE = ("healthy", "plateaued", "still improving", "supernet")
 
 
 def render(report: Report) -> str:
@@ -42,6 +54,8 @@ def render(report: Report) -> str:
         palette=palette.PALETTE,
         pareto=pareto,
         choices=choices,
+        cells=cells,
+        cell_string=cell_string,
         picture=ensemble_plots.picture,
         plotly=Markup(get_plotlyjs()),
     )
@@ -93,6 +107,8 @@ def sweep_figures(sweep: Sweep) -> dict[str, go.Figure]:
         charts |= {f"effect{index}": plots.effect(sweep.compared, name) for index, name in enumerate(list(shares)[:4])}
     if order := [*shares, *(name for trial in plots.trials(sweep.compared, "COMPLETE") for name in trial.params)]:
         charts["parallel"] = plots.parallel_coordinates(sweep.compared, order)
+    if weights := cells.mixture(sweep.supernet):
+        charts["mixture"] = weights
     if strip := advice.figure(sweep.diagnosed_trials):
         charts["diagnosis"] = strip
     if sweep.lr_range.get("curve"):

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from src.diagnosis.rules import KINDS
 from src.reporting import plots
 from src.reporting.advice import DiagnosedTrial, advise
+from src.system.cell_string import NAMES, cell_string, parsed_cell
 from src.system.errors import UserError
 from src.system.passed_over import passed_over
 from src.system.tables import read_csv
@@ -37,6 +38,8 @@ class Sweep:
     losses: tuple[list[int], list[float], list[float]]  # the best trial's epochs, train/loss, val/loss
     timing: Mapping[str, Any]
     lr_range: Mapping[str, Any]
+    cell: Mapping[str, str] = field(default_factory=dict)  # the best trial's operation on each edge
+    supernet: Mapping[str, list[float]] = field(default_factory=dict)  # curves of the supernet that it was derived from
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
@@ -191,7 +194,31 @@ def read_sweep(outputs: Path, model: str) -> Sweep:
     train, val = ([_number(row.get(name)) for row in mine] for name in ("train/loss", "val/loss"))
     losses = [int(row["epoch"]) for row in mine], train, val
     lr_range = _json(outputs / "lr_range" / model / "lr_range.json")
-    return Sweep(model, study, summary, losses, _json(folder / "timing.json"), lr_range)
+    cell = _cell(folder / "best.yaml")
+    return Sweep(
+        model, study, summary, losses, _json(folder / "timing.json"), lr_range, cell, _supernet(study, curves, cell)
+    )
+
+
+def _cell(path: Path) -> dict[str, str]:
+    """Read the operation on each edge from a best.yaml; empty for a net without cells."""
+    import yaml
+
+    written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    operations = written.get("model", {}).get("operations") or {}
+    edges = parsed_cell(operations) if isinstance(operations, str) else dict(operations)
+    return edges if edges.keys() == set(NAMES) else {}
+
+
+def _supernet(
+    study: optuna.Study, curves: Sequence[Mapping[str, str]], cell: Mapping[str, str]
+) -> dict[str, list[float]]:
+    """Select the curves of the first supernet that ended with a cell; empty where there is none."""
+    ending = f"supernet: its cell is {cell_string(cell)}" if cell else ""
+    trials = study.get_trials(deepcopy=False)
+    numbers = [trial.number for trial in trials if cell and trial.user_attrs["diagnosis"] == ending]
+    rows = [row for row in curves if numbers and int(row["number"]) == numbers[0]]
+    return {name: [_number(row[name]) for row in rows] for name in (rows[0] if rows else ()) if rows[0][name]}
 
 
 def read_study(

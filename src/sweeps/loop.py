@@ -25,6 +25,7 @@ from src.search.protocol import Search
 from src.study.history import Reported, Trial, TrialState
 from src.study.study import Study
 from src.study.timetable import Segment, Timetable
+from src.sweeps.derivation import ending
 from src.sweeps.objectives import LATENCY, Objectives
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
@@ -183,13 +184,17 @@ class Loop:
         error = outcome.error or Reason.read(missing)
         metrics = {} if outcome.error else outcome.metrics | _last_of_validation(outcome.prediction_curves)
         state: TrialState = "paused" if segment.stop == trial.target else "running"
+        over = segment.stop == trial.max_epochs or bool(outcome.stopped)
+        cell = ending(self.space.trial(trial.params), outcome.curves) if over and not error else ""
         if error:
             state = "fail"
             self._droppable.add((trial.number, segment.stop))  # what folds that did not fail have left
-        elif segment.stop == trial.max_epochs or outcome.stopped:
+        elif cell:  # a supernet is never ranked
+            state = "pruned"
+        elif over:
             state = "complete"
             self._name_checkpoints(trial, segment.stop, outcome.epochs)
-        text = outcome.stopped or (self._growth_refusal(trial) if state == "complete" else "")
+        text = cell or outcome.stopped or (self._growth_refusal(trial) if state == "complete" else "")
         report = (values, new, state, error or Reason.read(text), outcome.seconds, measured, metrics, _times(outcome))
         self.study.report(trial.number, *report)
         self.timetable.sync()

@@ -27,6 +27,7 @@ from src.study.left_behind import left_behind
 from src.study.lineage import Schedule
 from src.study.study import Study
 from src.study.warm_start import WarmStart, warm_start
+from src.sweeps.derivation import Derivation
 from src.sweeps.loop import Loop, known_measures, slots
 from src.sweeps.objectives import Objectives, objectives
 from src.sweeps.rate_prior import range_tested
@@ -154,10 +155,15 @@ def _search(
     options = proxy_options(config["search"]["proxy"])
     if options:
         spec = replace(spec, proxy=score, candidates=options.candidates)
-    search: Search = config.make("search", config["search"], spec)
-    if options:
-        require_candidates(search, config["search"]["name"])
-    return terminated(search, spec, config["search"]["terminator"])
+
+    def strategy(spec: Spec) -> Search:
+        search: Search = config.make("search", config["search"], spec)
+        if options:
+            require_candidates(search, config["search"]["name"])
+        return terminated(search, spec, config["search"]["terminator"])
+
+    darts = config["training"].get("darts")
+    return Derivation(spec, darts["supernets"], strategy) if darts else strategy(spec)
 
 
 def _identity(config: Config, meta: DataMeta, before: WarmStart, schedule: Schedule) -> Identity:

@@ -102,6 +102,7 @@ class Training(Section):
     batch_growth: BatchGrowth = field(default_factory=BatchGrowth)
     accumulate: int = 1
     hypergradient: Mapping[str, Any] | None = None
+    darts: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from src.models.architectures.cell import OPERATIONS, Cell
 from src.models.building import n_parameters
-from src.models.cell import NAMES, cell_string, operations_of
 from src.models.cell import Cell as Graph
 from src.population.member import Member
+from src.system.cell_string import NAMES, cell_string, operations_of
 from tests.support.training import assert_same, config, images, trained
 
 SMALL = {"channels": 4, "cells": 1, "norm": "group"}

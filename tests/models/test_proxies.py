@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.cell import NAMES
 from src.models.proxies.grad_norm import grad_norm
 from src.models.proxies.jacob_cov import jacob_cov
 from src.models.proxies.naswot import naswot
 from src.models.proxies.synflow import synflow
 from src.models.proxy import mse, proxy_score, require_proxy
+from src.system.cell_string import NAMES
 from src.system.errors import UserError
 from tests.support.training import CNN, MLP, images, table
 

@@ -1,13 +1,16 @@
 """Networks of equal cells for images: the space of NAS-Bench-201 (Dong & Yang 2020), at any width and depth."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from src.models.cell import Cell as Graph
-from src.models.cell import Nothing, operations_of
+from src.models.cell import Nothing
 from src.models.checks import check_positive
 from src.models.layers import Norm, initialise, normalisation
+from src.models.mixture import MIXED, Mixed
+from src.system.cell_string import operations_of
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")  # the benchmark's names
 STAGES = 3
@@ -16,13 +19,15 @@ STAGES = 3
 class Cell(nn.Module):
     """Three stages of `cells` equal cells; between them a residual block halves the image and doubles the channels.
 
-    x [B, C, H, W] → [B, n_outputs], `input_shape` is (C, H, W). `operations`: that of each edge, by `src/models/cell.py`;
+    x [B, C, H, W] → [B, n_outputs], `input_shape` is (C, H, W). `operations`: of each edge, by `src/system/cell_string.py`;
     `norm`: after each convolution. The stem has `channels`; after the last stage comes the mean over all pixels. An
     image keeps its size where a side would fall below 2 pixels.
 
     Raises:
         ValueError: the data is a table, or a hyperparameter is out of its range.
     """
+
+    choices: ClassVar[Sequence[str]] = OPERATIONS
 
     def __init__(
         self,
@@ -36,9 +41,10 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
-            raise ValueError("model.name=cell needs images, but the data is a table: choose model=table_cell.")
+            name = type(self).__name__.lower()
+            raise ValueError(f"model.name={name} needs images, but the data is a table: choose model=table_{name}.")
         check_positive(channels=channels, cells=cells)
-        by_edge = operations_of(operations, OPERATIONS)
+        by_edge = operations_of(operations, self.choices)
 
         n_in, height, width = input_shape
         blocks: list[nn.Module] = [convolution(n_in, channels, 3, norm)]
@@ -100,6 +106,8 @@ def convolution(n_in: int, n_out: int, side: int, norm: Norm, stride: int = 1) -
 
 def _maker(channels: int, norm: Norm) -> Callable[[str], nn.Module]:
     def make(operation: str) -> nn.Module:
+        if operation == MIXED:
+            return Mixed(OPERATIONS, make)
         if operation.startswith("nor_conv"):
             return nn.Sequential(nn.ReLU(), convolution(channels, channels, int(operation[-1]), norm))
         if operation == "avg_pool_3x3":

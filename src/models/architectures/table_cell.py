@@ -1,15 +1,17 @@
 """Networks of equal cells for tables: the graph of NAS-Bench-201 with operations that suit flat rows."""
 
-from collections.abc import Callable, Mapping
-from typing import Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Unpack
 
 from torch import Tensor, nn
 
-from src.models.cell import Cell, Nothing, operations_of
+from src.models.cell import Cell, Nothing
 from src.models.checks import check_dropout, check_positive
 from src.models.data_spec import DataSpec
 from src.models.embeddings import NumberEmbedding
 from src.models.layers import ACTIVATIONS, Activation, Features, Norm, initialise, normalisation
+from src.models.mixture import MIXED, Mixed
+from src.system.cell_string import operations_of
 
 LINEAR: dict[str, Activation] = {"linear_relu": "relu", "linear_gelu": "gelu", "linear_tanh": "tanh"}
 OPERATIONS = ("none", "skip_connect", *LINEAR, "gated_linear")
@@ -24,12 +26,14 @@ class TableCell(nn.Module):
         cells: how many, one after another.
         norm: of what each linear operation is given, and before the output.
         dropout: share of the units before the output that a training step leaves out.
-        operations: that of each edge of a cell, by `src/models/cell.py`.
+        operations: that of each edge of a cell, by `src/system/cell_string.py`.
         embedding: how numbers pass.
 
     Raises:
         ValueError: a hyperparameter is out of its range.
     """
+
+    choices: ClassVar[Sequence[str]] = OPERATIONS
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class TableCell(nn.Module):
         super().__init__()
         check_positive(width=width, cells=cells)
         check_dropout(dropout=dropout)
-        by_edge = operations_of(operations, OPERATIONS)
+        by_edge = operations_of(operations, self.choices)
         self.features = Features(data_spec, **embedding)
         self.input = nn.Linear(self.features.width, width)
         initialise(self.input, None)
@@ -66,18 +70,20 @@ class GatedLinear(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.value, self.gate = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.gate, self.sigmoid = nn.Linear(width, width), nn.Linear(width, width), nn.Sigmoid()
         initialise(self.value, None)
         initialise(self.gate, None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x [B, W] → [B, W]."""
-        out: Tensor = self.value(x) * self.gate(x).sigmoid()
+        out: Tensor = self.value(x) * self.sigmoid(self.gate(x))
         return out
 
 
 def _maker(width: int, norm: Norm) -> Callable[[str], nn.Module]:
     def make(operation: str) -> nn.Module:
+        if operation == MIXED:
+            return Mixed(OPERATIONS, make)
         if operation in LINEAR:
             linear = nn.Linear(width, width)
             initialise(linear, LINEAR[operation])
