@@ -50,8 +50,11 @@ def fashion(folder: Path, count: int) -> Rows:
     """Return the first rows of the prepared data, as tensors: `count` to train on, `VALIDATION` to judge by."""
     data = load(folder)
     train, val = (slice(0, count), slice(0, VALIDATION))
-    arrays = (data.x_train[train], data.y_train[train], data.x_val[val], data.y_val[val])
-    return Rows(data.meta, *(torch.from_numpy(np.array(array)) for array in arrays))
+    x_train, y_train, x_val, y_val = (
+        torch.from_numpy(np.array(array))
+        for array in (data.x_train[train], data.y_train[train], data.x_val[val], data.y_val[val])
+    )
+    return Rows(data.meta, x_train, y_train, x_val, y_val)
 
 
 def config(model: dict[str, Any], epochs: int, **training: Any) -> TrialConfig:

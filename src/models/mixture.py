@@ -29,8 +29,9 @@ class Mixed(nn.Module):
         self.operations = nn.ModuleList([make(operation) for operation in operations])
         for layer in self.modules():
             if isinstance(layer, NORMS):
-                layer.affine = layer.elementwise_affine = False  # type: ignore[assignment]
-                layer.weight = layer.bias = None
+                layer.affine = layer.elementwise_affine = False
+                layer.register_parameter("weight", None)
+                layer.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x → an output of its shape."""

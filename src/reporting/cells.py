@@ -66,7 +66,12 @@ def mixture(curves: Mapping[str, Sequence[float]]) -> go.Figure | None:
         axis, (row, column) = str(place + 1) if place else "", divmod(place, 3)
         for operation, colour in zip(operations, COLOURS, strict=False):
             weights = curves[f"{PREFIX}{edge}/{operation}"]
-            axes = {"xaxis": f"x{axis}", "yaxis": f"y{axis}", "legendgroup": operation, "showlegend": not place}
+            axes: dict[str, Any] = {
+                "xaxis": f"x{axis}",
+                "yaxis": f"y{axis}",
+                "legendgroup": operation,
+                "showlegend": not place,
+            }
             traces.append(plots.line(range(1, len(weights) + 1), weights, colour, name=operation, **axes))
         across, up = (0.36 * column, 0.36 * column + 0.28), (0.58 - 0.58 * row, 1.0 - 0.58 * row)
         layout[f"xaxis{axis}"] = {"domain": across, "anchor": f"y{axis}", "title": edge.replace("_", " ")}

@@ -310,7 +310,7 @@ def test_dropout_stands_in_every_model_so_that_members_agree_in_shape(name: str,
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_move_to_another_model_by_name(name: str) -> None:
     torch.manual_seed(0)
-    meta = images(1, 8, 8) if name in ("cnn", "cell") else TABLE
+    meta = images(1, 8, 8) if name in ("cnn", "cell", "supernet") else TABLE
     one, other = (build(config(name), meta).eval() for _ in range(2))
     x = rows(meta, 5)
     for part in [*parts_with_rows(one).values(), *parts_with_rows(other).values()]:
@@ -488,7 +488,7 @@ def test_a_model_that_no_memory_holds_is_refused_before_it_is_built(changes: dic
 
 def test_an_outline_has_the_parameters_of_the_model_and_needs_no_compiler() -> None:
     for name in NAMES:
-        meta = images(1, 8, 8) if name in ("cnn", "cell") else TABLE
+        meta = images(1, 8, 8) if name in ("cnn", "cell", "supernet") else TABLE
         one, other = outline(config(name), meta), build(config(name), meta)
         shapes = [{key: value.shape for key, value in model.named_parameters()} for model in (one, other)]
         assert shapes[0] == shapes[1]
