@@ -98,6 +98,7 @@ def _path(values: Any, error: Any) -> tuple[str | int, ...]:
 def _fields(schema: Any, path: Sequence[Any]) -> list[str]:
     for part in path:
         schema = schema.model_fields[part].annotation
+        schema = next((kind for kind in get_args(schema) if hasattr(kind, "model_fields")), schema)  # a section | None
     return list(getattr(schema, "model_fields", {}))
 
 
