@@ -34,11 +34,12 @@ class Panel:
     log: bool
     marks: tuple[str, ...]
 
-    def points(self, result: Mapping[str, Any]) -> tuple[str, list[float], list[float | None]]:
-        """Read the figure to draw, its rates and its values."""
+    def points(self, result: Mapping[str, Any]) -> tuple[str, list[float], list[float]]:
+        """Read the figure to draw, its rates and its values, at the steps that have it: most have no accuracy."""
         curve: Curve = result[self.key]
         good = next((g for g in self.figures if any(point.get(g) is not None for point in curve)), self.figures[0])
-        return good, [float(point["lr"] or 0.0) for point in curve], [point.get(good) for point in curve]
+        points = [(point["lr"] or 0.0, value) for point in curve if (value := point.get(good)) is not None]
+        return good, [rate for rate, _ in points], [value for _, value in points]
 
     def marked(self, result: Mapping[str, Any]) -> list[tuple[float, str, str, str]]:
         """List the marks as (rate, words, colour, dash); of rules that agree, the first."""
@@ -66,7 +67,7 @@ def write_png(result: Mapping[str, Any], path: Path) -> None:
         axes.set(xscale="log" if panel.log else "linear", ylim=y_range(values, good))
         if len(rates) > 1:
             axes.set_xlim(min(rates) if panel.log else 0.0, max(rates))
-        axes.plot(rates, [math.nan if v is None else v for v in values], color=INK, linewidth=1.8)
+        axes.plot(rates, values, color=INK, linewidth=1.8)
         for rate, name, colour, dash in panel.marked(result):
             axes.axvline(rate, color=colour, linestyle=DASHES[dash], label=name)
         axes.grid(color=GRID)
@@ -75,9 +76,9 @@ def write_png(result: Mapping[str, Any], path: Path) -> None:
     picture.savefig(path, metadata={"Software": None})
 
 
-def y_range(values: Sequence[float | None], good: str) -> tuple[float, float] | None:
+def y_range(values: Sequence[float], good: str) -> tuple[float, float] | None:
     """Find a range of the axis that the divergence at the end does not squash."""
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return None
     best = min(finite) if good == "loss" else max(finite)

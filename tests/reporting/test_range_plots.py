@@ -36,6 +36,11 @@ def test_it_marks_what_was_found_in_the_panel_of_its_curve() -> None:
     assert 2 < high < 9  # the start is in sight, the divergence is not
 
 
+def test_a_figure_that_few_steps_have_is_one_line() -> None:
+    (line,) = [trace for trace in range_plots.lr_range(FOUND).data if trace.xaxis == "x2" and not trace.name]
+    assert list(zip(line.x, line.y, strict=True)) == [(n / 100, n / 20) for n in range(0, 20, 2)]
+
+
 def test_regression_shows_the_share_that_is_explained() -> None:
     linear = [{"lr": n / 100, "loss": 1.0, "accuracy": None, "r2": n / 20} for n in range(20)]
     assert range_plots.lr_range({**FOUND, "linear": linear}).layout.yaxis2.title.text == "r2"
