@@ -102,8 +102,10 @@ def refuse_number(overrides: Sequence[Override]) -> None:
         if override.is_discrete_sweep():
             options = list(itertools.islice(override.sweep_string_iterator(), MOST_JOBS + 1))
             if not options:
-                key, offered = override.key_or_group, options_of(override.key_or_group)
-                raise UserError(f"{key}: {word} matches none of {', '.join(offered)}")
+                key = override.key_or_group
+                if is_group(key):
+                    raise UserError(f"{key}: {word} matches none of {', '.join(options_of(key))}")
+                raise UserError(f"{key}: {word} stands for no value; list some, as in -m {key}=1,2")
             jobs *= len(options)
             if jobs > MOST_JOBS:
                 text = f"makes more than {MOST_JOBS} jobs, each with a folder of its own"

@@ -152,6 +152,11 @@ def test_an_interval_that_makes_no_sense_is_refused(word: str, says: str) -> Non
     ("word", "says"),
     [
         ("model=glob(x*)", f"model: model=glob(x*) matches none of {MODELS}"),
+        (
+            "model.width=glob(*)",
+            "model.width: model.width=glob(*) stands for no value; list some, as in -m model.width=1,2",
+        ),
+        ("seed=range(3,1)", "seed: seed=range(3,1) stands for no value"),
         ("seed=range(0,1000000)", "seed: seed=range(0,1000000) makes more than 1000 jobs"),
     ],
 )
