@@ -81,7 +81,7 @@ class Reader(BaseModel):
         pointers = [pointer for path in paths if (pointer := path.with_name(f"{path.name}.dvc")).is_file()]
         fetch = f"get it from {self.source}" if self.source else "put it there"
         if pointers:
-            fetch = f"`dvc update {pointers[0]}` fetches it"
+            fetch = f"`dvc --cd {pointers[0].parent} update {pointers[0].name}` fetches it"
         places = " or ".join(str(path) for path in paths)
         raise UserError(
             f"{places} is not there: {fetch}, or set data.root to the folder that has it, "

@@ -519,7 +519,7 @@ def test_truncated_gzip_table(tmp_path: Path) -> None:
 def test_missing_file_says_where_and_how(tmp_path: Path) -> None:
     refused(conf("adult", root=str(tmp_path)), tmp_path, str(tmp_path / "adult.data"), "uci.edu", "LOCKSTEP_DATA")
     shutil.copytree(ROOT / "data/import/fashion_mnist", tmp_path / "f", ignore=shutil.ignore_patterns("*.gz"))
-    refused(conf("fashion_mnist", root=str(tmp_path / "f")), tmp_path, "`dvc update ", IDX_FILES[0] + ".dvc`")
+    refused(conf("fashion_mnist", root=str(tmp_path / "f")), tmp_path, "`dvc --cd ", f" update {IDX_FILES[0]}.dvc`")
 
 
 def edit(position: int, value: bytes) -> Callable[[bytes], bytes]:
