@@ -18,7 +18,8 @@ check: .venv/ready  ## lint, format, types
 	ruff format --check .
 	mypy
 
-ui: .venv/ready  ## MLflow on http://127.0.0.1:5000
+ui: .venv/ready  ## MLflow on http://127.0.0.1:5000; prints the pages that open on the runs
+	@python -m src.tracking.pages sqlite:///mlflow.db http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db --workers 1 \
 	  --host 127.0.0.1 --port 5000 --allowed-hosts localhost:5000,127.0.0.1:5000
 

@@ -61,7 +61,7 @@ def test_ui_is_two_processes(tmp_path: Path) -> None:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = recipe("ui").replace("5000", port)
+    command = recipe("ui").replace("5000", port).partition("\n")[2]
     assert "mlflow ui" in command
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     server = subprocess.Popen(

@@ -32,6 +32,7 @@ def records(
     fingerprint, meta, method = training.folder.name, training.context.rows.meta, training.method
     model = training.best.model["name"]
     tags = {"lockstep.stage": "train", "model": model, "lockstep.members": method}
+    tags["lockstep.device"] = training.engine.setup.device
     figures = {f"held/{name}": value for name, value in out_of_fold.items()}
     title = f"train {model} {method}"
     shift = time.time() - time.monotonic()  # members that an earlier start trained have the times of their runs already
@@ -46,6 +47,10 @@ def records(
     for name, config in configs.items():
         outcome = training.outcomes.get(name)
         start, end = times.get(name, (None, None))
+        curves = outcome.curves if outcome else {}
+        costs = {"seconds": outcome.seconds} if outcome and name in times else {}
+        if curves:
+            costs["epochs"] = float(max(map(len, curves.values())))
         runs.append(
             RunRecord(
                 name,
@@ -54,8 +59,8 @@ def records(
                 "train",
                 "FAILED" if outcome and outcome.error else "FINISHED",
                 _parameters(config),
-                outcome.curves if outcome else {},
-                metrics={"seconds": outcome.seconds} if outcome and name in times else {},
+                curves,
+                metrics=costs,
                 tags=tags | {"lockstep.member": name},
                 dataset=meta.reference,
                 started=start,

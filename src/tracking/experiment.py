@@ -1,6 +1,7 @@
 """The experiment of a data set: made once, with a kind, a description and a view of its runs."""
 
 import json
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -12,18 +13,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from src.system.errors import UserError
+from src.tracking.pages import VIEW, runs_page
 
-KIND, NOTE, VIEW = "mlflow.experimentKind", "mlflow.note.content", "mlflow.sharedViewState.lockstep"
-COLUMNS = (
+KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
+METRICS = (  # of the runs' table, as far as runs have them; beside the best figures of sweeps
+    "test/accuracy",
+    "test/rmse",
     "val/accuracy",
     "val/rmse",
     "val/loss",
-    "test/accuracy",
-    "test/rmse",
-    "seconds",
     "epochs",
-)  # as far as they are
-TAGS = ("lockstep.state", "lockstep.diagnosis")
+)
+OTHERS = ("tags.`lockstep.state`", "tags.`lockstep.diagnosis`", "attributes.`Duration`")
 
 
 def find_or_make(client: MlflowClient, name: str, artifacts: Path | None) -> Experiment:
@@ -48,16 +49,28 @@ def find_or_make(client: MlflowClient, name: str, artifacts: Path | None) -> Exp
 
 
 def choose_columns(client: MlflowClient, experiment: Experiment, metrics: Iterable[str]) -> None:
-    """Give the experiment a view with the columns that matter, once runs have `metrics` for them.
+    """Give the experiment a view with the columns that matter, and a column more once runs have a further one of `METRICS`.
 
     `client` sets it on `experiment`, whose description links to it: MLflow keeps the columns of a page in the browser, and
-    takes others from such a view alone.
+    takes others from such a view alone. A view that a person has changed stands.
+
+    Args:
+        client: MLflow's.
+        experiment: its `tags` follow.
+        metrics: the names that a run has.
     """
-    shown = set(metrics)
-    columns = [f"metrics.`{name}`" for name in COLUMNS if name in shown]
-    columns += [*(f"tags.`{name}`" for name in TAGS), "attributes.`Duration`"]
-    view = {"selectedColumns": columns, "orderByKey": "attributes.`start_time`", "orderByAsc": False}
-    _set_missing(client, experiment, {VIEW: json.dumps(view)})
+    view = experiment.tags.get(VIEW)
+    before = set(re.findall("metrics.`([^`]+)`", view or ""))
+    names = before | {name for name in metrics if name in METRICS or name.startswith("best/")}
+    if names != before and view in (None, _view(before)):
+        experiment.tags[VIEW] = _view(names)
+        client.set_experiment_tag(experiment.experiment_id, VIEW, experiment.tags[VIEW])
+
+
+def _view(metrics: Iterable[str]) -> str:
+    """Write a view that MLflow shows as a tree, which it does in the order of time alone."""
+    columns = [*(f"metrics.`{name}`" for name in sorted(metrics)), *OTHERS]
+    return json.dumps({"selectedColumns": columns, "orderByKey": "attributes.start_time", "orderByAsc": False})
 
 
 def _set_missing(client: MlflowClient, experiment: Any, tags: dict[str, str]) -> None:
@@ -67,16 +80,8 @@ def _set_missing(client: MlflowClient, experiment: Any, tags: dict[str, str]) ->
         experiment.tags[key] = tags[key]
 
 
-def runs_page(number: str) -> str:
-    """Give the address of an experiment's runs in MLflow's pages, after the host.
-
-    By itself MLflow 3.17 opens every experiment for GenAI, whatever its kind, until the browser is told otherwise.
-    """
-    return f"/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=lockstep"
-
-
 def _note(name: str, number: str) -> str:
-    return f"""**[The runs]({runs_page(number)[1:]})** of Lockstep on `{name}`, with the columns that matter.
+    return f"""Lockstep on {name}: **[the runs, with the columns that matter]({runs_page(number)[1:]})**
 
 A sweep is a run, with a run below it for each trial (parameters, curves, diagnosis, model). `train` has a run for each final
 member, `ensemble` one for the chosen ensemble: its model is registered as `{name}`, its artifacts have the report.

@@ -21,7 +21,7 @@ from src.system.files import atomic_folder
 from src.system.locks import take
 from src.tracking import sqlite as database
 from src.tracking.change import Change, Shown, content_digest, difference, folder_digest
-from src.tracking.experiment import VIEW, choose_columns, find_or_make
+from src.tracking.experiment import choose_columns, find_or_make
 from src.tracking.record import RunRecord
 from src.tracking.uri import sqlite_file
 
@@ -141,8 +141,7 @@ class Runs:
         runs, place = self._shown[record.fingerprint], (record.fingerprint, record.key)
         if place in self._unsure:
             self._reread(*place)
-        if record.curves and VIEW not in self._experiment.tags:
-            choose_columns(self.client, self._experiment, record.curves.keys() | {"seconds", "epochs"})
+        choose_columns(self.client, self._experiment, record.curves.keys() | record.metrics.keys())
         shown, tags = runs.get(record.key), self._tags(record)
         whole = shown is not None and shown.tags.get(BUNDLE) == tags.get(BUNDLE) and self._has_model(record, shown)
         if shown and whole and (shown.status, shown.tags.get(CONTENT)) == (record.state, tags[CONTENT]):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from src.system.errors import UserError
+from src.tracking.pages import experiments
 from src.tracking.tracker import Tracker
 from src.tracking.uri import check
 from tests.support.postgres import Server
@@ -282,11 +283,30 @@ def test_the_experiment_says_what_it_is_and_what_a_person_wrote_there_stands(uri
         number = client(uri).get_experiment_by_name(STUDY).experiment_id
         assert f"#/experiments/{number}/runs?workflowType=machine_learning" in tags["mlflow.note.content"]
         view = json.loads(tags["mlflow.sharedViewState.lockstep"])
-        assert {"metrics.`val/loss`", "metrics.`seconds`", "attributes.`Duration`"} <= set(view["selectedColumns"])
+        assert {"metrics.`val/loss`", "attributes.`Duration`"} <= set(view["selectedColumns"])
     client(uri).set_experiment_tag(number, "mlflow.note.content", "mine")
     with Tracker(uri, STUDY) as tracker:
         tracker.project(record("trial-1"))
     assert tags_of(uri)["mlflow.note.content"] == "mine"
+
+
+def test_the_view_of_the_runs_has_a_column_for_each_figure_that_matters_once_a_run_has_it(uri: str) -> None:
+    def columns() -> list[str]:
+        chosen = json.loads(tags_of(uri)["mlflow.sharedViewState.lockstep"])["selectedColumns"]
+        return [column for column in chosen if column.startswith("metrics")]
+
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep", state="RUNNING"), record("trial-0")])
+    assert columns() == ["metrics.`val/loss`"]
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep", metrics={"best/val/loss": 0.1}), record("ensemble", metrics={"test/rmse": 0.2})])
+    assert columns() == ["metrics.`best/val/loss`", "metrics.`test/rmse`", "metrics.`val/loss`"]
+    number = client(uri).get_experiment_by_name(STUDY).experiment_id
+    client(uri).set_experiment_tag(number, "mlflow.sharedViewState.lockstep", '{"selectedColumns": []}')
+    with Tracker(uri, STUDY) as tracker:
+        tracker.project(record("trial-1"))
+    assert columns() == [], "a person's own"
+    assert experiments(uri) == {STUDY: number}
 
 
 def test_the_times_of_a_run_are_those_of_its_training(uri: str) -> None:
