@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -211,6 +211,22 @@ def words(cells: pd.Series[Any], reading: Reading = Reading("category")) -> pd.S
 def _word(value: Any) -> str:
     """Write a category: a code 5 that became 5.0 beside a missing one, in memory or in a file, is "5" again."""
     return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
+
+
+def with_zeros(cells: pd.Series[Any], known: Collection[str]) -> pd.Series[Any]:
+    """Give codes that a reader of files took for numbers their leading zeros back: 1010 is 01010, if that is `known`.
+
+    Raises:
+        UserError: a number may be two of the known codes.
+    """
+    codes: dict[str, list[str]] = {}
+    for code in known:
+        if re.fullmatch(r"\d+", code):
+            codes.setdefault(code.lstrip("0") or "0", []).append(code)
+    for word in cells.unique():
+        if len(several := codes.get(word, ())) > 1:
+            raise UserError(f"column {cells.name!r}: {word} may be {' or '.join(several)}; give such codes as text")
+    return cells.map(lambda word: codes[word][0] if word in codes else word)
 
 
 def tally(cells: pd.Series[Any]) -> Mapping[str, int]:

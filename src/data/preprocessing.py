@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, QuantileTransformer, RobustScaler, StandardScaler
 
 from src.data.bin_edges import Edges, bin_edges
-from src.data.columns import MISSING, STRICT, Reading, Refusal, conform, feature_names
+from src.data.columns import MISSING, STRICT, Reading, Refusal, conform, feature_names, with_zeros
 from src.data.inference import Hints, infer
 from src.data.raw import Column, ProfileLine
 from src.system.errors import UserError
@@ -105,13 +105,25 @@ class TablePreprocessor:
     @property
     def categories(self) -> list[int]:
         """Count the categories of each column of words, with the index 0 for a missing or an unknown one."""
+        return [len(names) for names in self._category_names]
+
+    @property
+    def _category_names(self) -> list[NDArray[np.object_]]:
         if "text" not in self.transformer.named_transformers_:
             return []
-        return [len(names) for names in self.transformer.named_transformers_["text"][0].categories_]
+        return list(self.transformer.named_transformers_["text"][0].categories_)
 
     def transform(self, raw: pd.DataFrame, refusal: Refusal = STRICT) -> NDArray[np.float32]:
-        """Read raw rows and scale them: [N, F]; `refusal` of cells that cannot be read."""
-        return np.asarray(self.transformer.transform(conform(raw, self.columns, refusal)), np.float32)
+        """Read raw rows and scale them: [N, F]; `refusal` of cells that cannot be read.
+
+        Raises:
+            UserError: a cell cannot be read, or a number stands for two codes.
+        """
+        frame = conform(raw, self.columns, refusal)
+        for name, known in zip(feature_names(self.columns)[1], self._category_names, strict=True):
+            if name in raw and raw[name].dtype.kind in "iuf":
+                frame[name] = with_zeros(frame[name], known)
+        return np.asarray(self.transformer.transform(frame), np.float32)
 
     def edges(self, x: NDArray[np.float32], y: NDArray[Any]) -> Edges:
         """Compute edges of bins of every numeric column, by kind, from the training rows `x` [N, F] and `y` [N]."""

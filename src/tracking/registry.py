@@ -18,7 +18,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
-from mlflow.types.schema import ColSpec, DataType, Schema
 
 from src.system.errors import UserError, first_line, masked
 from src.tracking.champion import Contender, line, promote
@@ -160,15 +159,14 @@ def _log(
 
 
 def _signature(example: Any, answer: Any) -> ModelSignature:
-    """Infer the signature as MLflow does, but of a table's columns numbers are doubles and all others strings.
+    """Infer the signature as MLflow does, but without the columns of a table: the model reads and refuses cells itself.
 
-    Requests are parsed by these types, as `text/csv` needs; a number may be missing, or whole where others are fractions.
+    MLflow would refuse whole numbers where a column has fractions, missing cells where it has none, and no type of its own
+    takes both.
     """
     inferred: ModelSignature = infer_signature(example, answer)
     if hasattr(example, "columns"):
-        numeric = [example[name].dtype.kind in "iuf" for name in example.columns]
-        types = [DataType.double if number else DataType.string for number in numeric]
-        inferred.inputs = Schema([ColSpec(kind, str(name)) for kind, name in zip(types, example.columns, strict=True)])
+        inferred.inputs = None
     return inferred
 
 

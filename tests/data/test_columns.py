@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.columns import Reading, conform
+from src.data.columns import Reading, conform, with_zeros
 from src.data.dataset import load, raw_example, transform
 from src.data.number_format import NumberFormat, collect, infer
 from src.data.preparing import prepare
@@ -229,3 +229,22 @@ def test_typed_cells_of_a_caller_are_read_too() -> None:
     assert values["u"].tolist() == [3.5, 1234.5]
     assert values["f"].tolist() == ["true", "false"]
     assert values["d (month)"].tolist() == [5, 6]
+
+
+def test_a_code_that_came_as_a_number_is_the_code_of_the_file(tmp_path: Path) -> None:
+    codes = np.resize(["01010", "00501", "90210"], 300)
+    lines = [f"{code},{k % 7 + k / 1000},{'yes' if code == '01010' else 'no'}" for k, code in enumerate(codes)]
+    prepare(csv(tmp_path, "\n".join(["zip,a,y", *lines])) | {"target": "y"}, tmp_path / "p")
+    as_text = pd.DataFrame({"zip": codes[:3], "a": [0.5, 1.5, 2.5]})
+    as_numbers = as_text.assign(zip=[1010, 501, 90210])
+    expected = transform(tmp_path / "p", as_text)
+    assert len(set(expected[:, -1])) == 3
+    np.testing.assert_array_equal(transform(tmp_path / "p", as_numbers), expected)
+    np.testing.assert_array_equal(transform(tmp_path / "p", as_numbers.astype({"zip": float})), expected)
+
+
+def test_a_number_that_may_be_two_codes_is_refused() -> None:
+    cells = pd.Series(["1010", "7"], name="zip")
+    with pytest.raises(UserError, match="column 'zip': 1010 may be 01010 or 1010; give such codes as text"):
+        with_zeros(cells, ["01010", "1010", "90210"])
+    assert with_zeros(cells, ["00007", "90210"]).tolist() == ["1010", "00007"]

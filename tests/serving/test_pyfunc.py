@@ -235,6 +235,19 @@ def test_csv_and_an_empty_request_are_answered(registered: Any, codes: Any) -> N
     assert invocations(registered, body, "application/json") == []
 
 
+def test_whole_numbers_are_numbers_however_the_rows_come(registered: Any, tmp_path: Path) -> None:
+    """MLflow's own types would refuse them in a column that has fractions."""
+    from mlflow.pyfunc import scoring_server
+
+    rows = pd.DataFrame({"a": [2, -3], "word": ["red", "green"]})
+    expected = registered.predict(rows.astype({"a": float}))["prediction"].tolist()
+    assert registered.predict(rows)["prediction"].tolist() == expected
+    rows.to_csv(tmp_path / "in.csv", index=False)
+    scoring_server._predict("models:/digits@champion", str(tmp_path / "in.csv"), str(tmp_path / "out.json"), "csv")
+    answer = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["predictions"]
+    assert [row["prediction"] for row in answer] == expected
+
+
 def test_a_bad_row_is_status_400_and_one_sentence(registered: Any) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -249,6 +262,8 @@ def test_a_bad_row_is_status_400_and_one_sentence(registered: Any) -> None:
     with pytest.raises(MlflowException) as refused:
         invocations(registered, "a,word\nx,red\n", "text/csv")
     assert refused.value.get_http_status_code() == 400
+    sentence = json.loads(refused.value.serialize_as_json())["message"]
+    assert sentence == "column 'a', row 1: 'x' is not a number; correct it and send the rows again"
 
 
 @pytest.mark.filterwarnings("ignore")
