@@ -213,14 +213,14 @@ def _word(value: Any) -> str:
     return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
 
 
-def with_zeros(cells: pd.Series[Any], known: Collection[str]) -> pd.Series[Any]:
-    """Give codes that a reader of files took for numbers their leading zeros back: 1010 is 01010, if that is `known`.
+def with_zeros(cells: pd.Series[Any], categories: Collection[str]) -> pd.Series[Any]:
+    """Give codes that a reader of files took for numbers their leading zeros back: 1010 is 01010, if that is one of `categories`.
 
     Raises:
-        UserError: a number may be two of the known codes.
+        UserError: a number may be two of the categories.
     """
     codes: dict[str, list[str]] = {}
-    for code in known:
+    for code in categories:
         if re.fullmatch(r"\d+", code):
             codes.setdefault(code.lstrip("0") or "0", []).append(code)
     for word in cells.unique():

@@ -120,9 +120,9 @@ class TablePreprocessor:
             UserError: a cell cannot be read, or a number stands for two codes.
         """
         frame = conform(raw, self.columns, refusal)
-        for name, known in zip(feature_names(self.columns)[1], self._category_names, strict=True):
+        for name, categories in zip(feature_names(self.columns)[1], self._category_names, strict=True):
             if name in raw and raw[name].dtype.kind in "iuf":
-                frame[name] = with_zeros(frame[name], known)
+                frame[name] = with_zeros(frame[name], categories)
         return np.asarray(self.transformer.transform(frame), np.float32)
 
     def edges(self, x: NDArray[np.float32], y: NDArray[Any]) -> Edges:
