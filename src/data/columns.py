@@ -214,7 +214,7 @@ def _word(value: Any) -> str:
 
 
 def with_zeros(cells: pd.Series[Any], categories: Collection[str]) -> pd.Series[Any]:
-    """Give codes that a reader of files took for numbers their leading zeros back: 1010 is 01010, if that is one of `categories`.
+    """Give codes that a reader of files took for numbers their leading zeros back: 1010 is 01010, if `categories` have it.
 
     Raises:
         UserError: a number may be two of the categories.
