@@ -138,14 +138,18 @@ def _has_files(client: MlflowClient, model_id: str) -> bool:
 def _log(
     runs: Runs, run_id: str, record: RunRecord, bundle: Path, example: Any, answer: Any, model_id: str | None = None
 ) -> str:
-    """Log the bundle as a full MLflow model, with its code, requirements and signature; returns the id of the model."""
+    """Log the bundle as a full MLflow model, with its code, requirements and signature; returns the id of the model.
+
+    One with a `model_id` is written again: its run has it as an output already, and MLflow refuses a second link.
+    """
+    linked = model_id is not None
     if model_id is None:
         model = runs.client.create_logged_model(runs.experiment_id, "model", run_id, model_type="ensemble")
         model_id = str(model.model_id)
     Model.log(
         artifact_path=None,
         flavor=mlflow.pyfunc,
-        run_id=run_id,
+        run_id=None if linked else run_id,
         model_id=model_id,
         step=max(map(len, record.curves.values()), default=0),
         loader_module="src.serving",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -371,6 +372,20 @@ def test_the_champion_is_the_best_on_the_same_data(shelf: Shelf) -> None:
     assert {run.info.status for run in runs} == {"FINISHED"}
     history = [point for run in runs for point in client.get_metric_history(run.info.run_id, "val/accuracy")]
     assert len(history) == 5
+
+
+def test_a_registered_model_whose_files_were_deleted_comes_back(shelf: Shelf, tmp_path: Path) -> None:
+    import mlflow
+
+    first = shelf.add(0.90, "a")
+    shutil.rmtree(tmp_path / "mlartifacts")
+    again = shelf.add(0.90, "a")
+    assert {key: again[key] for key in ("version", "alias", "run_id")} == {
+        key: first[key] for key in ("version", "alias", "run_id")
+    }
+    with mlflow.tracking._tracking_service.utils._use_tracking_uri(shelf.uri):
+        answer = mlflow.pyfunc.load_model("models:/digits@champion").predict(shelf.example)
+    assert answer["prediction"].tolist() == shelf.answer["prediction"].tolist()
 
 
 def test_every_version_says_why_it_has_its_alias(shelf: Shelf) -> None:
