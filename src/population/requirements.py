@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from src.models.mixture import Supernet
 from src.population.activity_penalty import LAYERS
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
@@ -14,6 +15,11 @@ def refuse_impossible(config: TrialConfig, model: nn.Module, meta: DataMeta) -> 
     Raises:
         UserError: it names the key.
     """
+    if isinstance(model, Supernet) and not config.training.darts:
+        name = config.model.get("name")
+        raise UserError(
+            f"training: model={name} is all of its nets at once, of which only training=darts derives one: take it"
+        )
     for key, asked in config.training.augment.strengths.items():
         if len(meta.input_shape) != 3 and asked:
             raise UserError(

@@ -209,6 +209,11 @@ def test_a_model_without_architecture_parameters_is_refused() -> None:
         )
 
 
+def test_a_supernet_without_a_derived_net_is_refused() -> None:
+    with pytest.raises(UserError, match=r"training: model=supernet is all of its nets at once, .* training=darts"):
+        refuse_untrainable(SUPERNET, config(SUPERNET), TEN)
+
+
 def test_fewer_outer_rows_than_classes_are_refused() -> None:
     trial = replace(member(0, SUPERNET).config, batch_size=4)
     refuse_impossible(trial, TEN, 30)
