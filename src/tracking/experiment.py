@@ -84,7 +84,7 @@ def _note(name: str, number: str) -> str:
     return f"""Lockstep on {name}: **[the runs, with the columns that matter]({runs_page(number)[1:]})**
 
 A sweep is a run, with a run below it for each trial (parameters, curves, diagnosis, model). `train` has a run for each final
-member, `ensemble` one for the chosen ensemble: its model is registered as `{name}`, its artifacts have the report.
+member, `ensemble` one for the chosen ensemble; its model has the data set's name in the registry, its artifacts the report.
 
 * the complete trials: search for `tags."lockstep.state" = 'complete'`
 * those that overfit: `tags."lockstep.diagnosis" LIKE 'overfitting%'`
