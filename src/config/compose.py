@@ -5,7 +5,6 @@ Light: `--help` passes here.
 """
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import data_defaults
 from src.config import params as params_file
+from src.config.quoting import override as typed
 from src.system.errors import UserError, require_one_of, shortened, suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -180,9 +180,11 @@ def unreadable(word: str) -> str:
         return f"{shortened(word)[1:-1]}: expected key=value, as in n_trials=64"
     if len(word) > 200 or "\n" in word:
         return f"{key}: {shortened(value)} cannot be read; such a text stands in double quotes, on one line"
-    text = value.strip("\"'").replace("\\", r"\\").replace('"', r"\"")
-    quoted = shlex.quote(f'{key}="{text}"')
-    return f"{key}: {word} cannot be read; type a text with such characters as {quoted}, a list as [1,2]"
+    if listed := re.fullmatch(r"\[(.*)\]", value.strip()):
+        items = [item.strip(" \"'") for item in listed[1].split(",")]
+        return f"{key}: {word} cannot be read; type a list of texts with such characters as {typed(key, items)}"
+    right = typed(key, value.strip("\"'"))
+    return f"{key}: {word} cannot be read; type a text with such characters as {right}, a list as [1,2]"
 
 
 # --- the config --------------------------------------------------------------------------------------------------------

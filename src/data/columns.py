@@ -16,6 +16,7 @@ from src.data.number_format import PLAIN, NumberFormat
 from src.data.raw import Column
 from src.system.errors import UserError, suggestion, there_are
 
+LARGEST = 1e100  # of an input: squares and spreads of larger ones leave the range of 64 bits
 MISSING = ""  # of a column of categories; its index is 0
 BOOLEANS = {"true", "false"}
 Unreadable = Callable[["pd.Series[Any]", NDArray[np.intp], str], None]
@@ -66,13 +67,17 @@ class Refusal:
 
     Args:
         tolerant: treat them as missing.
+        advice: what a person can do, for the sentence.
         counts: how many there were, by column.
         examples: the first of each column, with its row.
+        unknown: words that no training row has, of each column of categories: how many cells, and the first.
     """
 
     tolerant: bool = False
+    advice: str = "data.na_values lists the words for a missing one, data.categorical the columns of categories"
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, cells: pd.Series[Any], unreadable: NDArray[np.bool_], what: str) -> None:
         """Refuse or count the cells at which `unreadable` is true; `what` they should be.
@@ -85,12 +90,16 @@ class Refusal:
         at, name = int(unreadable.argmax()), str(cells.name)
         where = f"column {name!r}, {row_name(cells, at)}: {cells.iloc[at]!r}"
         if not self.tolerant:
-            raise UserError(
-                f"{where} is not {what} (data.na_values lists the words for a missing one, data.categorical the "
-                "columns of categories)"
-            )
+            raise UserError(f"{where} is not {what} ({self.advice})")
         self.counts[name] = self.counts.get(name, 0) + int(unreadable.sum())
         self.examples.setdefault(name, f"{cells.iloc[at]!r} in {row_name(cells, at)}")
+
+    def note_unknown(self, name: str, cells: pd.Series[Any], known: Collection[str]) -> None:
+        """Count the words [N] of a column that are none of those of the training rows."""
+        unknown = ~cells.isin([MISSING, *known]).to_numpy()
+        if self.tolerant and unknown.any():
+            at = int(unknown.argmax())
+            self.unknown[name] = int(unknown.sum()), f"{cells.iloc[at]!r} in {row_name(cells, at)}"
 
 
 STRICT = Refusal()
@@ -123,7 +132,12 @@ def conform(frame: pd.DataFrame, columns: Sequence[Column], refusal: Refusal = S
         if reading.kind == "date":
             features |= dates(cells, reading, refusal)
         elif reading.kind == "number":
-            features[column["name"]] = numbers(cells, reading, refusal)
+            values = features[column["name"]] = numbers(cells, reading, refusal)
+            if (huge := values.abs().to_numpy() > LARGEST).any():
+                at = int(huge.argmax())
+                raise UserError(
+                    f"column {cells.name!r}, {row_name(cells, at)}: {cells.iloc[at]!r} is beyond {LARGEST:g}"
+                )
         else:
             features[column["name"]] = words(cells, reading)
     return pd.DataFrame(features, index=frame.index)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.data import date_format, number_format
+from src.config.quoting import override
+from src.data import date_format, number_format, remarks
 from src.data.columns import BOOLEANS, Reading, tally
 from src.data.number_format import Evidence, NumberFormat
 from src.data.raw import Column, ProfileLine
@@ -24,12 +25,16 @@ SAMPLE = 200  # distinct cells of a column of plain numbers
 PADDED_CELL = re.compile(r"[+-]?0\d+")
 PADDED = 0.01  # of the rows with leading zeros: the numbers are codes
 FEW = 20  # rows, below which nothing is taken for an id
+MOST_UNITS = 12  # of one column; more are parts of codes
+MOST_WORDS = 3  # that stand for a missing date
 ID_SHARE = 0.9  # of distinct words among the rows
 ID_NAME = re.compile(
     r"(?:unnamed(?:: ?\d+)?|index|level_0|__index_level_0__|row|row[ _-]?(?:id|nr|no|num|number)|nr|no|id|uid|uuid|guid|"
-    r"(?:.*[ _-])(?:id|uid|uuid|guid|key|nr))",
+    r"(?:.*[ ._-])(?:id|uid|uuid|guid|key|nr|no|num|number)\.?|.*nummer)",
     re.IGNORECASE,
 )
+TIME_NAME = re.compile(r".*(?:time|date|year|month|week|day|hour|jahr|monat|woche|tag|zeit).*|t", re.IGNORECASE)
+LONG_CODE = re.compile(r"[+-]?\d{16,}")
 CAMEL_ID = re.compile(r".*[a-z](?:ID|Id)")
 
 
@@ -170,14 +175,16 @@ def _number(name: str, cells: Cells, evidence: Mapping[str, Evidence], hints: Hi
         return None
     padded = [word for word in cells.counts if word[:1] in "0+-" and PADDED_CELL.fullmatch(word)]
     if sum(cells.counts[word] for word in padded) > PADDED * cells.n_rows:
-        return Reading("category"), f"leading zeros ({_listed(padded, 1)}): codes, not numbers"
+        return _text(name, cells, evidence, hints, f"leading zeros ({_listed(padded, 1)}): codes, not numbers")
+    if merged := [word for word in cells.counts if LONG_CODE.fullmatch(word) and int(float(word)) != int(word)]:
+        return _text(name, cells, evidence, hints, f"{_listed(merged, 1)}: codes, of more digits than a number has")
     if forms := date_format.candidates(cells.counts, MOSTLY, cells.plain):
         return _dated(name, cells, forms)
     if cells.plain and not column.units:  # inf
         return Reading(), ""
     number = _format(name, column, evidence, hints)
     if number.plain and cells.plain:
-        return _left_out_as_id(name, cells, hints) or (Reading(), "")
+        return _left_out_as_id(name, cells, hints) or (Reading(), _remark(cells.counts, number))
     readable = {word: count for word, count in cells.counts.items() if number.parse(word) is not None}
     share = sum(readable.values()) / cells.n_rows
     others = [word for word in cells.counts if word not in readable]
@@ -188,7 +195,8 @@ def _number(name: str, cells: Cells, evidence: Mapping[str, Evidence], hints: Hi
     if not others and (outcome := _left_out_as_id(name, cells, hints)):
         return outcome
     rows = sum(cells.counts[word] for word in others)
-    note = f"{_listed(others)} in {rows} rows: missing (data.categorical=[{name}] keeps words)" if others else ""
+    note = f"{_listed(others)} in {rows} rows: missing ({override('data.categorical', [name])} keeps words)"
+    note = note if others else _remark(readable, number)
     return Reading(number=number, missing=tuple(others)), note
 
 
@@ -221,13 +229,21 @@ def _left_out_as_id(name: str, cells: Cells, hints: Hints) -> Outcome | None:
     index = cells.raw.index
     positions = index.get_level_values(1).to_numpy() if index.nlevels == 2 else np.arange(len(values))
     offsets = np.unique(values - positions)
-    counts_rows = len(offsets) == 1 and offsets[0] in (0, 1) and len(values) >= FEW
+    start = len(offsets) == 1 and (offsets[0] in (0, 1) or not TIME_NAME.fullmatch(name))
+    counts_rows = (start or len(np.unique(values + positions)) == 1) and len(values) >= FEW
     if counts_rows or (named and len(values) >= FEW):
         return (
             None,
             f"{'it counts the rows' if counts_rows else 'an id'}, which tells nothing of new rows; {_keep(name)}",
         )
     return None
+
+
+def _remark(words: Mapping[str, int], number: NumberFormat) -> str:
+    cells = pd.Series(list(words), dtype=object)
+    parsed = pd.to_numeric(cells, errors="coerce") if number.plain else cells.map(number.parse)
+    values = parsed.to_numpy(np.float64)
+    return remarks.of_numbers(words, values) or remarks.of_decimals(words)
 
 
 def number_reading(raw: pd.Series[Any], hints: Hints) -> Reading:
@@ -243,21 +259,24 @@ def number_reading(raw: pd.Series[Any], hints: Hints) -> Reading:
 
 
 def _date(name: str, cells: Cells, evidence: Mapping[str, Evidence], hints: Hints) -> Outcome | None:
-    forms = date_format.candidates(cells.counts, MOSTLY)
+    forms = date_format.candidates(cells.counts, OFTEN)
     return _dated(name, cells, forms) if forms else None
 
 
-def _dated(name: str, cells: Cells, forms: Sequence[str]) -> Outcome:
+def _dated(name: str, cells: Cells, forms: Sequence[str]) -> Outcome | None:
     readings = {form: date_format.parse(list(cells.counts), form) for form in forms}
     readable = {form: int(np.asarray(times.notna()).sum()) for form, times in readings.items()}
     best = [form for form, n in readable.items() if n == max(readable.values())]
     if any(not readings[form].equals(readings[best[0]]) for form in best):
         raise UserError(
             f"column {name!r}: {next(iter(cells.counts))!r} may be {' or '.join(best)}: "
-            f"set 'data.dates={{{name}: \"{best[0]}\"}}', or data.drop=[{name}]"
+            f"set {override('data.dates', {name: best[0]})}, or {override('data.drop', [name])}"
         )
     reading = _dates(cells, best[0])
-    note = f"{_listed(reading.missing)}: missing" if reading.missing else ""
+    rows = sum(cells.counts[word] for word in reading.missing)
+    if rows > (1 - MOSTLY) * cells.n_rows and len(reading.missing) > MOST_WORDS:
+        return None
+    note = f"{_listed(reading.missing)} in {rows} rows: missing" if reading.missing else ""
     return reading, note
 
 
@@ -281,21 +300,22 @@ def _dates(cells: Cells, form: str) -> Reading:
 
 def _text(name: str, cells: Cells, evidence: Mapping[str, Evidence], hints: Hints, note: str = "") -> Outcome:
     units = evidence[name].units
-    if len(units) > 1 and units.total() > OFTEN * cells.n_rows:
+    if 1 < len(units) <= MOST_UNITS and units.total() > OFTEN * cells.n_rows:
         names = _listed(unit or prefix or "none" for prefix, unit in units)
         note = f"different units ({names}): write all in one to get numbers"
+    note = note or remarks.of_words(cells.counts)
     distinct = len(cells.counts)
     if name not in hints.keep and cells.n_rows >= FEW and distinct >= ID_SHARE * cells.n_rows:
         return (
             None,
             f"{distinct} different words in {cells.n_rows} rows: an id or free text, which tells nothing of new rows; "
-            f"{_keep(name)}",
+            f"{note + '; ' if note else ''}{_keep(name)}",
         )
     return Reading("category"), note
 
 
 def _keep(name: str) -> str:
-    return f"data.keep=[{name}] keeps it"
+    return f"{override('data.keep', [name])} keeps it"
 
 
 def _listed(words: Any, most: int = 3) -> str:

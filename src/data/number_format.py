@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-CURRENCY = r"[$€£¥₹₽₩]|(?:USD|EUR|GBP|CHF|JPY|Rs\.?)\s?"
-GROUPS = "'’ \u00a0\u202f_"  # separators of thousands that are no decimal mark anywhere
+SIGNS = "$€£¥₹₽₩₺₿₴₫₱₪₦"
+CURRENCY = rf"[A-Z]{{0,2}}[{SIGNS}]|(?:USD|EUR|GBP|CHF|JPY|Rs\.?)\s?"
+GROUPS = "'’ \u00a0\u2009\u202f_"  # separators of thousands that are no decimal mark anywhere
 CELL = re.compile(
     rf"(?P<sign>[+\-−]?)(?P<prefix>(?:{CURRENCY})?)\s*(?P<inner>[+\-−]?)"
-    rf"(?P<digits>(?:\d[\d.,{GROUPS}]*\d|\d|[.,]\d[\d]*)[.,]?(?:[eE][+\-−]?\d+)?)(?P<unit>(?:\s*[^\W\d_][^\s]*|\s*[%‰°$€£¥µ]\S*)?)"
+    rf"(?P<digits>(?:\d[\d.,{GROUPS}]*\d|\d|[.,]\d[\d]*)[.,]?(?:[eE][+\-−]?\d+|[dD][+\-−]\d+)?)(?P<unit>(?:\s*[^\W\d_][^\s]*|\s*[%‰°µ{SIGNS}]\S*)?)"
 )
 LONGEST = 60  # characters of a number with its unit
 
@@ -44,7 +45,7 @@ class NumberFormat:
 
     def parse(self, cell: str) -> float | None:
         """Read a cell; None where it is no number in this format."""
-        match = CELL.fullmatch(cell.strip()) if len(cell) <= LONGEST else None
+        match = _match(cell)
         if not match or match["prefix"].strip() != self.prefix or match["unit"].strip() != self.unit:
             return None
         digits = match["digits"]
@@ -52,7 +53,7 @@ class NumberFormat:
             return None
         text = digits.replace(self.thousands, "") if self.thousands else digits
         text = f"{match['sign'] or match['inner']}{text.replace(self.decimal, '.')}".replace("−", "-")
-        return float(text)
+        return float(re.sub("[dD]", "e", text))
 
     def describe(self) -> str:
         """Describe what is special about the format, for a person."""
@@ -72,8 +73,20 @@ PLAIN = NumberFormat()
 @lru_cache
 def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     whole = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|\d+" if thousands else r"\d+"
+    if thousands == ",":
+        whole = rf"\d{{1,2}}(?:,\d\d)+,\d{{3}}|{whole}"  # lakhs: 12,34,567
     mark = re.escape(decimal)
-    return re.compile(rf"(?:(?:{whole})(?:{mark}\d*)?|{mark}\d+)(?:[eE][+\-−]?\d+)?")
+    return re.compile(rf"(?:(?:{whole})(?:{mark}\d*)?|{mark}\d+)(?:[eE][+\-−]?\d+|[dD][+\-−]\d+)?")
+
+
+def _match(cell: str) -> re.Match[str] | None:
+    """Match a cell as a number with its unit; (12) and 12- are negative, as accountants write."""
+    if len(cell) > LONGEST:
+        return None
+    text = cell.strip()
+    if negative := re.fullmatch(r"\(([^-+−]+)\)|([^-+−]*\d)[-−]", text):
+        text = f"-{negative[1] or negative[2]}"
+    return CELL.fullmatch(text)
 
 
 @dataclass(frozen=True)
@@ -104,7 +117,7 @@ def collect(cells: Mapping[str, int]) -> Evidence:
     """Collect the evidence of distinct cells, each with the number of its rows."""
     evidence = Evidence(Counter(), Counter(), Counter(), Counter(), Counter())
     for cell, count in cells.items():
-        match = CELL.fullmatch(cell.strip()) if len(cell) <= LONGEST else None
+        match = _match(cell)
         marks = _marks(match["digits"]) if match else None
         if match is None or marks is None:
             evidence.words[cell] += count
@@ -117,7 +130,7 @@ def collect(cells: Mapping[str, int]) -> Evidence:
 
 def _marks(digits: str) -> list[tuple[str, str]] | None:
     """Tell what each mark in the digits of a number is; None where they are no number (`1.2.3`)."""
-    number, _, _ = digits.lower().partition("e")
+    number = re.split("[de]", digits.lower())[0]
     groups = sorted({character for character in number if character in GROUPS})
     points = [character for character in number if character in ".,"]
     if len(groups) > 1 or (groups and len(set(points)) > 1):

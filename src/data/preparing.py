@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.config.quoting import override
 from src.data.columns import Refusal
 from src.data.dataset import digest, read_meta
 from src.data.patches import patch_moments
@@ -111,10 +112,17 @@ def _unreadable(refusal: Refusal, part: str, n_rows: int) -> list[str]:
         if count > MOST_UNREADABLE * n_rows + 1:
             raise UserError(
                 f"{what} and {count - 1} more of {n_rows} {part} rows are not what the column is in the training rows: "
-                f"data.categorical=[{name}] reads it as categories, data.drop=[{name}] leaves it out"
+                f"{override('data.categorical', [name])} reads it as categories, "
+                f"{override('data.drop', [name])} leaves it out"
             )
         more = f" and {count - 1} more" if count > 1 else ""
         sentences.append(f"{what}{more} ({part}) cannot be read as the training rows are, and counts as missing")
+    for name, (count, example) in refusal.unknown.items():
+        if count > MOST_UNREADABLE * n_rows + 1:
+            sentences.append(
+                f"column {name!r}: {example} and {count - 1} more of {n_rows} {part} rows are words that no "
+                "training row has, which a model cannot tell apart"
+            )
     return sentences
 
 

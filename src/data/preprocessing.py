@@ -123,6 +123,7 @@ class TablePreprocessor:
         for name, categories in zip(feature_names(self.columns)[1], self._category_names, strict=True):
             if name in raw and raw[name].dtype.kind in "iuf":
                 frame[name] = with_zeros(frame[name], categories)
+            refusal.note_unknown(name, frame[name], categories)
         return np.asarray(self.transformer.transform(frame), np.float32)
 
     def edges(self, x: NDArray[np.float32], y: NDArray[Any]) -> Edges:

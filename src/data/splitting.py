@@ -56,7 +56,10 @@ def _check_pool(raw: Raw, pool: NDArray[np.intp], draws: Mapping[str, int]) -> N
         if size == 0:
             raise UserError(f"data.{part}_fraction must be given: the files name no {part} rows")
         if size < len(raw.class_names):
-            raise UserError(f"data.{part}_fraction gives {size} rows, fewer than the {len(raw.class_names)} classes")
+            regression = "; a number to predict is data.task=regression" if 2 * len(raw.class_names) > len(pool) else ""
+            raise UserError(
+                f"data.{part}_fraction gives {size} rows, fewer than the {len(raw.class_names)} classes{regression}"
+            )
     if len(pool) <= sum(draws.values()):
         raise UserError(f"{len(pool)} rows are too few: {sum(draws.values())} go to {' and '.join(draws)}")
     if raw.task == "regression":

@@ -91,8 +91,12 @@ class TableFileReader(TableReader):
         """
         import pandas as pd
 
+        from src.data.remarks import invisible_twins
+
         paths = [self.find(file) for file in self.tables]
         tables = self.frames(paths)
+        if twins := invisible_twins(map(str, tables.frames[0].columns)):
+            tables.warnings.append(twins)
         frames = tables.frames
         if len(paths) == 2:
             _check_same_columns(frames[0], frames[1], paths[0], paths[1])
@@ -112,6 +116,7 @@ class TableFileReader(TableReader):
     def _with_target(
         self, x: pd.DataFrame, target: pd.Series[Any], cells: pd.Series[Any], part: NDArray[Any], tables: Tables
     ) -> Raw:
+        from src.data import remarks
         from src.data import target as targets
 
         targets.check_present(target, cells)
@@ -132,6 +137,8 @@ class TableFileReader(TableReader):
         indices = targets.class_indices(labels, classes)
         line |= {"read_as": f"{len(classes.names)} classes", "distinct": len(classes.names)}
         warnings = [*tables.warnings, *targets.balance_warning(indices, classes.names)]
+        if twins := remarks.alike(classes.names):
+            warnings.append(f"classes {twins}: write them alike if they are")
         return Raw(x, indices, part, self.task, classes.names, classes.values, [line], warnings, tables.separator)
 
     def _without_missing_words(self, frame: pd.DataFrame) -> pd.DataFrame:

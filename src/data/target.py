@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.data.columns import BOOLEANS, Reading, numbers, row_name, tally
-from src.data.inference import Hints, number_reading
+from src.config.quoting import override
+from src.data.columns import BOOLEANS, Reading, Refusal, numbers, row_name, tally
+from src.data.inference import LONG_CODE, Hints, number_reading
 from src.system.errors import UserError, suggestion, there_are
 
 LARGEST = 1e30  # beyond it, squares of errors leave the range of 32 bits
+NO_NUMBER = "a target of classes is data.task=classification"
 FOOTER = 5  # rows at the end without a target that are taken for a footer
 
 
@@ -50,8 +52,8 @@ def check_present(target: pd.Series[Any], absent_words: pd.Series[Any] | None = 
     if word:
         raise UserError(
             f"{where}: {word!r} is a word for a missing value; if it is a class, set "
-            f"'data.na_values={{{target.name}: []}}', which lists the words for a missing value in this column; "
-            "else fill it or drop the row"
+            f"{override('data.na_values', {str(target.name): []})}, which lists the words for a missing value in "
+            "this column; else fill it or drop the row"
         )
     raise UserError(f"{where}: fill it or drop the row")
 
@@ -72,14 +74,25 @@ def regression(target: pd.Series[Any], part: NDArray[Any], scale: float, hints: 
         UserError: one is no number, is infinite, or is too large for training in 32 bits.
     """
     reading = number_reading(target[part != "test"], hints)
-    y = numbers(target, reading).to_numpy() / scale
+    y = numbers(target, reading, Refusal(advice=NO_NUMBER)).to_numpy() / scale
     if np.abs(y).max() > LARGEST:
         at = int(np.abs(y).argmax())
         raise UserError(
             f"the target {target.name!r} is {y[at]:.3g} in {row_name(target, at)}, beyond {LARGEST:g}, which cannot be "
             f"learned in 32 bits: set data.target_scale=1e{int(np.log10(np.abs(y[at])))}"
         )
+    _refuse_lost_digits(target, float(y.std()) * scale)
     return y, reading
+
+
+def _refuse_lost_digits(target: pd.Series[Any], spread: float) -> None:
+    """Refuse whole numbers of which 64 bits lose more than a millionth of their spread."""
+    for word in tally(target):
+        if LONG_CODE.fullmatch(word) and abs(int(float(word)) - int(word)) > 1e-6 * spread:
+            raise UserError(
+                f"the target {target.name!r} has values such as {word}, whose last digits a float of 64 bits loses: "
+                "subtract a constant from all of them"
+            )
 
 
 def smallest_type(y: NDArray[np.float64], train: NDArray[np.intp]) -> NDArray[Any]:

@@ -94,8 +94,8 @@ def read_text_table(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, str, li
 def _encoding(data: bytes, encoding: str | None, path: Path) -> str:
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
-        except LookupError:
+            "".encode(encoding)  # a codec of bytes, as base64, is refused here too
+        except (LookupError, UnicodeError):
             raise UserError(f"data.encoding={encoding!r} is not an encoding that Python knows, e.g. utf-8") from None
         return encoding
     for mark, name in MARKS.items():
@@ -114,8 +114,10 @@ def _head(data: bytes, encoding: str, path: Path) -> list[str]:
     """Return the first lines, after the whole file has been decoded once to see that it can be."""
     try:
         text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not {encoding} text ({error.reason}): set data.encoding, e.g. latin-1") from None
+    except UnicodeError as error:
+        raise UserError(
+            f"{path} is not {encoding} text ({getattr(error, 'reason', error)}): set data.encoding, e.g. latin-1"
+        ) from None
     return text[:HEAD].lstrip("\ufeff").splitlines()[: SAMPLE + 1]
 
 
@@ -139,9 +141,9 @@ def _separator(head: Sequence[str], dialect: Dialect) -> tuple[str, int]:
     """Recognise the separator; returns it with the number of lines before the header."""
     lines, skip = list(head[dialect.skip_rows :]), dialect.skip_rows
     if lines and (match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip("\r\n"))):
-        return match[1] if dialect.separator is None else ESCAPES.get(dialect.separator, dialect.separator), skip + 1
+        return match[1] if dialect.separator is None else _said(dialect.separator), skip + 1
     if dialect.separator is not None:
-        return ESCAPES.get(dialect.separator, dialect.separator), skip
+        return _said(dialect.separator), skip
     if dialect.comment:
         lines = [line.partition(dialect.comment)[0] for line in lines]
     lines = [line for line in lines if line.strip()]
@@ -155,9 +157,21 @@ def _separator(head: Sequence[str], dialect: Dialect) -> tuple[str, int]:
     return (r"\s+" if len(blanks) == 1 and blanks != {1} and blanks else ","), skip
 
 
+def _said(separator: str) -> str:
+    """Return a separator as pandas takes it; what would match nothing at all, as the expression `||` does, is a text."""
+    separator = ESCAPES.get(separator, separator)
+    try:
+        matches_nothing = re.fullmatch(separator, "") is not None
+    except re.error as error:
+        if len(separator) == 1:
+            return separator
+        raise UserError(f"data.separator={separator!r} is no regular expression ({error})") from None
+    return re.escape(separator) if matches_nothing and len(separator) > 1 else separator
+
+
 def _cells(data: bytes, path: Path, separator: str, encoding: str, dialect: Dialect, skip: int) -> pd.DataFrame:
     """Cut a file into cells of text."""
-    python = {"engine": "python"} if dialect.skip_footer else {}
+    python = {"engine": "python"} if dialect.skip_footer or (len(separator) > 1 and separator != r"\s+") else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -185,6 +199,11 @@ def _no_table(path: Path, error: str, dialect: Dialect) -> str:
     """Say what pandas found, with the key that may help."""
     reason = error.strip().split("C error: ")[-1].splitlines()[0].rstrip(".")
     if match := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason):
+        if match[2] == "2" and int(match[3]) == int(match[1]) + 1:
+            return (
+                f"{path} is not a table: its rows have one cell more than its header, as where a saved index has no name: "
+                "data.skip_rows=1 with data.columns names all of them"
+            )
         advice = "lines before the header are left out by data.skip_rows, lines after the last row by data.skip_footer"
         return f"{path} is not a table: {match[0]}; {advice}"
     return f"{path} is not a table: {reason}"
