@@ -3,15 +3,17 @@
 python -m src.show
 """
 
-import json
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from src.reporting.terminal import results_table
+from src.system.errors import UserError
+from src.system.read_back import intact, read_json
 
 METRICS = Path("metrics.json")
+AGAIN = "run dvc repro again"
 
 
 def main() -> None:
@@ -19,7 +21,11 @@ def main() -> None:
     if not METRICS.exists():
         sys.exit(f"error: {METRICS} is not there; run dvc repro first")
     console = Console(highlight=False)
-    table, left_out = results_table(json.loads(METRICS.read_text(encoding="utf-8")), console.width)
+    try:
+        with intact(METRICS, AGAIN):
+            table, left_out = results_table(read_json(METRICS, AGAIN), console.width)
+    except UserError as error:
+        sys.exit(f"error: {error}")
     console.print(table)
     if left_out:
         console.print(f"too narrow for {', '.join(left_out)}: see {METRICS}")

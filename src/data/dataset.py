@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from src.data.splitting import PARTS
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from src.system.read_back import intact, read_json
 
 if TYPE_CHECKING:
     from src.data.preprocessing import Preprocessor
 
 
+AGAIN = "run prepare again"
 ARRAYS = tuple(f"{axis}_{part}.npy" for part in PARTS for axis in "xy")
 
 
@@ -107,12 +109,14 @@ def transform(folder: Path, raw: Any) -> NDArray[np.float32]:
     Raises:
         UserError: a column, a cell or the shape is wrong.
     """
-    return _preprocessor(folder).transform(raw)
+    return preprocessor(folder).transform(raw)
 
 
 def raw_example(folder: Path) -> Any:
     """Read a few raw training rows, as `transform` takes them; `example.json` has them as a request to a served model."""
-    return _preprocessor(folder).rows(json.loads((folder / "example.json").read_text(encoding="utf-8")))
+    path = folder / "example.json"
+    with intact(path, AGAIN):
+        return preprocessor(folder).rows(read_json(path, AGAIN))
 
 
 def digest(folder: Path) -> str:
@@ -134,7 +138,7 @@ def read_meta(folder: Path) -> DataMeta:
         return DataMeta.from_json(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no prepared data: run prepare first") from None
-    except ValueError:
+    except (ValueError, OSError):
         raise UserError(f"{folder}/meta.json is not whole: run prepare again") from None
 
 
@@ -145,12 +149,17 @@ def _array(folder: Path, name: str) -> NDArray[Any]:
         raise UserError(f"{folder / name} is missing or not whole: run prepare again") from None
 
 
-def _preprocessor(folder: Path) -> Preprocessor:
-    """Put together the preprocessor of a folder: a table's where `meta.json` names columns, else that of images."""
+def preprocessor(folder: Path) -> Preprocessor:
+    """Put together the preprocessor of a folder: a table's where `meta.json` names columns, else that of images.
+
+    Raises:
+        UserError: one of its files is damaged.
+    """
     from src.data.preprocessing import ImagePreprocessor, TablePreprocessor
 
     meta, path = read_meta(folder), folder / "preprocessing.skops"
-    transformer = _transformer(path, path.stat().st_mtime_ns)
+    with intact(path, AGAIN):
+        transformer = _transformer(path, path.stat().st_mtime_ns)
     if meta.columns:
         return TablePreprocessor(meta.columns, transformer)
     return ImagePreprocessor(meta.input_shape, transformer)

@@ -10,6 +10,7 @@ from src.config.command_line import ROOT
 from src.config.renamed import with_names_of_today
 from src.system.errors import UserError
 from src.system.locks import exclusive
+from src.system.read_back import intact, read_yaml
 from src.system.trial_config import TrialConfig
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ def best_trial(sweep: Path, model: str) -> BestTrial:
     Raises:
         UserError: there is none; the sweep of `model` has not been run.
     """
-    import yaml
-
     if not (sweep / "best.yaml").exists():
         raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
-    return BestTrial.from_json(yaml.safe_load((sweep / "best.yaml").read_text(encoding="utf-8")))
+    again = f"run python -m src.sweep model={model} again"
+    with intact(sweep / "best.yaml", again):
+        return BestTrial.from_json(read_yaml(sweep / "best.yaml", again))
 
 
 def train(

@@ -1,6 +1,5 @@
 """Training of the members that one method asks for, one generation after another."""
 
-import json
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -24,6 +23,7 @@ from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.arrays import read_npz
 from src.system.errors import UserError
+from src.system.read_back import intact, read_json
 from src.system.trial_config import TrialConfig
 
 Parts = Sequence[tuple[int, TrialConfig]]  # until which epoch by which config
@@ -184,8 +184,9 @@ class MemberTraining:
         ranking, predictions = self.context.sweep / "ranking.json", self.context.sweep / "predictions.npz"
         if not ranking.exists() or not predictions.exists():
             return None
-        number = json.loads(ranking.read_text(encoding="utf-8"))[0]["number"]
-        return read_npz(predictions, str(number), "run python -m src.sweep again")
+        again = "run python -m src.sweep again"
+        with intact(ranking, again):
+            return read_npz(predictions, str(read_json(ranking, again, list)[0]["number"]), again)
 
     def note(self, text: str) -> None:
         """Say `text` on the console, and keep it for members.json and the report."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from src.ensembles.final_member import FinalMember
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from src.system.read_back import intact, read_json
 
 
 def read_pool(outputs: Path, models: Sequence[str], meta: DataMeta) -> list[FinalMember]:
@@ -46,7 +47,12 @@ def read_members(folder: Path, model: str, meta: DataMeta) -> list[FinalMember]:
     """
     if not (folder / "members.json").exists():
         raise UserError(f"models: {folder}/members.json is missing; run python -m src.train model={model} first")
-    content = json.loads((folder / "members.json").read_text(encoding="utf-8"))
+    again = f"run python -m src.train model={model} again"
+    with intact(folder / "members.json", again):
+        return _read_members(folder, model, meta, read_json(folder / "members.json", again))
+
+
+def _read_members(folder: Path, model: str, meta: DataMeta, content: Mapping[str, Any]) -> list[FinalMember]:
     if content["class_names"] != meta.class_names:
         raise UserError(f"models: {model} was trained for other classes than {meta.name} has; train it again")
     if content["sha256"] != meta.sha256:
@@ -57,7 +63,7 @@ def read_members(folder: Path, model: str, meta: DataMeta) -> list[FinalMember]:
 def read_notes(outputs: Path, models: Sequence[str]) -> list[str]:
     """Read the notes of `train` below `outputs` on members of `models` that were trained again or left out."""
     files = [outputs / "train" / model / "members.json" for model in models]
-    lines = {model: json.loads(file.read_text(encoding="utf-8")) for model, file in zip(models, files, strict=True)}
+    lines = {model: read_json(file, "run python -m src.train again") for model, file in zip(models, files, strict=True)}
     return [f"{model}: {note}" for model, content in lines.items() for note in content.get("notes", [])]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,10 @@ from src.reporting.advice import DiagnosedTrial, advise
 from src.system.cell_string import NAMES, cell_string, parsed_cell
 from src.system.errors import UserError
 from src.system.passed_over import passed_over
+from src.system.read_back import intact, read_json
 from src.system.tables import read_csv
 
+AGAIN = "run the stage that wrote it again"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "fail": TrialState.FAIL}
 
 
@@ -169,13 +170,16 @@ def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> 
         raise UserError("models is empty: name at least one model whose sweep the report shall show")
     unsuitable = passed_over(outputs / "sweep", models)
     models = [model for model in models if model not in unsuitable]
-    sweeps = [read_sweep(outputs, model) for model in models]
+    with intact(outputs / "sweep", AGAIN):
+        sweeps = [read_sweep(outputs, model) for model in models]
     members = _json(outputs / "train" / models[0] / "members.json")
     guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
     inferred = {"task": members.get("task", guess), "sha256": members.get("sha256")}
     meta = _json(prepared / "meta.json") if prepared else {}
     comparison = _json(outputs.parent / "comparison.json")
-    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**inferred, **meta}, comparison, unsuitable)
+    with intact(outputs / "ensemble", AGAIN):
+        ensemble = read_ensemble(outputs / "ensemble")
+    return Report(sweeps, ensemble, {**inferred, **meta}, comparison, unsuitable)
 
 
 def read_sweep(outputs: Path, model: str) -> Sweep:
@@ -346,7 +350,7 @@ def read_ensemble(folder: Path) -> Ensemble | None:
 
 def _json(path: Path) -> dict[str, Any]:
     """Read a JSON file; an empty one where an older or unfinished build has none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return dict(read_json(path, AGAIN)) if path.exists() else {}
 
 
 def _number(cell: str | None) -> float:

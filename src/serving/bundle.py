@@ -6,6 +6,7 @@ config and file), `member-<i>.safetensors`, `joint.safetensors` (the mixture tha
 which Python imports it.
 """
 
+import hashlib
 import json
 import platform
 import shutil
@@ -23,13 +24,16 @@ from torch import Tensor
 from src.ensembles.mixture import Mixture, Weighted, read, write
 from src.models.building import build
 from src.serving.ensemble_module import EnsembleModule
+from src.system.arrays import file_digest
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_text
+from src.system.read_back import intact, read_json
 from src.system.tensors import read_weights, tensor_bytes
 from src.system.trial_config import TrialConfig
 
 AGAIN = "run python -m src.ensemble again"
+_FILES = ("meta.json", "preprocessing.skops")  # whose digests bundle.json has; those of weights stand in themselves
 _FORMAT = 3  # of bundle.json; the first named no format, the second had no mixture; both had sums of nets as members
 
 _MLMODEL = """\
@@ -73,7 +77,8 @@ def write_bundle(
         write(mixture or Weighted(np.full(len(members), 1 / len(members))), new / "joint.safetensors")
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta.to_json())
-        write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
+        content = {"format": _FORMAT, "members": entries, "files": {name: file_digest(new / name) for name in _FILES}}
+        write_json(new / "bundle.json", content | {"sha256": _checksum(content)})
         write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()) + _WITH_CODE * with_code)
         if with_code:
             write_bytes(new / "code.zip", _code())
@@ -104,10 +109,11 @@ class Bundle:
 
     def module(self) -> EnsembleModule:
         """Build the ensemble in eval mode: x → probabilities [N, C], or values [N]."""
-        nets = [build(model, self.meta) for model in self.models]
-        for net, weights in zip(nets, self.weights, strict=True):
-            net.load_state_dict(weights)
-        return EnsembleModule(nets, self.mixture, self.meta).eval().requires_grad_(False)
+        with intact(self.folder, AGAIN):
+            nets = [build(model, self.meta) for model in self.models]
+            for net, weights in zip(nets, self.weights, strict=True):
+                net.load_state_dict(weights)
+            return EnsembleModule(nets, self.mixture, self.meta).eval().requires_grad_(False)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -119,7 +125,13 @@ def read_bundle(path: Path) -> Bundle:
     file = next(path.rglob("bundle.json"), None)
     if file is None:
         raise UserError(f"{path} holds no bundle.json, so it is no model of this project.")
-    folder, content = file.parent, json.loads(file.read_text(encoding="utf-8"))
+    with intact(file, AGAIN):
+        return _read_bundle(file, read_json(file, AGAIN))
+
+
+def _read_bundle(file: Path, content: Mapping[str, Any]) -> Bundle:
+    folder = file.parent
+    _verify(folder, content)
     if (written := content.get("format", 1)) > _FORMAT:
         raise UserError(f"{file} has format {written}, of a later version; this one reads up to {_FORMAT}: update it.")
     entries = list(content["members"])
@@ -129,8 +141,21 @@ def read_bundle(path: Path) -> Bundle:
     else:  # before format 3 every ensemble was a weighted mean
         weight_M = np.array([entry["weight"] for entry in entries])
         mixture = Weighted(weight_M / weight_M.sum())
-    meta = DataMeta.from_json(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
+    meta = DataMeta.from_json(read_json(folder / "meta.json", AGAIN))
     return Bundle(folder, meta, list(models), list(weights), mixture)
+
+
+def _verify(folder: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a bundle of which a file has changed; earlier versions wrote no digests."""
+    if "sha256" in content and content["sha256"] != _checksum({k: v for k, v in content.items() if k != "sha256"}):
+        raise UserError(f"{folder / 'bundle.json'} has changed since it was written; {AGAIN}")
+    for name, digest in content.get("files", {}).items():
+        if name in _FILES and file_digest(folder / name) != digest:
+            raise UserError(f"{folder / name} has changed since it was written; {AGAIN}")
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _member(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Any], Weights]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from src.data.dataset import transform
+from src.data.dataset import preprocessor
 from src.models.building import VALUES
 from src.population.prediction_chunks import rows_at_once
 from src.serving.bundle import read_bundle
@@ -35,7 +35,7 @@ class Ensemble:
             UserError: there is none, or a later version wrote it.
         """
         bundle = read_bundle(path)
-        self._folder, self._meta, self._module = bundle.folder, bundle.meta, bundle.module()
+        self._preprocessor, self._meta, self._module = preprocessor(bundle.folder), bundle.meta, bundle.module()
         signatures = [_signature(model) for model in bundle.models]
         shape = self._meta.input_shape
         self._nets = Fused(list(self._module.nets), signatures, shape)
@@ -66,7 +66,7 @@ class Ensemble:
         if len(raw) == 0:
             return np.zeros((0, *self._meta.input_shape), np.float32)
         try:
-            return transform(self._folder, raw)
+            return self._preprocessor.transform(raw)
         except UserError as error:
             from src.tracking.bad_rows import BadRows
 

@@ -1,6 +1,5 @@
 """The range test as a prior of a sweep: it moves the range of the rate, and centers the lower bound of its cycles."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from src.config.dimensions import SPREAD
 from src.config.space import Dimension, Leaf, Prior, Space
 from src.system.errors import UserError
+from src.system.read_back import read_json
 from src.system.trial_config import TrialConfig
 
 BOUNDS = ("low", "start")  # what a cyclic schedule calls its lower bound, a share of the rate, which is the upper one
@@ -36,7 +36,7 @@ def range_tested(space: Space, path: Path, sha256: str) -> Space:
         raise UserError(
             f"search.rate_prior: {path} is not there; run python -m src.lr_range with the same model and optimizer first"
         )
-    result = json.loads(path.read_text(encoding="utf-8"))
+    result = read_json(path, "run python -m src.lr_range again")
     if result.get("sha256") != sha256:
         raise UserError(
             f"search.rate_prior: {path} is of other data; run python -m src.lr_range with the same data first"

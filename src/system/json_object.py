@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Self, get_origin, get_type_hints
 
-from src.system.errors import UserError
+from src.system.errors import UserError, shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,10 @@ class JsonObject:
         """Read a JSON object.
 
         Raises:
-            UserError: it lacks a key that has no default.
+            UserError: it lacks a key that has no default, or a value is of another type.
         """
+        if not isinstance(written, Mapping):
+            raise UserError(f"{cls.title} is {shortened(written)} and no object: it has been changed, so make it again")
         values = _read(cls, written)
         for name, (each, _) in _fields(cls).items():
             if name not in values and each.default is MISSING and each.default_factory is MISSING:
@@ -62,8 +64,28 @@ def _read(cls: type[JsonObject], written: Mapping[str, Any]) -> dict[str, Any]:
             value = written[name]
             if isinstance(kind, type) and issubclass(kind, JsonObject):
                 value = kind.from_json(value or {})
+            else:
+                _check(cls, name, value)
             values[name] = tuple(value) if get_origin(kind) is tuple else value
     return values
+
+
+def _check(cls: type[JsonObject], name: str, value: Any) -> None:
+    """Refuse a value that is not of its field's type."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if (cls, name) not in _adapters:
+        _adapters[cls, name] = TypeAdapter(_fields(cls)[name][1])
+    try:
+        _adapters[cls, name].validate_python(value)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].lower()
+        raise UserError(
+            f"{cls.title}, {name}: {shortened(value)} is not what was written there ({why}): make it again"
+        ) from None
+
+
+_adapters: dict[tuple[type[JsonObject], str], Any] = {}
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,11 @@
 """Models that are passed over because they cannot take the data at hand: the reason stands in the folder of their stage."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from src.system.errors import UserError
 from src.system.files import write_json
+from src.system.read_back import read_json
 
 FILE = "passed_over.json"
 
@@ -32,7 +32,7 @@ def passed_over(folder: Path, models: Sequence[str]) -> dict[str, str]:
     """
     files = {model: folder / model / FILE for model in models}
     reasons = {
-        model: str(json.loads(file.read_text(encoding="utf-8"))["passed_over"])
+        model: str(read_json(file, "run the stage again").get("passed_over", ""))
         for model, file in files.items()
         if file.exists()
     }

@@ -1,6 +1,5 @@
 """The nets of the sweep's best trials, which need no training."""
 
-import json
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from src.population.checkpoint import Checkpoint
 from src.population.member import Member
 from src.system.arrays import read_npz
 from src.system.errors import UserError
+from src.system.read_back import intact, read_json
 from src.system.tensors import read_weights
 from src.system.trial_config import TrialConfig
 
@@ -35,10 +35,11 @@ def top(best: TrialConfig, seed: int, context: TrainingContext, *, n: Annotated[
     """
     if not (context.sweep / "ranking.json").exists():
         raise UserError(f"members: {context.sweep / 'ranking.json'} is missing; run python -m src.sweep again")
-    trials = json.loads((context.sweep / "ranking.json").read_text(encoding="utf-8"))[:n]
+    trials = read_json(context.sweep / "ranking.json", AGAIN, list)[:n]
     if len(trials) < n:
         raise UserError(f"members.n: {n} is more than the {len(trials)} complete trials of {context.sweep}; take fewer")
-    return [_member(trial, file, seed, context) for trial in trials for file in trial["weights"]]
+    with intact(context.sweep / "ranking.json", AGAIN):
+        return [_member(trial, file, seed, context) for trial in trials for file in trial["weights"]]
 
 
 def _member(trial: dict[str, Any], file: str, seed: int, context: TrainingContext) -> FinalMember:
