@@ -18,6 +18,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -27,6 +28,8 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -452,6 +455,18 @@ def make_base(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", f"src.{name}", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
+@cache
+def import_all() -> None:
+    """Import once what forked processes need: hydra, and all modules of the project."""
+    import hydra  # noqa: F401
+
+    import src
+
+    for module in pkgutil.walk_packages(src.__path__, "src."):
+        with suppress(ImportError):  # of an extra that is not installed
+            importlib.import_module(module.name)
+
+
 def main() -> None:
     """Print a row for each kind of mutation, and what went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -470,10 +485,12 @@ def main() -> None:
             counts: Counter[str] = Counter()
             for seed in range(*args.seeds):
                 shutil.rmtree(work, ignore_errors=True)
-                shutil.copytree(base, work, symlinks=True)
+                shutil.copytree(
+                    base, work, symlinks=True, ignore=shutil.ignore_patterns("src", "mlartifacts", "report")
+                )
+                (work / "src").symlink_to(base / "src")
                 os.chdir(work)
-                for name in {"config": ("prepare",), "file": ("train", "ensemble")}.get(kind, ("prepare",)):
-                    importlib.import_module(f"src.{name}")  # what the forked processes need, once
+                import_all()
                 outcome, text = OUTCOMES[kind](random.Random(f"{kind} {seed}"), work)
                 counts[outcome] += 1
                 if args.show or outcome not in ("fine", "refused"):
