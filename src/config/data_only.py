@@ -9,9 +9,12 @@ from typing import Any
 
 from hydra._internal import hydra as internal
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from src.system.errors import UserError
+from src.system.errors import UserError, first_line
 
 PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # installed packages, by which Hydra itself finds plugins
 STREAMS = (None, "logging.StreamHandler", "logging.NullHandler")
@@ -25,11 +28,27 @@ class DataOnlyLoader(ConfigLoaderImpl):
         """Compose the config as Hydra does, from `arguments` and `more` of its own.
 
         Raises:
-            UserError: a file of it names code for Hydra to run.
+            UserError: a file of it is no YAML or no config, or names code for Hydra to run.
         """
-        config = super().load_configuration(*arguments, **more)
+        try:
+            config = super().load_configuration(*arguments, **more)
+        except (UserError, HydraException, OmegaConfBaseException):
+            raise
+        except YAMLError as error:
+            raise UserError(_no_yaml(error)) from error
+        except Exception as error:  # whatever Hydra stumbles over is in a file: no code of ours runs while it composes
+            raise UserError(
+                f"a YAML file of conf/ is no config ({first_line(error)}); put back what it said"
+            ) from error
         refuse_code(config.hydra)
         return config
+
+
+def _no_yaml(error: YAMLError) -> str:
+    """Say in which file and line a text is no YAML."""
+    mark = getattr(error, "problem_mark", None)
+    place = f"{mark.name}, line {mark.line + 1}" if mark else "a file of conf/"
+    return f"{place} is no YAML: {getattr(error, 'problem', None) or first_line(error)}"
 
 
 def install() -> None:

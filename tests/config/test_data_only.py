@@ -3,10 +3,17 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra._internal import hydra as internal
 
+from src.config.compose import CONF
+from src.config.data_only import install
+from src.config.loading import load
+from src.system.errors import UserError
 from tests.support.running import ROOT
 
 HOSTILE = {
@@ -64,3 +71,28 @@ def test_no_password_is_written_by_a_multirun(tmp_path: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in written] + [str(path) for path in tmp_path.rglob("*")]
     assert not [text for text in texts if secret in text or "pa-s" in text]
     assert secret not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: b: c\n", "theirs.yaml, line 1 is no YAML: mapping values are not allowed here"),
+        ("a: 'b\n", "theirs.yaml, line 2 is no YAML: found unexpected end of stream"),
+        ("a: 1\na: 2\n", "theirs.yaml, line 2 is no YAML: found duplicate key a"),
+        ("a: !!python/object/apply:os.getcwd []\n", "theirs.yaml, line 1 is no YAML: could not determine a constructor"),
+        ("- a\n", "no such key"),
+        ("defaults: 3\n", "conf/ is no config"),
+        (b"\xff\xfe\x00", "is no"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_config_is_one_sentence(text: str | bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/theirs.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with ExitStack() as stack:
+        stack.callback(setattr, internal, "ConfigLoaderImpl", internal.ConfigLoaderImpl)  # type: ignore[attr-defined]
+        install()
+        stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
+        with pytest.raises(UserError) as caught:
+            load([f"hydra.searchpath=[file://{tmp_path}]", "experiment=theirs"], components=False)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
