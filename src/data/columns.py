@@ -94,9 +94,9 @@ class Refusal:
         self.counts[name] = self.counts.get(name, 0) + int(unreadable.sum())
         self.examples.setdefault(name, f"{cells.iloc[at]!r} in {row_name(cells, at)}")
 
-    def note_unknown(self, name: str, cells: pd.Series[Any], known: Collection[str]) -> None:
-        """Count the words [N] of a column that are none of those of the training rows."""
-        unknown = ~cells.isin([MISSING, *known]).to_numpy()
+    def note_unknown(self, name: str, cells: pd.Series[Any], of_training: Collection[str]) -> None:
+        """Count the words of the column `name`, `cells` [N], that are none of those `of_training` rows."""
+        unknown = ~cells.isin([MISSING, *of_training]).to_numpy()
         if self.tolerant and unknown.any():
             at = int(unknown.argmax())
             self.unknown[name] = int(unknown.sum()), f"{cells.iloc[at]!r} in {row_name(cells, at)}"
@@ -128,7 +128,7 @@ def conform(frame: pd.DataFrame, columns: Sequence[Column], refusal: Refusal = S
         raise UserError(f"the column {absent[0]!r} is missing{hint}")
     features: dict[str, Any] = {}
     for column in columns:
-        reading, cells = Reading.of(column), frame[column["name"]]
+        reading, cells = Reading.of(column), _scalars(frame[column["name"]], refusal)
         if reading.kind == "date":
             features |= dates(cells, reading, refusal)
         elif reading.kind == "number":
@@ -141,6 +141,15 @@ def conform(frame: pd.DataFrame, columns: Sequence[Column], refusal: Refusal = S
         else:
             features[column["name"]] = words(cells, reading)
     return pd.DataFrame(features, index=frame.index)
+
+
+def _scalars(cells: pd.Series[Any], refusal: Refusal) -> pd.Series[Any]:
+    """Refuse lists and mappings, which JSON and Parquet can have as cells; where the refusal is tolerant, as missing."""
+    if not pd.api.types.is_object_dtype(cells.dtype):
+        return cells
+    nested = cells.map(pd.api.types.is_hashable).to_numpy(bool, na_value=True)
+    refusal.add(cells, ~nested, "a text, number, date or boolean")
+    return cells.where(nested)
 
 
 def feature_names(columns: Sequence[Column]) -> tuple[list[str], list[str]]:

@@ -52,14 +52,30 @@ class Ensemble:
         """
         import pandas as pd
 
-        raw = model_input if hasattr(model_input, "iloc") else np.asarray(model_input)
-        y = self.outputs(self._prepared(raw))
+        y = self.outputs(self._prepared(self._raw(model_input)))
         if not self._meta.classification:
             return pd.DataFrame({"prediction": y})
         names = list(self._meta.class_names)
         labels = np.array(self._meta.class_values or names)  # of the type that they have in the data
         probabilities = {f"p_{name}": y[:, column] for column, name in enumerate(names)}
         return pd.DataFrame({"prediction": labels[y.argmax(axis=1)], **probabilities})
+
+    def _raw(self, model_input: Any) -> Any:
+        """Return the rows of a request: a DataFrame where the model is of tables, else an array."""
+        import pandas as pd
+
+        from src.tracking.bad_rows import BadRows
+
+        if not self._meta.columns:
+            return np.asarray(model_input)
+        try:
+            frame = model_input if hasattr(model_input, "iloc") else pd.DataFrame(model_input)
+        except (ValueError, TypeError, AttributeError) as error:
+            names = ", ".join(column["name"] for column in self._meta.columns)
+            raise BadRows(f"the rows are no table: send one with the columns {names}") from error
+        if not all(isinstance(name, str | int) for name in frame.columns):
+            raise ValueError("names of columns are texts")  # no BadRows, into whose sentence MLflow would put the rows
+        return frame
 
     def _prepared(self, raw: Any) -> NDArray[np.float32]:
         """Raw rows as inputs of the nets."""

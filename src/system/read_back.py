@@ -36,7 +36,7 @@ def intact(path: Path, advice: str) -> Iterator[None]:
 
 
 def read_json(path: Path, advice: str, kind: type[Any] = dict) -> Any:
-    """Read a JSON file whose content is of a `kind`; the sentence of an error ends with `advice`.
+    """Read the JSON file at `path`, whose content is of a `kind`; the sentence of an error ends with `advice`.
 
     Raises:
         UserError: it is not there, is no JSON, or of another kind.

@@ -20,6 +20,7 @@ from src.models.building import build
 from src.serving.bundle import write_bundle
 from src.serving.pyfunc import Ensemble
 from src.system.errors import UserError
+from src.tracking.bad_rows import BadRows
 from tests.data.support import csv
 from tests.support.training import config
 
@@ -86,3 +87,29 @@ def test_changed_bundles_answer_as_before_or_are_refused(tmp_path: Path, bundle:
         assert np.allclose(answer.iloc[:, 1:], expected[probabilities]), seed
     assert len(sentences) > 60
     assert not [sentence for sentence in sentences if "\n" in sentence]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pd.DataFrame({"a": [1.0, {}], "w": ["red", "red"]}),
+        pd.DataFrame({"a": [1.0, 2.0], "w": ["red", ["green"]]}),
+        {"a": [[1], [2]], "w": ["red", "red"]},
+        {"a": [1.0, 2.0], "w": ["red"]},
+        {"b": [1.0]},
+        3,
+        "rows",
+    ],
+)
+def test_rows_that_are_no_table_are_one_sentence(bundle: tuple[Path, Path], rows: Any) -> None:
+    with pytest.raises(BadRows) as caught:
+        Ensemble(bundle[0]).predict(rows)
+    assert "\n" not in caught.value.message
+
+
+def test_columns_of_a_request_are_rows_too(bundle: tuple[Path, Path]) -> None:
+    rows = raw_example(bundle[1])
+    expected = Ensemble(bundle[0]).predict(rows)
+    assert expected.equals(Ensemble(bundle[0]).predict({name: list(cells) for name, cells in rows.items()}))
+    with pytest.raises(ValueError, match="names of columns"):
+        Ensemble(bundle[0]).predict(rows.set_axis([(1,), "w"], axis="columns"))
