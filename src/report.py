@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from src.config.command_line import stage
 from src.engine.compatibility import prepared
 from src.system.errors import UserError
+from src.system.read_back import intact
 
 if TYPE_CHECKING:
     from src.config.loading import Config
@@ -24,9 +25,11 @@ def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = 
     from src.reporting import results
     from src.system.files import write_text
 
-    everything = results.read(outputs, models, prepared)
-    write_text(out / "index.html", pages.render(everything))
-    for name, table in pages.plots_data(everything).items():
+    with intact(outputs, "run dvc repro again"):
+        everything = results.read(outputs, models, prepared)
+        page, tables = pages.render(everything), pages.plots_data(everything)
+    write_text(out / "index.html", page)
+    for name, table in tables.items():
         write_text(out / "plots" / f"{name}.csv", table)
     return everything.ensemble.registered.get("run_id") if everything.ensemble else None
 

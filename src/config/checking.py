@@ -39,8 +39,17 @@ def check(config: Mapping[str, Any], components: bool = True, groups: Iterable[s
         name = config[group].get("name")
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
             raise UserError(f"{group}.name: should be letters, digits, dots and dashes (it names files), not {name!r}")
-    for group in groups if components else ():
-        section = config[group]
+    if components:
+        check_components({group: config[group] for group in groups})
+
+
+def check_components(sections: Mapping[str, Any]) -> None:
+    """Refuse sections of a config, by their groups, whose component is not there or does not take their keys.
+
+    Raises:
+        UserError: it names the key that is wrong, and what would be right.
+    """
+    for group, section in sections.items():
         if group in OF_EVERY:
             validate(SHARED[group], {key: section[key] for key in OF_EVERY[group] if key in section}, f"{group}.")
         schema = _schema(component(group, section))

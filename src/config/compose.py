@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from src.config import data_defaults
 from src.config import params as params_file
 from src.config.quoting import override as typed
-from src.system.errors import UserError, require_one_of, shortened, suggestion
+from src.system.errors import UserError, first_line, require_one_of, shortened, suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
 NO_OPTION = re.compile(r"(?i)\s*(null|true|false|[-+]?\.?\d[\d._]*(e[-+]?\d+)?)?\s*")  # what Hydra reads as no name
+LONGEST_WORD = 10_000  # characters; Hydra's parser takes some seconds for more
 DEFAULT = "auto"  # as a value: what stands in conf/
 OPTIONAL = "data_model"  # the group of which Hydra passes over what is not there
 OPTIONS_OF_BEFORE = {"members=batch_ensemble": "members=tabm members.kind=batch_ensemble"}
@@ -50,13 +51,17 @@ def with_force_add(word: str) -> str:
     """Mark a word of the command line for Hydra where its value may be for a key that only some choices have.
 
     Raises:
-        UserError: it chooses no option of its group, or a backslash was left at its end.
+        UserError: it is too long, chooses no option of its group, or a backslash was left at its end.
     """
     key, equals, value = word.partition("=")
+    if len(word) > LONGEST_WORD:
+        raise UserError(
+            f"{shortened(key, 60)[1:-1]}: {len(word):,} characters are more than {LONGEST_WORD:,}: name fewer values"
+        )
     if word.rstrip().endswith("\\"):
         raise UserError(f"{key.strip()}: a backslash is left at the end; remove it")
-    if equals and is_group(key.lstrip("+")) and NO_OPTION.fullmatch(value):
-        key = key.lstrip("+")
+    if equals and is_group(key.lstrip("+~")) and NO_OPTION.fullmatch(value):
+        key = key.lstrip("+~")
         raise UserError(f"{key}: a value is needed, one of {', '.join(options_of(key))}")
     if re.fullmatch(r"~space\.[^=]+", word):
         return f"++{word[1:]}=null"
@@ -66,7 +71,7 @@ def with_force_add(word: str) -> str:
 
 def is_group(key: str) -> bool:
     """Tell whether a key chooses an option of a config group."""
-    return re.fullmatch(r"\w+", key) is not None and (CONF / key).is_dir()
+    return re.fullmatch(r"\w{1,99}", key) is not None and (CONF / key).is_dir()
 
 
 def options_of(group: str) -> list[str]:
@@ -170,7 +175,7 @@ def sentence(error: Exception) -> str:
         return f"{missing[1]}: no such key"
     if several := re.search(r"^(?:Ambiguous value for argument|Sweep parameters) '(.*?)=(.*?)'", text):
         return f"{several[1]}: {several[2]} asks for several sweeps or a search, which needs -m; a list is [1,2]"
-    return text
+    return text or first_line(error)
 
 
 def unreadable(word: str) -> str:

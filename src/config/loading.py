@@ -95,7 +95,7 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
     groups, sections = _listed(groups, several, compose, components)
     fixed = {group.lstrip("+").partition("=")[0] for group in groups} | fixed_keys(values)
     base = compose(groups)
-    if base["trusted"] != packages:
+    if base.get("trusted", packages) != packages:
         raise UserError(
             "trusted: only the command line and params.yaml may name trusted packages; take it out of conf/"
         )

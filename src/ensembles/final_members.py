@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.config.checking import check_components
 from src.config.command_line import ROOT
 from src.config.renamed import with_names_of_today
 from src.system.errors import UserError
@@ -54,7 +55,9 @@ def best_trial(sweep: Path, model: str) -> BestTrial:
         raise UserError(f"model: {sweep}/best.yaml is not there; run python -m src.sweep model={model} first")
     again = f"run python -m src.sweep model={model} again"
     with intact(sweep / "best.yaml", again):
-        return BestTrial.from_json(read_yaml(sweep / "best.yaml", again))
+        best = BestTrial.from_json(read_yaml(sweep / "best.yaml", again))
+        check_components({group: getattr(best.config, group) for group in ("model", "optimizer", "schedule")})
+        return best
 
 
 def train(

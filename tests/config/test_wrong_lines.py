@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,12 @@ def test_a_verb_says_what_to_type(line: str, says: str) -> None:
     assert says in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_words_of_thousands_of_values_are_refused_before_they_are_parsed() -> None:
+    choices = ",".join(f"{k + 1}e-7" for k in range(20_000))
+    for word in "space.optimizer.lr={choices:[" + choices + "]}", "model.width=[" + "64," * 100_000 + "64]":
+        start = time.process_time()
+        with pytest.raises(UserError, match=r"^[\w.]+: [\d,]+ characters are more than 10,000: name fewer values$"):
+            with_force_add(word)
+        assert time.process_time() - start < 1
