@@ -201,8 +201,8 @@ def _no_table(path: Path, error: str, dialect: Dialect) -> str:
     if match := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason):
         if match[2] == "2" and int(match[3]) == int(match[1]) + 1:
             return (
-                f"{path} is not a table: its rows have one cell more than its header, as where a saved index has no name: "
-                "data.skip_rows=1 with data.columns names all of them"
+                f"{path} is not a table: {match[0]}; if all rows have one cell more than the header, as where a saved index "
+                "has no name, data.skip_rows=1 with data.columns names all of them"
             )
         advice = "lines before the header are left out by data.skip_rows, lines after the last row by data.skip_footer"
         return f"{path} is not a table: {match[0]}; {advice}"
