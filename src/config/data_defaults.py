@@ -22,6 +22,9 @@ from src.system.errors import UserError
 PREPARED = Path("data/prepared")  # a folder a data set, as the stage `prepare` leaves it
 EQUALLY_LONG = ("pbt", "replay")  # searches whose members do not stop early
 STEPS = 4000  # of a training on a table
+NEIGHBOURS = ("nca",)  # models whose steps compare rows with training rows: fewer, of larger batches
+NEIGHBOUR_STEPS = 1000  # of theirs
+CANDIDATES = 5000  # training rows that such a step looks at
 EMBEDDED = 1000  # rows from which on a table has enough to learn embeddings of its numbers
 MOST_EMBEDDED = 100  # columns of numbers, each of which becomes 16 inputs
 LARGE = 10_000  # rows from which on a table is worth a wider net
@@ -39,35 +42,49 @@ class Facts:
 UNKNOWN = Facts(rows=1000, table=False)  # before data are prepared
 
 
-def batch_size(facts: Facts) -> int:
-    """Choose the power of 2 that makes about 150 batches an epoch, from 16 (32 from 500 rows on) to 1024; for images 64."""
+def batch_size(facts: Facts, model: str = "") -> int:
+    """Choose the power of 2 that makes about 150 batches an epoch, from 16 (32 from 500 rows on) to 1024; for images 64.
+
+    A `model` that looks up neighbours has a fifth as many.
+    """
     if not facts.table:
         return 64
-    return _within(16 if facts.rows < 500 else 32, 2 ** round(log2(max(facts.rows / 150, 1))), 1024)
+    batches = 30 if model in NEIGHBOURS else 150
+    return _within(16 if facts.rows < 500 else 32, 2 ** round(log2(max(facts.rows / batches, 1))), 1024)
 
 
-def batch_sizes(facts: Facts) -> list[int]:
-    """List the batch sizes that are searched: the half, the whole and the double of the default."""
-    size = batch_size(facts)
+def batch_sizes(facts: Facts, model: str = "") -> list[int]:
+    """List the batch sizes of a `model` that are searched: the half, the whole and the double of the default."""
+    size = batch_size(facts, model)
     return sorted({max(16, size // 2), size, size * 2})
 
 
-def epochs(facts: Facts) -> int:
-    """Choose the epochs of about 4,000 steps, from 8 to 100; for images 20."""
-    return _within(8, STEPS * batch_size(facts) / facts.rows, 100) if facts.table else 20
+def epochs(facts: Facts, model: str = "") -> int:
+    """Choose the epochs of about 4,000 steps, from 8 to 100, of a `model` that looks up neighbours 1,000; for images 20."""
+    steps = NEIGHBOUR_STEPS if model in NEIGHBOURS else STEPS
+    return _within(8, steps * batch_size(facts, model) / facts.rows, 100) if facts.table else 20
 
 
-def patience(facts: Facts, search: str = "") -> int | None:
-    """Choose after how many epochs without gain a member stops: a third of all, from 4 on.
+def patience(facts: Facts, model: str = "", search: str = "") -> int | None:
+    """Choose after how many epochs without gain a `model` stops: a third of all, from 4 on.
 
     On images none does, and where the members of a `search` must train equally long.
     """
-    return max(4, epochs(facts) // 3) if facts.table and search not in EQUALLY_LONG else None
+    return max(4, epochs(facts, model) // 3) if facts.table and search not in EQUALLY_LONG else None
 
 
-def n_trials(facts: Facts) -> int:
-    """Choose the number of trials: 100, of more than 7,500 rows of a table the fewer the more there are, down to 16."""
-    return _within(16, 750_000 / facts.rows, 100) if facts.table else 100
+def n_trials(facts: Facts, model: str = "") -> int:
+    """Choose the number of trials: 100, of more than 7,500 rows of a table the fewer the more there are, down to 16.
+
+    A `model` that looks up neighbours has a third as many.
+    """
+    count = _within(16, 750_000 / facts.rows, 100) if facts.table else 100
+    return max(8, count // 3) if model in NEIGHBOURS else count
+
+
+def candidates(facts: Facts) -> float:
+    """Choose the share of the training rows that a step of `nca` looks at: a fifth, or as many as 5,000 rows are."""
+    return min(0.2, round(CANDIDATES / facts.rows, 4))
 
 
 def width(facts: Facts) -> int:
@@ -85,6 +102,11 @@ def most_width(facts: Facts) -> int:
     return 384 if _is_large(facts) else 128
 
 
+def n_bins(facts: Facts) -> int:
+    """Choose the most bins of a number whose embedding is piecewise linear: 48, for a large table 128."""
+    return 128 if _is_large(facts) else 48
+
+
 def embedding(facts: Facts, kind: str = "periodic") -> str:
     """Choose how numbers enter a net: from 1,000 rows on, of up to 100 columns, as its model likes best: by `kind`."""
     return kind if facts.table and facts.rows >= EMBEDDED and 0 < facts.numbers <= MOST_EMBEDDED else "none"
@@ -92,7 +114,19 @@ def embedding(facts: Facts, kind: str = "periodic") -> str:
 
 RULES: dict[str, Callable[..., Any]] = {
     rule.__name__: rule
-    for rule in (batch_size, batch_sizes, epochs, patience, n_trials, width, least_width, most_width, embedding)
+    for rule in (
+        batch_size,
+        batch_sizes,
+        epochs,
+        patience,
+        n_trials,
+        candidates,
+        width,
+        least_width,
+        most_width,
+        embedding,
+        n_bins,
+    )
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from src.config.space import Dimension, Leaf
 
 KEY = "batch_size"
+MOST_NEIGHBOURS = 200_000  # training rows that a model of the pipeline may look up for every prediction
 
 
 def prepared(config: Any) -> tuple[Path, DataMeta]:
@@ -43,13 +44,20 @@ def unsuitable(config: Any, meta: DataMeta, out: Path, placeholders: Sequence[st
         placeholders: the files in it on which the next stage depends.
     """
     from src.models.building import build
+    from src.models.training_rows import LooksUpRows
     from src.system.passed_over import FILE, pass_over
 
     (out / FILE).unlink(missing_ok=True)
     if config["unsuitable"] != "skip":
         return False
     try:
-        build(config.trial.model, meta)
+        if isinstance(build(config.trial.model, meta), LooksUpRows) and meta.n_train > MOST_NEIGHBOURS:
+            most = (
+                f"of more than {MOST_NEIGHBOURS:,} training rows that takes hours: set data.rows, or sweep it by itself"
+            )
+            raise ValueError(
+                f"model.name={out.name} compares every row with all {meta.n_train:,} training rows; {most}"
+            )
     except ValueError as error:
         pass_over(out, str(error), placeholders)
         return True

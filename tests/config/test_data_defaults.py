@@ -125,13 +125,25 @@ def test_the_scale_of_frequencies_is_searched_where_numbers_pass_through_periodi
         (_, leaf), *_ = config(*words).space.leaves()
         return "model.frequency_scale" in leaf.dimensions
 
-    assert config()["model"]["embedding"] == "periodic"
-    assert config("model=tabm")["model"]["embedding"] == "piecewise_linear"
+    assert config()["model"]["embedding"] == config("model=tabm")["model"]["embedding"] == "piecewise_linear"
+    assert config("model=nca")["model"]["embedding"] == "periodic"
     assert config("data.rows=300")["model"]["embedding"] == "none"
-    assert searched()
-    assert searched("model=tabm", "model.embedding=periodic")
-    for word in ("model.embedding=none", "model=tabm", "data.rows=300", "model.frequency_scale=2.0"):
-        assert not searched(word), word
-    (_, leaf), *_ = config("space.model.frequency_scale.high=10.0").space.leaves()
+    assert searched("model=nca")
+    for model in ("mlp", "resnet", "tabm"):
+        assert searched(f"model={model}", "model.embedding=periodic")
+        assert not searched(f"model={model}")
+    for word in ("model.embedding=none", "data.rows=300", "model.frequency_scale=2.0"):
+        assert not searched("model=nca", word), word
+    (_, leaf), *_ = config("model=nca", "space.model.frequency_scale.high=10.0").space.leaves()
     assert leaf.dimensions["model.frequency_scale"].distribution.high == 10.0  # type: ignore[attr-defined]
     assert leaf.dimensions["model.frequency_scale"].distribution.low == 0.01  # type: ignore[attr-defined]
+
+
+def test_a_net_that_looks_up_neighbours_makes_fewer_and_larger_steps(table: Path) -> None:
+    net, other = config("model=nca"), config()
+    assert net["batch_size"] == 1024 > other["batch_size"]
+    assert net["n_trials"] * 3 <= other["n_trials"]
+    steps = net["epochs"] * 26_048 / net["batch_size"]
+    assert 900 < steps < 1100
+    assert 4900 < net["model"]["candidates"] * 26_048 < 5100
+    assert net["training"]["early_stopping"]["patience"] == net["epochs"] // 3
