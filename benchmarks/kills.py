@@ -1,0 +1,463 @@
+"""Sweeps and stages that are killed (SIGKILL) over and over, beside the same ones undisturbed: is anything lost?
+
+    python benchmarks/kills.py [--kinds random tpe train dvc] [--victims driver worker] [--kills 500] [--minutes 10]
+
+A run is one command in a folder of its own, on 300 rows of digits. One kind of process is killed in it, several times: at
+random moments, or stopped exactly at a commit boundary (`boundaries/sitecustomize.py`) and killed there. Where the command
+dies of it, it is started again at once. At its end everything that it left is compared with an undisturbed run, and 5 s
+after a kill that should end all its processes none may be alive. It goes on where it was stopped: `results/kills.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DATA = ["data=digits", "data.rows=300"]
+SWEEP = ["sweep", *DATA, "workers=2", "seed=1", "n_trials=8"]
+GRID = [
+    "+space.optimizer.lr.points=5",
+    "optimizer.weight_decay=0.01",
+    "model.dropout=0.1",
+    "batch_size=32",
+    "model.width=16",
+]
+OWN = {  # what a strategy cannot do without; those that stop trials on the way have a few more epochs
+    "grid": GRID,
+    "nsga2": ["objective.minimize=[val/error,parameters]"],
+    **{name: ["epochs=9"] for name in ("asha", "hyperband", "bohb", "pbt")},
+}
+STAGES = {
+    "train": ["train", *DATA, "members.n=3", "workers=2"],
+    "ensemble": ["ensemble", *DATA, "models=[mlp]", "baselines=[]", "export.pt2=false"],
+}
+FATAL = ("driver", "group", "all")  # the command has to be started again; all: the writer of MLflow's runs too
+VICTIMS = (*FATAL, "worker", "forkserver", "writer")
+PARAMS = {
+    "models": "[mlp]",
+    "n_trials": 6,
+    "epochs": 3,
+    "baselines": "[majority]",
+    "search": "random",
+    "combiner": "[average]",
+}
+NEVER_EQUAL = {"timing.json", "registered.json"}  # measured by a clock, or with an id in it
+PATIENCE = 300.0  # seconds for a command
+GRACE = 5.0  # seconds in which every process of a killed command is to end
+
+
+@dataclass
+class Run:
+    """A run and its kills; the fields are what `results/kills.jsonl` says of it."""
+
+    kind: str
+    victim: str
+    seed: int
+    kills: list[str] = field(default_factory=list)  # where each was: a boundary, or "random"
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # the same command did not go on
+
+
+class Bench:
+    """The folder in which everything is made once and copied for each run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seconds = folder, 20.0
+        self._attempts = 0
+
+    def command(self, kind: str) -> list[str]:
+        """The command of a run of this kind."""
+        if kind == "dvc":
+            return [sys.executable, "-m", "dvc", "repro"]
+        if kind in STAGES:
+            verb, *words = STAGES[kind]
+        else:
+            verb, *words = [*SWEEP, "epochs=3", f"search={kind}", *OWN.get(kind, [])]
+        if kind == "replay":
+            (study,) = (self.start_of("replay") / ".lockstep" / "studies").glob("*")
+            words += [f"replay.study={study.name}"]
+        return [sys.executable, "-m", f"src.{verb}", *words]
+
+    def start_of(self, kind: str) -> Path:
+        """A folder in which the command of this kind can be run."""
+        before = {"train": "random", "ensemble": "train", "replay": "pbt"}
+        if kind in before:
+            return self.reference(before[kind])
+        place = self.folder / ("start-dvc" if kind == "dvc" else "start")
+        if not place.exists():
+            new = place.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            (_clone if kind == "dvc" else self._prepare)(new)
+            new.rename(place)
+        return place
+
+    def reference(self, kind: str) -> Path:
+        """The folder that an undisturbed run has left; the boundaries that it passed are in `passed`."""
+        place = self.folder / f"reference-{kind}"
+        if not place.exists():
+            new = self.copy(kind, place.with_suffix(".new"))
+            (new / "box" / "record").touch()
+            began = time.monotonic()
+            process = self.begin(kind, new)
+            if process.wait(PATIENCE):
+                sys.exit(f"{kind}, undisturbed: {(new / 'log').read_text()}")
+            (new / "seconds").write_text(str(time.monotonic() - began))
+            new.rename(place)
+        return place
+
+    def copy(self, kind: str, place: Path) -> Path:
+        """A fresh folder for a run."""
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(self.start_of(kind), place, symlinks=True)
+        shutil.rmtree(place / "box", ignore_errors=True)
+        (place / "box").mkdir()
+        return place
+
+    def begin(self, kind: str, place: Path) -> subprocess.Popen[str]:
+        """Start the command of a run; all of its processes bear a mark of their own."""
+        self._attempts += 1
+        paths = [ROOT / "benchmarks" / "boundaries", *([] if kind == "dvc" else [ROOT])]
+        marks = {"LOCKSTEP_BOUNDARIES": str(place / "box"), "LOCKSTEP_ATTEMPT": f"{os.getpid()}-{self._attempts}"}
+        quiet = {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DVC_NO_ANALYTICS": "true",
+            "GIT_CEILING_DIRECTORIES": str(self.folder),
+        }
+        with (place / "log").open("w") as log:
+            return subprocess.Popen(
+                self.command(kind),
+                cwd=place,
+                env={**os.environ, **marks, **quiet, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    @property
+    def mark(self) -> str:
+        """The mark of the processes of the last command."""
+        return f"LOCKSTEP_ATTEMPT={os.getpid()}-{self._attempts}"
+
+    def _prepare(self, place: Path) -> None:
+        place.mkdir(parents=True)
+        shutil.copy(ROOT / "params.yaml", place)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-m", "src.prepare", *DATA], cwd=place, env=environment, check=True)
+
+
+def _clone(place: Path) -> None:
+    """A clone whose pipeline is small."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(place)], check=True)
+    params = (place / "params.yaml").read_text().splitlines()
+    lines = [f"{key}: {PARAMS[key]}" if (key := line.partition(":")[0]) in PARAMS else line for line in params]
+    (place / "params.yaml").write_text("\n".join(lines) + "\n")
+    data = place / "conf" / "data" / "digits.yaml"
+    data.write_text(data.read_text().replace("rows: null", "rows: 300"))
+
+
+# --- a run ---------------------------------------------------------------------------------------------------------------
+
+
+def disturbed(bench: Bench, run: Run, most: int, boundaries: Counter[str]) -> Run:
+    """Run a command to its end, killing `run.victim` up to `most` times; `boundaries` says how often each was hit."""
+    draw = random.Random(f"{run.kind} {run.victim} {run.seed}")
+    passed = Counter((bench.reference(run.kind) / "box" / "passed").read_text().splitlines())
+    seconds = float((bench.reference(run.kind) / "seconds").read_text())
+    place = bench.copy(run.kind, bench.folder / "run")
+    checks: list[threading.Thread] = []
+    refusals = 0
+    while True:
+        process = bench.begin(run.kind, place)
+        while len(run.kills) < most and process.poll() is None:
+            boundary = _choose(draw, run, passed, boundaries)
+            if boundary:
+                where, frozen = boundary, _stopped(draw, place / "box", boundary, passed[boundary], process)
+            else:
+                where, frozen = "random", None
+                _sleep(draw.uniform(0, seconds if run.victim in (*FATAL, "dvc") else 0.4 * seconds), process)
+            if boundary and frozen is None:
+                break  # it came to its end before
+            if process.poll() is None and _kill(draw, run.victim, process, frozen):
+                run.kills.append(where)
+                boundaries[where] += 1
+                if run.victim in FATAL:
+                    checks.append(threading.Thread(target=_check, args=(run, bench.mark, where)))
+                    checks[-1].start()
+            if run.victim in (*FATAL, "dvc"):
+                break
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            run.refused.append(f"hangs: {(place / 'log').read_text()[-300:]}")
+            _kill(draw, "all", process, None)
+            break
+        if code == 0:
+            break
+        log = (place / "log").read_text().strip()
+        busy = "running already" in log or "another process" in log or "Unable to acquire lock" in log
+        if run.kind == "dvc" and code > 0 and busy:
+            time.sleep(1.0)  # a stage that lost its dvc goes on by itself
+        elif code > 0:
+            run.refused.append(log[-300:])
+            refusals += 1
+            if refusals == 3:
+                break
+    for check in checks:
+        check.join()
+    _check(run, f"LOCKSTEP_ATTEMPT={os.getpid()}-", "its end")
+    _compare(run, observed(bench.reference(run.kind)), observed(place))
+    if run.lost or run.duplicated or run.differing or run.left_over or run.refused:
+        shutil.rmtree(kept := bench.folder / f"bad-{run.kind}-{run.victim}-{run.seed}", ignore_errors=True)
+        place.rename(kept)
+    return run
+
+
+def _choose(draw: random.Random, run: Run, passed: Counter[str], hit: Counter[str]) -> str:
+    """A boundary that was hit seldom so far; "" for a random moment."""
+    own = {
+        "worker": ("checkpoint",),
+        "writer": ("MLflow", "artifact"),
+        "forkserver": (),
+    }.get(run.victim)
+    names = [name for name in sorted(passed) if own is None or name.startswith(own)]
+    if run.victim == "worker":
+        names = [name for name in names if name.endswith("there")]
+    if not names or draw.random() < 0.3:
+        return ""
+    least = sorted(names, key=lambda name: (hit[name], draw.random()))
+    return draw.choice(least[:3])
+
+
+def _stopped(draw: random.Random, box: Path, boundary: str, count: int, process: subprocess.Popen[str]) -> int | None:
+    """The pid of the process that has stopped at the boundary; None if the command ended before any came to it."""
+    for name in ("hits", "stopped"):
+        (box / name).unlink(missing_ok=True)
+    (box / "armed.new").write_text(f"{draw.randrange(1 + count // 3)} {boundary}")
+    (box / "armed.new").rename(box / "armed")
+    while process.poll() is None:
+        with suppress(OSError, ValueError):
+            pid = int((box / "stopped").read_text())
+            while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+                time.sleep(0.001)
+            return pid
+        time.sleep(0.002)
+    (box / "armed").unlink(missing_ok=True)
+    return None
+
+
+def _sleep(seconds: float, process: subprocess.Popen[str]) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def _kill(draw: random.Random, victim: str, process: subprocess.Popen[str], frozen: int | None) -> bool:
+    """Kill the victim, and let the process at the boundary go on; False if there is none just now."""
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+        pids = _pids(draw, victim, process.pid, family, frozen)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if frozen is not None:
+            with suppress(ProcessLookupError):
+                os.kill(frozen, signal.SIGCONT)
+        return bool(pids)
+    return False
+
+
+def _pids(draw: random.Random, victim: str, driver: int, family: list[psutil.Process], frozen: int | None) -> list[int]:
+    """Whom to kill. Under `dvc repro` the driver is the stage that runs."""
+    command = {}
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            command[member.pid] = " ".join(member.cmdline())
+    parent = {member.pid: member.ppid() for member in family if member.pid in command}
+    servers = [pid for pid, words in command.items() if "forkserver" in words and parent[pid] not in command | {}]
+    servers = servers or [
+        p for p, words in command.items() if "forkserver" in words and "forkserver" not in command[parent[p]]
+    ]
+    workers = [pid for pid in command if parent[pid] in servers]
+    writers = [pid for pid, words in command.items() if "tracking.writer" in words]
+    if victim == "all":
+        return [driver, *command]
+    if victim == "group":
+        return [pid for pid in (driver, *command) if pid not in writers]
+    if victim in ("driver", "dvc"):
+        stages = [
+            pid for pid, words in command.items() if "src." in words and pid not in (*servers, *workers, *writers)
+        ]
+        return [driver] if victim == "dvc" or not stages else stages[-1:]
+    choice = {"worker": workers, "forkserver": servers, "writer": writers}[victim]
+    return [frozen] if frozen in choice else [draw.choice(choice)] if choice else []
+
+
+def _check(run: Run, mark: str, where: str) -> None:
+    """Note the processes with this mark that are alive after the grace."""
+    end = time.monotonic() + GRACE
+    while (alive := _marked(mark)) and time.monotonic() < end:
+        time.sleep(0.1)
+    run.left_over += [f"after {where}: {command}" for command in alive]
+
+
+def _marked(mark: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark.encode() in (path / "environ").read_bytes():
+                state = (path / "stat").read_text().rpartition(")")[2].split()[0]
+                if state != "Z":
+                    found.append(f"{path.name} {(path / 'cmdline').read_text().replace(chr(0), ' ')[:150]}")
+    return found
+
+
+# --- what a run leaves -----------------------------------------------------------------------------------------------------
+
+
+def observed(place: Path) -> Counter[tuple[str, str]]:
+    """All that a run has left, each thing by its name and content: rows of trials, files, runs of MLflow, versions."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for path in sorted([*(place / "outputs").rglob("*"), place / "metrics.json", place / "dvc.lock"]):
+        if path.is_file() and path.name == "trials.csv":
+            seen.update((f"trial {row['number']}", json.dumps(row)) for row in csv.DictReader(path.open()))
+        if (
+            path.is_file()
+            and path.name not in NEVER_EQUAL
+            and path.suffix not in (".png", ".svg")
+            and path.name != "dvc.lock"
+        ):
+            seen[f"file {path.relative_to(place)}", hashlib.sha256(path.read_bytes()).hexdigest()] += 1
+    if (place / "mlflow.db").exists():
+        with closing(sqlite3.connect(f"file:{place}/mlflow.db?mode=ro", uri=True)) as database:
+            seen.update(_runs(database, place))
+            versions = database.execute("SELECT name, version FROM model_versions").fetchall()
+            seen.update((f"version {name} {version}", "") for name, version in versions)
+    return seen
+
+
+def _runs(database: sqlite3.Connection, place: Path) -> list[tuple[str, str]]:
+    rows = []
+    for run_id, name, status, artifacts in database.execute("SELECT run_uuid, name, status, artifact_uri FROM runs"):
+        tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", [run_id]))
+        params = sorted(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", [run_id]))
+        points = database.execute(
+            "SELECT key, step, value FROM metrics WHERE run_uuid = ? AND key != 'seconds'", [run_id]
+        )
+        clock = ("seconds", "latency", "timing")
+        metrics = sorted(point for point in points if not any(word in point[0] for word in clock))
+        model = place / "mlartifacts" / artifacts.partition("/mlartifacts/")[2] / "model"
+        files = sorted(path.name for path in model.glob("*"))
+        key = f"run {tags.get('lockstep.fingerprint')} {tags.get('lockstep.key', name)}"
+        rows.append((key, json.dumps([status, name, params, metrics, files])))
+    return rows
+
+
+def _compare(run: Run, expected: Counter[tuple[str, str]], seen: Counter[tuple[str, str]]) -> None:
+    names, before = Counter(), Counter()  # type: Counter[str], Counter[str]
+    for (name, _), count in seen.items():
+        names[name] += count
+    for (name, _), count in expected.items():
+        before[name] += count
+    run.lost += [name for name in before if not names[name]]
+    run.duplicated += [name for name in names if names[name] > max(1, before[name])]
+    run.differing += sorted({name for name, content in seen if before[name] and (name, content) not in expected})
+    run.differing += [f"{name} is new" for name in names if not before[name]]
+
+
+# --- the table -------------------------------------------------------------------------------------------------------------
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """The tables of all runs so far."""
+    columns = ("lost", "duplicated", "differing", "left_over", "refused")
+    rows = {}
+    for run in runs:
+        row = rows.setdefault((run["kind"], run["victim"]), Counter())
+        row.update(runs=1, kills=len(run["kills"]), **{name: len(run[name]) for name in columns})
+    total = sum(rows.values(), Counter())
+    lines = ["# Kills", "", "| kind | killed | runs | kills | lost | duplicated | differing | left over | refused |"]
+    lines += ["|---|---|---:|---:|---:|---:|---:|---:|---:|"]
+    figures = ("runs", "kills", *columns)
+    for (kind, victim), row in [*sorted(rows.items()), (("**all**", ""), total)]:
+        lines.append(f"| {kind} | {victim} | {' | '.join(str(row[name]) for name in figures)} |")
+    lines += ["", "| boundary | kills |", "|---|---:|"]
+    hits = Counter(where for run in runs for where in run["kills"])
+    lines += [f"| {where} | {count} |" for where, count in sorted(hits.items())]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Kill until the time or the number is over, the least killed first; fail if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = [*sorted(path.stem for path in (ROOT / "conf" / "search").glob("*.yaml")), *STAGES, "dvc"]
+    parser.add_argument("--kinds", nargs="+", default=kinds, choices=kinds)
+    parser.add_argument("--victims", nargs="+", default=[*VICTIMS, "dvc"], choices=[*VICTIMS, "dvc"])
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--each", type=int, default=6, help="kills of a run at most")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir(), "lockstep-kills"), help="of the runs"
+    )
+    args = parser.parse_args()
+    end = time.monotonic() + 60 * args.minutes
+    args.folder.mkdir(parents=True, exist_ok=True)
+    file, bench = RESULTS / "kills.jsonl", Bench(args.folder.absolute())
+    runs = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    while time.monotonic() < end and sum(len(run["kills"]) for run in runs) < args.kills:
+        count = Counter(dict.fromkeys(_pairs(args.kinds, args.victims), 0))
+        for run in runs:
+            count[run["kind"], run["victim"]] += max(1, len(run["kills"]))
+        kind, victim = min(_pairs(args.kinds, args.victims), key=lambda pair: (count[pair], random.random()))
+        hits = Counter(where for run in runs for where in run["kills"])
+        seed = sum((run["kind"], run["victim"]) == (kind, victim) for run in runs)
+        done = vars(disturbed(bench, Run(kind, victim, seed), args.each, hits))
+        runs.append(done)
+        print(
+            f"{kind} {victim}: {len(done['kills'])} kills",
+            {k: v for k, v in done.items() if v and k[0] in "ldr"},
+            flush=True,
+        )
+        with file.open("a") as lines:
+            lines.write(json.dumps(done) + "\n")
+        (RESULTS / "kills.md").write_text(page(runs))
+    print(page(runs))
+    sys.exit(any(run[name] for run in runs for name in ("lost", "duplicated", "differing", "left_over", "refused")))
+
+
+def _pairs(kinds: list[str], victims: list[str]) -> list[tuple[str, str]]:
+    """What can be killed: `ensemble` has no workers, and dvc is only there where it runs."""
+    return [
+        (kind, victim)
+        for kind in kinds
+        for victim in victims
+        if not (kind == "ensemble" and victim in ("worker", "forkserver")) and (victim != "dvc" or kind == "dvc")
+    ]
+
+
+if __name__ == "__main__":
+    main()
