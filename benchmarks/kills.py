@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ STAGES = {
 }
 FATAL = ("driver", "group", "all")  # the command has to be started again; all: the writer of MLflow's runs too
 VICTIMS = (*FATAL, "worker", "forkserver", "writer")
+MOST = {"worker": 24, "writer": 10}  # kills of a run, where it is not 8
 PARAMS = {
     "models": "[mlp]",
     "n_trials": 6,
@@ -62,6 +64,7 @@ PARAMS = {
     "search": "random",
     "combiner": "[average]",
 }
+BUSY = ("running already", "another process", "Unable to acquire lock")  # what a second command may say
 NEVER_EQUAL = {"timing.json", "registered.json"}  # measured by a clock, or with an id in it
 PATIENCE = 300.0  # seconds for a command
 GRACE = 5.0  # seconds in which every process of a killed command is to end
@@ -186,48 +189,15 @@ def _clone(place: Path) -> None:
 
 def disturbed(bench: Bench, run: Run, most: int, boundaries: Counter[str]) -> Run:
     """Run a command to its end, killing `run.victim` up to `most` times; `boundaries` says how often each was hit."""
-    draw = random.Random(f"{run.kind} {run.victim} {run.seed}")
-    passed = Counter((bench.reference(run.kind) / "box" / "passed").read_text().splitlines())
-    seconds = float((bench.reference(run.kind) / "seconds").read_text())
-    place = bench.copy(run.kind, bench.folder / "run")
+    place = bench.copy(run.kind, bench.folder / f"run-{os.getpid()}")
     checks: list[threading.Thread] = []
-    refusals = 0
-    while True:
-        process = bench.begin(run.kind, place)
-        while len(run.kills) < most and process.poll() is None:
-            boundary = _choose(draw, run, passed, boundaries)
-            if boundary:
-                where, frozen = boundary, _stopped(draw, place / "box", boundary, passed[boundary], process)
-            else:
-                where, frozen = "random", None
-                _sleep(draw.uniform(0, seconds if run.victim in (*FATAL, "dvc") else 0.4 * seconds), process)
-            if boundary and frozen is None:
-                break  # it came to its end before
-            if process.poll() is None and _kill(draw, run.victim, process, frozen):
-                run.kills.append(where)
-                boundaries[where] += 1
-                if run.victim in FATAL:
-                    checks.append(threading.Thread(target=_check, args=(run, bench.mark, where)))
-                    checks[-1].start()
-            if run.victim in (*FATAL, "dvc"):
-                break
-        try:
-            code = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            run.refused.append(f"hangs: {(place / 'log').read_text()[-300:]}")
-            _kill(draw, "all", process, None)
-            break
-        if code == 0:
-            break
-        log = (place / "log").read_text().strip()
-        busy = "running already" in log or "another process" in log or "Unable to acquire lock" in log
-        if run.kind == "dvc" and code > 0 and busy:
-            time.sleep(1.0)  # a stage that lost its dvc goes on by itself
-        elif code > 0:
-            run.refused.append(log[-300:])
-            refusals += 1
-            if refusals == 3:
-                break
+    process = None
+    try:
+        for process in _until_it_succeeds(bench, run, place):
+            _disturb(bench, run, process, place / "box", most, boundaries, checks)
+    finally:
+        if process and process.poll() is None:
+            _kill(random.Random(), "all", process, None)
     for check in checks:
         check.join()
     _check(run, f"LOCKSTEP_ATTEMPT={os.getpid()}-", "its end")
@@ -236,6 +206,55 @@ def disturbed(bench: Bench, run: Run, most: int, boundaries: Counter[str]) -> Ru
         shutil.rmtree(kept := bench.folder / f"bad-{run.kind}-{run.victim}-{run.seed}", ignore_errors=True)
         place.rename(kept)
     return run
+
+
+def _until_it_succeeds(bench: Bench, run: Run, place: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the command again and again; each time it has been killed, or refused to go on, which is noted."""
+    while len(run.refused) < 3:
+        process = bench.begin(run.kind, place)
+        yield process
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            run.refused.append(f"hangs: {(place / 'log').read_text()[-300:]}")
+            return
+        log = (place / "log").read_text().strip()
+        if code == 0:
+            return
+        if run.kind == "dvc" and code > 0 and any(words in log for words in BUSY):
+            time.sleep(1.0)  # a stage that lost its dvc goes on by itself
+        elif code > 0:
+            run.refused.append(log[-300:])
+
+
+def _disturb(
+    bench: Bench,
+    run: Run,
+    process: subprocess.Popen[str],
+    box: Path,
+    most: int,
+    boundaries: Counter[str],
+    checks: list[threading.Thread],
+) -> None:
+    """Kill the victim while the command runs: once, or again and again where the command goes on."""
+    draw = random.Random(f"{run.kind} {run.victim} {run.seed} {len(run.kills)}")
+    passed = Counter((bench.reference(run.kind) / "box" / "passed").read_text().splitlines())
+    seconds = float((bench.reference(run.kind) / "seconds").read_text())
+    fatal = run.victim in (*FATAL, "dvc")
+    while len(run.kills) < most and process.poll() is None:
+        boundary, frozen = _choose(draw, run, passed, boundaries), None
+        if boundary:
+            frozen = _stopped(draw, box, boundary, passed[boundary], process)
+        else:
+            _sleep(draw.uniform(0, seconds if fatal else 0.2 * seconds), process)
+        if process.poll() is None and _kill(draw, run.victim, process, frozen):
+            run.kills.append(boundary or "random")
+            boundaries[run.kills[-1]] += 1
+            if run.victim in FATAL:
+                checks.append(threading.Thread(target=_check, args=(run, bench.mark, run.kills[-1])))
+                checks[-1].start()
+        if fatal:
+            return
 
 
 def _choose(draw: random.Random, run: Run, passed: Counter[str], hit: Counter[str]) -> str:
@@ -419,11 +438,11 @@ def main() -> None:
     parser.add_argument("--victims", nargs="+", default=[*VICTIMS, "dvc"], choices=[*VICTIMS, "dvc"])
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--each", type=int, default=6, help="kills of a run at most")
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir(), "lockstep-kills"), help="of the runs"
     )
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     end = time.monotonic() + 60 * args.minutes
     args.folder.mkdir(parents=True, exist_ok=True)
     file, bench = RESULTS / "kills.jsonl", Bench(args.folder.absolute())
@@ -435,7 +454,7 @@ def main() -> None:
         kind, victim = min(_pairs(args.kinds, args.victims), key=lambda pair: (count[pair], random.random()))
         hits = Counter(where for run in runs for where in run["kills"])
         seed = sum((run["kind"], run["victim"]) == (kind, victim) for run in runs)
-        done = vars(disturbed(bench, Run(kind, victim, seed), args.each, hits))
+        done = vars(disturbed(bench, Run(kind, victim, seed), MOST.get(victim, 8), hits))
         runs.append(done)
         print(
             f"{kind} {victim}: {len(done['kills'])} kills",

@@ -34,6 +34,7 @@ def main(config: Config) -> None:
     from src.serving.export import check, export
     from src.serving.registration import register
     from src.system.cores import n_workers
+    from src.system.files import require_writable
     from src.system.passed_over import passed_over
     from src.tracking.uri import check as check_uri
 
@@ -41,6 +42,7 @@ def main(config: Config) -> None:
     check_uri(config["tracking"]["uri"])
     folder, meta = prepared(config)
     outputs, out = Path(config["outputs"]), Path(config["outputs"]) / "ensemble"
+    require_writable("outputs", out)
     unsuited = passed_over(outputs / "train", config["models"])
     models = [model for model in config["models"] if model not in unsuited]
     pool, y_val = read_pool(outputs, models, meta), val_targets(folder)

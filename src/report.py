@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from src.config.command_line import stage
 from src.engine.compatibility import prepared
 from src.system.errors import UserError
+from src.system.files import require_writable
 from src.system.read_back import intact
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main(config: Config) -> None:
     """Write the report page and the tables of DVC's plots into `report/`."""
     folder, _ = prepared(config)
     out = Path("report") if config["outputs"] == "outputs" else Path(config["outputs"]) / "report"
+    require_writable("outputs", out)
     run = report(Path(config["outputs"]), config["models"], out, folder)
     if run:
         from src.tracking.report_artifact import log_report

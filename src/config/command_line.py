@@ -1,5 +1,6 @@
 """The frame of every stage: a Hydra command line, errors in one sentence, and an end that a signal asks for."""
 
+import errno
 import inspect
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from typing import Any
 from src.system.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # by a disk or its owner: no bug of ours
 
 
 class Stopped(BaseException):
@@ -103,6 +105,10 @@ def _task(main: Callable[[Any], None], components: bool, several: Sequence[str],
             if multirun:
                 raise  # the other jobs go on
             sys.exit(f"error: {error}")  # past Hydra, which would add a line
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            sys.exit(f"error: {error}; free the disk or allow it, and the same command goes on from here")
 
     module = sys.modules[main.__module__]
     task.__module__ = module.__spec__.name if module.__spec__ else main.__module__  # names the verb, also under `-m`

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
+from src.system.files import require_writable
 from src.system.trial_config import TrialConfig
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from src.config.space import Dimension, Leaf
 
 KEY = "batch_size"
-MOST_NEIGHBOURS = 200_000  # training rows that a model of the pipeline may look up for every prediction
 
 
 def prepared(config: Any) -> tuple[Path, DataMeta]:
@@ -42,23 +42,22 @@ def unsuitable(config: Any, meta: DataMeta, out: Path, placeholders: Sequence[st
         meta: of the prepared data.
         out: the folder of the model that the stage writes.
         placeholders: the files in it on which the next stage depends.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
-    from src.models.building import build
-    from src.models.training_rows import LooksUpRows
+    from src.engine.inspection import INSPECTOR, NoAnswerError
+    from src.engine.model_size import refuse_unsuitable
     from src.system.passed_over import FILE, pass_over
 
+    require_writable("outputs", out)
     (out / FILE).unlink(missing_ok=True)
     if config["unsuitable"] != "skip":
         return False
     try:
-        if isinstance(build(config.trial.model, meta), LooksUpRows) and meta.n_train > MOST_NEIGHBOURS:
-            most = (
-                f"of more than {MOST_NEIGHBOURS:,} training rows that takes hours: set data.rows, or sweep it by itself"
-            )
-            raise ValueError(
-                f"model.name={out.name} compares every row with all {meta.n_train:,} training rows; {most}"
-            )
-    except ValueError as error:
+        with suppress(NoAnswerError):  # a bug in the model: its worker says which, and the trial fails
+            INSPECTOR.ask(refuse_unsuitable, config.trial.model, meta)
+    except UserError as error:
         pass_over(out, str(error), placeholders)
         return True
     return False

@@ -13,6 +13,8 @@ from src.population.requirements import refuse_impossible
 from src.system.data_meta import DataMeta
 from src.system.trial_config import TrialConfig
 
+MOST_NEIGHBOURS = 200_000  # training rows that a model of the pipeline may look up for every prediction
+
 
 @dataclass(frozen=True)
 class Size:
@@ -31,6 +33,20 @@ def size(model: Mapping[str, Any], meta: DataMeta, batch: int) -> Size:
     encoding, rows = n_operations(net.encoder, shape), meta.n_train
     training = net.training_operations(rows, batch, encoding)
     return Size(net.prediction_operations(rows, encoding), training, n_parameters(net))
+
+
+def refuse_unsuitable(model: Mapping[str, Any], meta: DataMeta) -> None:
+    """Refuse a model that cannot take the data that `meta` describes, or would take hours to look up so many rows.
+
+    Raises:
+        UserError: there is no such model.
+        ValueError: a hyperparameter does not go with the others or the data, or there are too many rows.
+    """
+    if isinstance(build(model, meta), LooksUpRows) and meta.n_train > MOST_NEIGHBOURS:
+        raise ValueError(
+            f"model.name={model['name']} compares every row with all {meta.n_train:,} training rows, which takes hours with "
+            f"more than {MOST_NEIGHBOURS:,}: set data.rows, or sweep it by itself"
+        )
 
 
 def refuse_untrainable(model: Mapping[str, Any], trial: TrialConfig, meta: DataMeta) -> None:

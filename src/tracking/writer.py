@@ -1,6 +1,7 @@
 """The writer process of a `Tracker`: takes records from a pipe and sees to it that MLflow shows them.
 
-It outlives its sweep by as long as it takes to leave no run RUNNING, and ignores the signals that are meant for the sweep.
+It outlives its sweep by as long as it takes to leave no run RUNNING, but only by seconds: the next start does what is left.
+It ignores the signals that are meant for the sweep.
 """
 
 import gc
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from src.system.errors import UserError, first_line, masked
@@ -26,6 +28,7 @@ T = TypeVar("T")
 
 PATIENCE = 90.0  # seconds that MLflow may stay away after the sweep's end; while the sweep runs, for ever
 _HURRY = 2.0  # seconds for what is still unwritten when the sweep died
+_LIFE = 4.0  # seconds until it ends after the sweep died, whatever it waits for
 _PATIENT = 2.0  # seconds that a step may take before the sweep is told
 _PERIOD = 1.0  # seconds between writes, so that twenty reports of one trial cost one
 
@@ -35,7 +38,8 @@ def write(pipe: int) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         with suppress(AttributeError):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    _Writer(Connection(pipe)).work()
+    with suppress(EOFError):  # the sweep has died before its first word
+        _Writer(Connection(pipe)).work()
 
 
 class _Hurry(Exception):
@@ -55,6 +59,7 @@ class _Inbox:
         self._changed = threading.Condition()
         self.ended: float | None = None
         self.hurry = False  # ended by death
+        self.open = False  # whether MLflow may show something of this process
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -64,10 +69,18 @@ class _Inbox:
                 with self._changed:
                     self._news.update({(record.fingerprint, record.key): record for record in message})
                     self._changed.notify()
+            self._end()
+            self._next(sweep)  # nothing more comes, but the sweep may die while it waits
         except (EOFError, OSError):
             self.hurry = True
+            timer = Timer(_LIFE if self.open else 0.0, os._exit, [1])
+            timer.daemon = True
+            timer.start()
+            self._end()
+
+    def _end(self) -> None:
         with self._changed:
-            self.ended = time.monotonic()
+            self.ended = self.ended or time.monotonic()
             self._changed.notify()
 
     def _next(self, sweep: int) -> Any:
@@ -108,6 +121,7 @@ class _Writer:
 
             gc.freeze()
             gc.enable()
+            self._inbox.open = True
             logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it prints tracebacks of what is retried
             runs = self._insist(partial(Runs, *self._address))
             with suppress(_Hurry):
@@ -165,7 +179,7 @@ class _Writer:
     @contextmanager
     def _telling_delays(self) -> Iterator[None]:
         """Tell the sweep where a step takes long: a database that is locked waits for its turn without a word."""
-        timer = threading.Timer(_PATIENT, self._name_obstacle, [f"{self._where}: no answer yet"])
+        timer = Timer(_PATIENT, self._name_obstacle, [f"{self._where}: no answer yet"])
         timer.daemon = True
         timer.start()
         try:

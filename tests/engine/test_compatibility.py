@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_dir
 
-from src.engine.compatibility import MOST_NEIGHBOURS, unsuitable
+from src.engine.compatibility import unsuitable
+from src.engine.model_size import MOST_NEIGHBOURS
 from src.system.passed_over import FILE
 from tests.config.test_loading import made
 from tests.support.metas import data_meta

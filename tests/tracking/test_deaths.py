@@ -58,8 +58,8 @@ SWEEP = """
 """
 
 
-def sweep(uri: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(SWEEP), uri]
+def sweep(uri: str, code: str = SWEEP) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), uri]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -105,6 +105,35 @@ def test_sigkill_of_the_sweep_leaves_killed_runs_and_level_makes_them_whole(uri:
 @pytest.mark.parametrize("seed", range(5))
 def test_sigkill_at_any_moment_from_the_first(tmp_path: Path, seed: int, writer_too: bool) -> None:
     kill_and_level(f"sqlite:///{tmp_path}/mlflow.db", random.Random(seed).uniform(0.0, 6.0), writer_too)
+
+
+CLOSING = """
+    import sys
+    from src.tracking.tracker import Tracker
+    from tests.support.tracked import record, STUDY
+    tracker = Tracker(sys.argv[1], STUDY)
+    print(tracker._process.pid, flush=True)
+    tracker.level([record("sweep"), record("trial-0")])
+    tracker.close()
+"""
+
+
+@pytest.mark.parametrize("code", [SWEEP, CLOSING], ids=["in its midst", "while it waits for the last record"])
+def test_the_writer_ends_with_its_sweep_though_the_database_is_locked(uri: str, database: Path, code: str) -> None:
+    with Tracker(uri, STUDY):
+        wait_for(lambda: client(uri).get_experiment_by_name(STUDY))
+    with closing(lock(database)), sweep(uri, code) as process:
+        assert process.stdout
+        writer = int(process.stdout.readline())
+        time.sleep(4.0)  # it has come to the lock
+        process.kill()
+        process.wait()
+        killed = time.monotonic()
+        wait_for(lambda: gone(writer))
+        assert time.monotonic() - killed < 6.0
+    with Tracker(uri, STUDY) as tracker:
+        tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
+    assert_whole(uri)
 
 
 def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
