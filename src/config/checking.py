@@ -9,8 +9,9 @@ from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from src.config.components import GROUPS, OF_EVERY, arguments, component
+from src.config.components import GROUPS, OF_EVERY, arguments, component, trusted_module
 from src.config.schema import SHARED, Root
+from src.config.trial_import import refuse_fatal_import
 from src.config.unknown_key import unknown_key
 from src.system.errors import UserError, shortened, suggestion
 
@@ -52,6 +53,8 @@ def check_components(sections: Mapping[str, Any]) -> None:
     for group, section in sections.items():
         if group in OF_EVERY:
             validate(SHARED[group], {key: section[key] for key in OF_EVERY[group] if key in section}, f"{group}.")
+        if "_target_" in section:
+            refuse_fatal_import(f"{group}._target_", trusted_module(group, str(section["_target_"])))
         schema = _schema(component(group, section))
         validate(schema, arguments(group, section), f"{group}.")
 

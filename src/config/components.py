@@ -100,13 +100,34 @@ def options(group: str) -> list[str]:
     return [module.name for module in pkgutil.iter_modules(importlib.import_module(GROUPS[group].folder).__path__)]
 
 
+def trusted_module(group: str, path: str) -> str:
+    """Split off the module of a `_target_` that is in the group's folder or in a trusted package.
+
+    Raises:
+        UserError: it is outside of both.
+    """
+    packages = _packages(group)
+    if not _inside(path, packages):
+        raise UserError(f"{group}._target_: {path} {_outside(packages)}")
+    return path.rpartition(".")[0]
+
+
+def _packages(group: str) -> list[str]:
+    return [GROUPS[group].folder, *trusted()]
+
+
+def _outside(packages: Iterable[str]) -> str:
+    return f"is outside the trusted packages ({', '.join(packages)}); list its own in trusted if you trust it"
+
+
 def _target(group: str, path: str) -> Callable[..., Any]:
     """Import `path` if it is in the group's folder or in a trusted package."""
-    key, packages = f"{group}._target_", [GROUPS[group].folder, *trusted()]
-    outside = f"is outside the trusted packages ({', '.join(packages)}); list its own in trusted if you trust it"
-    if not _inside(path, packages):
-        raise UserError(f"{key}: {path} {outside}")
-    module, _, name = path.rpartition(".")
+    key, packages, module, name = (
+        f"{group}._target_",
+        _packages(group),
+        trusted_module(group, path),
+        path.rpartition(".")[2],
+    )
     try:
         value = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a person's file does wrong
@@ -114,7 +135,7 @@ def _target(group: str, path: str) -> Callable[..., Any]:
     if complaint := _complaint(group, value):
         raise UserError(f"{key}: {path} {complaint}")
     if not _is_in(value, packages):  # only imported there
-        raise UserError(f"{key}: {path} comes from {value.__module__}, which {outside}")
+        raise UserError(f"{key}: {path} comes from {value.__module__}, which {_outside(packages)}")
     return value  # type: ignore[no-any-return]
 
 
