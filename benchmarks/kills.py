@@ -1,6 +1,6 @@
 """Sweeps and stages that are killed (SIGKILL) over and over, beside the same ones undisturbed: is anything lost?
 
-    python benchmarks/kills.py [--kinds random tpe train dvc] [--victims driver worker] [--kills 500] [--minutes 10]
+    python -m benchmarks.kills [--kinds random tpe train dvc] [--victims driver worker] [--kills 500] [--minutes 10]
 
 A run is one command in a folder of its own, on 300 rows of digits. One kind of process is killed in it, several times: at
 random moments, or stopped exactly at a commit boundary (`boundaries/sitecustomize.py`) and killed there. Where the command
@@ -11,14 +11,11 @@ after a kill that should end all its processes none may be alive. It goes on whe
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import json
 import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,26 +23,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.family import kill, marked
+from benchmarks.traces import observed
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DATA = ["data=digits", "data.rows=300"]
 SWEEP = ["sweep", *DATA, "workers=2", "seed=1", "n_trials=8"]
-GRID = [
-    "+space.optimizer.lr.points=5",
-    "optimizer.weight_decay=0.01",
-    "model.dropout=0.1",
-    "batch_size=32",
-    "model.width=16",
-]
+FIXED = ["optimizer.weight_decay=0.01", "model.dropout=0.1", "batch_size=32", "model.width=16"]
 OWN = {  # what a strategy cannot do without; those that stop trials on the way have a few more epochs
-    "grid": GRID,
+    "grid": ["+space.optimizer.lr.points=5", *FIXED],
     "nsga2": ["objective.minimize=[val/error,parameters]"],
     **{name: ["epochs=9"] for name in ("asha", "hyperband", "bohb", "pbt")},
 }
@@ -65,7 +59,6 @@ PARAMS = {
     "combiner": "[average]",
 }
 BUSY = ("running already", "another process", "Unable to acquire lock")  # what a second command may say
-NEVER_EQUAL = {"timing.json", "registered.json"}  # measured by a clock, or with an id in it
 PATIENCE = 300.0  # seconds for a command
 GRACE = 5.0  # seconds in which every process of a killed command is to end
 
@@ -97,9 +90,9 @@ class Bench:
         if kind == "dvc":
             return [sys.executable, "-m", "dvc", "repro"]
         if kind in STAGES:
-            verb, *words = STAGES[kind]
+            verb, words = STAGES[kind][0], STAGES[kind][1:]
         else:
-            verb, *words = [*SWEEP, "epochs=3", f"search={kind}", *OWN.get(kind, [])]
+            verb, words = SWEEP[0], [*SWEEP[1:], "epochs=3", f"search={kind}", *OWN.get(kind, [])]
         if kind == "replay":
             (study,) = (self.start_of("replay") / ".lockstep" / "studies").glob("*")
             words += [f"replay.study={study.name}"]
@@ -189,6 +182,7 @@ def _clone(place: Path) -> None:
 
 def disturbed(bench: Bench, run: Run, most: int, boundaries: Counter[str]) -> Run:
     """Run a command to its end, killing `run.victim` up to `most` times; `boundaries` says how often each was hit."""
+    bench.reference(run.kind)
     place = bench.copy(run.kind, bench.folder / f"run-{os.getpid()}")
     checks: list[threading.Thread] = []
     process = None
@@ -197,7 +191,7 @@ def disturbed(bench: Bench, run: Run, most: int, boundaries: Counter[str]) -> Ru
             _disturb(bench, run, process, place / "box", most, boundaries, checks)
     finally:
         if process and process.poll() is None:
-            _kill(random.Random(), "all", process, None)
+            kill(random.Random(), "all", process, None)
     for check in checks:
         check.join()
     _check(run, f"LOCKSTEP_ATTEMPT={os.getpid()}-", "its end")
@@ -240,14 +234,19 @@ def _disturb(
     draw = random.Random(f"{run.kind} {run.victim} {run.seed} {len(run.kills)}")
     passed = Counter((bench.reference(run.kind) / "box" / "passed").read_text().splitlines())
     seconds = float((bench.reference(run.kind) / "seconds").read_text())
-    fatal = run.victim in (*FATAL, "dvc")
+    fatal, pauses = run.victim in (*FATAL, "dvc"), {"writer": 0.2 * seconds}
+    before, idle = -1, 0
     while len(run.kills) < most and process.poll() is None:
+        if (now := _progress(box.parent)) == before and idle >= 3:
+            _sleep(0.1, process)  # an epoch in whose course eight workers die has failed, by design
+            continue
+        before, idle = now, idle + 1 if now == before else 0
         boundary, frozen = _choose(draw, run, passed, boundaries), None
         if boundary:
             frozen = _stopped(draw, box, boundary, passed[boundary], process)
         else:
-            _sleep(draw.uniform(0, seconds if fatal else 0.2 * seconds), process)
-        if process.poll() is None and _kill(draw, run.victim, process, frozen):
+            _sleep(draw.uniform(0, seconds if fatal else pauses.get(run.victim, 0.5)), process)
+        if process.poll() is None and kill(draw, run.victim, process, frozen):
             run.kills.append(boundary or "random")
             boundaries[run.kills[-1]] += 1
             if run.victim in FATAL:
@@ -255,6 +254,14 @@ def _disturb(
                 checks[-1].start()
         if fatal:
             return
+
+
+def _progress(place: Path) -> int:
+    """A figure that grows with what has been trained."""
+    files = [path for name in ("studies/*/journal.log", "members/*/*") for path in (place / ".lockstep").glob(name)]
+    with suppress(OSError):
+        return sum(path.stat().st_size for path in files)
+    return -1
 
 
 def _choose(draw: random.Random, run: Run, passed: Counter[str], hit: Counter[str]) -> str:
@@ -295,109 +302,16 @@ def _sleep(seconds: float, process: subprocess.Popen[str]) -> None:
         process.wait(seconds)
 
 
-def _kill(draw: random.Random, victim: str, process: subprocess.Popen[str], frozen: int | None) -> bool:
-    """Kill the victim, and let the process at the boundary go on; False if there is none just now."""
-    with suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-        pids = _pids(draw, victim, process.pid, family, frozen)
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if frozen is not None:
-            with suppress(ProcessLookupError):
-                os.kill(frozen, signal.SIGCONT)
-        return bool(pids)
-    return False
-
-
-def _pids(draw: random.Random, victim: str, driver: int, family: list[psutil.Process], frozen: int | None) -> list[int]:
-    """Whom to kill. Under `dvc repro` the driver is the stage that runs."""
-    command = {}
-    for member in family:
-        with suppress(psutil.NoSuchProcess):
-            command[member.pid] = " ".join(member.cmdline())
-    parent = {member.pid: member.ppid() for member in family if member.pid in command}
-    servers = [pid for pid, words in command.items() if "forkserver" in words and parent[pid] not in command | {}]
-    servers = servers or [
-        p for p, words in command.items() if "forkserver" in words and "forkserver" not in command[parent[p]]
-    ]
-    workers = [pid for pid in command if parent[pid] in servers]
-    writers = [pid for pid, words in command.items() if "tracking.writer" in words]
-    if victim == "all":
-        return [driver, *command]
-    if victim == "group":
-        return [pid for pid in (driver, *command) if pid not in writers]
-    if victim in ("driver", "dvc"):
-        stages = [
-            pid for pid, words in command.items() if "src." in words and pid not in (*servers, *workers, *writers)
-        ]
-        return [driver] if victim == "dvc" or not stages else stages[-1:]
-    choice = {"worker": workers, "forkserver": servers, "writer": writers}[victim]
-    return [frozen] if frozen in choice else [draw.choice(choice)] if choice else []
-
-
 def _check(run: Run, mark: str, where: str) -> None:
     """Note the processes with this mark that are alive after the grace."""
     end = time.monotonic() + GRACE
-    while (alive := _marked(mark)) and time.monotonic() < end:
+    while (alive := marked(mark)) and time.monotonic() < end:
         time.sleep(0.1)
     run.left_over += [f"after {where}: {command}" for command in alive]
 
 
-def _marked(mark: str) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark.encode() in (path / "environ").read_bytes():
-                state = (path / "stat").read_text().rpartition(")")[2].split()[0]
-                if state != "Z":
-                    found.append(f"{path.name} {(path / 'cmdline').read_text().replace(chr(0), ' ')[:150]}")
-    return found
-
-
-# --- what a run leaves -----------------------------------------------------------------------------------------------------
-
-
-def observed(place: Path) -> Counter[tuple[str, str]]:
-    """All that a run has left, each thing by its name and content: rows of trials, files, runs of MLflow, versions."""
-    seen: Counter[tuple[str, str]] = Counter()
-    for path in sorted([*(place / "outputs").rglob("*"), place / "metrics.json", place / "dvc.lock"]):
-        if path.is_file() and path.name == "trials.csv":
-            seen.update((f"trial {row['number']}", json.dumps(row)) for row in csv.DictReader(path.open()))
-        if (
-            path.is_file()
-            and path.name not in NEVER_EQUAL
-            and path.suffix not in (".png", ".svg")
-            and path.name != "dvc.lock"
-        ):
-            seen[f"file {path.relative_to(place)}", hashlib.sha256(path.read_bytes()).hexdigest()] += 1
-    if (place / "mlflow.db").exists():
-        with closing(sqlite3.connect(f"file:{place}/mlflow.db?mode=ro", uri=True)) as database:
-            seen.update(_runs(database, place))
-            versions = database.execute("SELECT name, version FROM model_versions").fetchall()
-            seen.update((f"version {name} {version}", "") for name, version in versions)
-    return seen
-
-
-def _runs(database: sqlite3.Connection, place: Path) -> list[tuple[str, str]]:
-    rows = []
-    for run_id, name, status, artifacts in database.execute("SELECT run_uuid, name, status, artifact_uri FROM runs"):
-        tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", [run_id]))
-        params = sorted(database.execute("SELECT key, value FROM params WHERE run_uuid = ?", [run_id]))
-        points = database.execute(
-            "SELECT key, step, value FROM metrics WHERE run_uuid = ? AND key != 'seconds'", [run_id]
-        )
-        clock = ("seconds", "latency", "timing")
-        metrics = sorted(point for point in points if not any(word in point[0] for word in clock))
-        model = place / "mlartifacts" / artifacts.partition("/mlartifacts/")[2] / "model"
-        files = sorted(path.name for path in model.glob("*"))
-        key = f"run {tags.get('lockstep.fingerprint')} {tags.get('lockstep.key', name)}"
-        rows.append((key, json.dumps([status, name, params, metrics, files])))
-    return rows
-
-
 def _compare(run: Run, expected: Counter[tuple[str, str]], seen: Counter[tuple[str, str]]) -> None:
-    names, before = Counter(), Counter()  # type: Counter[str], Counter[str]
+    names, before = Counter[str](), Counter[str]()
     for (name, _), count in seen.items():
         names[name] += count
     for (name, _), count in expected.items():
@@ -414,11 +328,11 @@ def _compare(run: Run, expected: Counter[tuple[str, str]], seen: Counter[tuple[s
 def page(runs: list[dict[str, Any]]) -> str:
     """The tables of all runs so far."""
     columns = ("lost", "duplicated", "differing", "left_over", "refused")
-    rows = {}
+    rows: dict[tuple[str, str], Counter[str]] = {}
     for run in runs:
         row = rows.setdefault((run["kind"], run["victim"]), Counter())
         row.update(runs=1, kills=len(run["kills"]), **{name: len(run[name]) for name in columns})
-    total = sum(rows.values(), Counter())
+    total = sum(rows.values(), Counter[str]())
     lines = ["# Kills", "", "| kind | killed | runs | kills | lost | duplicated | differing | left over | refused |"]
     lines += ["|---|---|---:|---:|---:|---:|---:|---:|---:|"]
     figures = ("runs", "kills", *columns)

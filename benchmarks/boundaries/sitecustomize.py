@@ -101,7 +101,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _connect(*arguments: Any, **more: Any) -> sqlite3.Connection:
-    connection = CONNECT(*arguments, **more)
+    connection: sqlite3.Connection = CONNECT(*arguments, **more)
     written = [False]
 
     def statement(sql: str) -> None:
@@ -118,7 +118,8 @@ def _connect(*arguments: Any, **more: Any) -> sqlite3.Connection:
 
 
 if BOX:
-    os.fsync, os.replace, os.rename, os.unlink = _fsync, _moved("replace"), _moved("rename"), _unlink
-    os.remove = _unlink
+    for name, function in {"fsync": _fsync, "replace": _moved("replace"), "rename": _moved("rename")}.items():
+        setattr(os, name, function)
+    os.unlink = os.remove = _unlink
     sqlite3.connect = sqlite3.dbapi2.connect = _connect  # type: ignore[assignment]
     sys.addaudithook(_audit)
