@@ -66,7 +66,7 @@ def epochs(facts: Facts, model: str = "") -> int:
 
 
 def patience(facts: Facts, model: str = "", search: str = "") -> int | None:
-    """Choose after how many epochs without gain a `model` stops: a third of all, from 4 on.
+    """Choose after how many epochs without gain a `model` stops, by the `facts` of the data: a third of all, from 4 on.
 
     On images none does, and where the members of a `search` must train equally long.
     """
