@@ -179,13 +179,13 @@ class LinearRamp(Section):
     """The linear ramp of the range test: its length, and how many times it looks at the accuracy."""
 
     epochs: Count
-    points: Annotated[int, Field(ge=10)]
+    points: Annotated[int, Field(ge=10, le=10_000)]
 
 
 class SideBySide(Section):
     """The parallel form of the range test: so many rates, each trained so long."""
 
-    members: Annotated[int, Field(ge=2)]
+    members: Annotated[int, Field(ge=2, le=1_000)]
     epochs: Count
 
 
@@ -194,9 +194,9 @@ class LrRange(Section):
 
     low: Annotated[float, Field(gt=0)]
     high: Annotated[float, Field(gt=0)]
-    steps: Annotated[int, Field(ge=10)]
+    steps: Annotated[int, Field(ge=10, le=100_000)]
     rows: Count
-    seeds: Count
+    seeds: Annotated[int, Field(gt=0, le=1_000)]
     rule: Literal["valley", "steepest", "parallel"]
     linear: LinearRamp
     parallel: SideBySide
@@ -297,7 +297,7 @@ class Root(Section):
     batch_size: Annotated[int, Field(ge=2)]
     seed: Annotated[int, Field(ge=0)]
     workers: Count | Literal["auto"]
-    slots: Count | Literal["auto"]
+    slots: Annotated[int, Field(gt=0, le=10_000)] | Literal["auto"]
     device: str
     tracking: Tracking
     trial: TrialKeys

@@ -491,3 +491,12 @@ def test_a_file_that_is_chosen_trusts_nobody(package: str, tmp_path: Path, monke
 
 def test_options_are_those_of_conf() -> None:
     assert options_of("model") == sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["lr_range.steps", "lr_range.seeds", "lr_range.parallel.members", "lr_range.linear.points", "slots", "members.n"],
+)
+def test_counts_out_of_all_proportion_are_refused_before_any_work(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^{re.escape(key)}: .*less than or equal to"):
+        load([f"{key}=1000000000"])

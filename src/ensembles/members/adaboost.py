@@ -28,7 +28,7 @@ def adaboost(
     seed: int,
     context: TrainingContext,
     *,
-    n: Annotated[int, Field(gt=0)],
+    n: Annotated[int, Field(gt=0, le=10_000)],
     learning_rate: Annotated[float, Field(gt=0)],
     epochs: Annotated[int, Field(gt=0)] | None,
     model: dict[str, Any],

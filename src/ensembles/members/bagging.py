@@ -17,7 +17,7 @@ def bagging(
     seed: int,
     context: TrainingContext,
     *,
-    n: Annotated[int, Field(gt=0)],
+    n: Annotated[int, Field(gt=0, le=10_000)],
     bootstrap: Literal["rows", "weights"],
 ) -> Generations:
     """Make members that each train on a bootstrap: as many rows as there are, drawn with replacement.

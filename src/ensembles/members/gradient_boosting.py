@@ -21,7 +21,7 @@ def gradient_boosting(
     seed: int,
     context: TrainingContext,
     *,
-    n: Annotated[int, Field(gt=0)],
+    n: Annotated[int, Field(gt=0, le=10_000)],
     shrinkage: Annotated[float, Field(gt=0, le=1)],
     corrective_epochs: Annotated[int, Field(ge=0)],
     corrective_rate: Annotated[float, Field(gt=0)],

@@ -10,7 +10,9 @@ from src.population.seeds import derived_seed
 from src.system.trial_config import TrialConfig
 
 
-def seeds(best: TrialConfig, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0)]) -> list[Member]:
+def seeds(
+    best: TrialConfig, seed: int, context: TrainingContext, *, n: Annotated[int, Field(gt=0, le=10_000)]
+) -> list[Member]:
     """Make `n` members of the config `best` that differ in initial weights, data order and dropout masks.
 
     Their seeds are derived from `seed`; `context`, the data, has no part in it.

@@ -18,7 +18,7 @@ from src.system.trial_config import TrialConfig
 
 
 def snapshot(
-    best: TrialConfig, seed: int, context: TrainingContext, *, cycles: Annotated[int, Field(gt=0)] | None
+    best: TrialConfig, seed: int, context: TrainingContext, *, cycles: Annotated[int, Field(gt=0, le=10_000)] | None
 ) -> Generations:
     """Make a member at the end of each cycle of the learning rate, until the training fails.
 

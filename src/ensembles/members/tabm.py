@@ -20,7 +20,7 @@ def tabm(
     seed: int,
     context: TrainingContext,
     *,
-    n: Annotated[int, Field(gt=0)],
+    n: Annotated[int, Field(gt=0, le=10_000)],
     k: Annotated[int, Field(gt=1)],
     kind: Kind,
 ) -> list[Member]:
