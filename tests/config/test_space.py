@@ -142,7 +142,10 @@ def test_a_description_is_equal_exactly_when_the_space_is() -> None:
         ({"optimizer": {"lrr": {"type": "float", "low": 0, "high": 1}}}, ["space.optimizer.lrr", "space.optimizer.lr"]),
         ({"optimizer": {"lr": 0.1}}, ["space.optimizer.lr", "0.1"]),
         ({"optimizer": {"lr": {"type": "flaot", "low": 0, "high": 1}}}, ["space.optimizer.lr.type", "float"]),
-        ({"optimizer": {"lr": {"type": "float", "low": 0, "hihg": 1}}}, ["space.optimizer.lr.hihg", "mean high"]),
+        (
+            {"optimizer": {"lr": {"type": "float", "low": 0, "hihg": 1}}},
+            ["space.optimizer.lr.hihg", "mean space.optimizer.lr.high"],
+        ),
         ({"optimizer": {"lr": {"type": "float", "low": 1, "high": 0}}}, ["space.optimizer.lr", "low 1", "high 0"]),
         ({"optimizer": {"lr": {"type": "float", "low": 0}}}, ["space.optimizer.lr.high", "None"]),
         ({"optimizer": {"lr": {"type": "float", "low": 0, "high": float("inf")}}}, ["space.optimizer.lr.high", "inf"]),

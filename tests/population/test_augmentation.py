@@ -147,8 +147,11 @@ def test_erasing_blanks_rectangles() -> None:
 
 @pytest.mark.parametrize("key", OFF)
 def test_tables_are_refused(key: str) -> None:
-    member = Member(config(augment={key: 0.5}), 1)
-    with pytest.raises(UserError, match=rf"^training\.augment\.{key}: 0\.5 is for images, but the data is a table"):
+    value = True if key == "alternating_flip" else 0.5
+    member = Member(config(augment={key: value}), 1)
+    with pytest.raises(
+        UserError, match=rf"^training\.augment\.{key}: {float(value)} is for images, but the data is a table"
+    ):
         population([member], table())
     population([member], images())
     population([Member(config(augment=OFF), 1)], table())

@@ -115,7 +115,7 @@ def test_a_bad_guess_is_found_out_by_searches_that_draw_at_random_too(name: str)
         ({"center": "a"}, r"prior\.center: expected a finite number"),
         ({"spread": 0.2}, r"prior\.center: expected a finite number, not None"),
         ({"center": 0.1, "spread": 0}, r"prior\.spread: expected a share"),
-        ({"centre": 0.1}, r"prior\.centre: .*did you mean center"),
+        ({"centre": 0.1}, r"prior\.centre: .*did you mean space\.lr\.prior\.center"),
     ],
 )
 def test_a_prior_that_makes_no_sense_is_refused(entry: Any, word: str) -> None:
