@@ -22,8 +22,9 @@ def refuse_impossible(config: TrialConfig, model: nn.Module, meta: DataMeta) -> 
         )
     for key, asked in config.training.augment.strengths.items():
         if len(meta.input_shape) != 3 and asked:
+            none = "false" if asked is True else "0"
             raise UserError(
-                f"training.augment.{key}: {asked} is for images, but the data is a table: take 0, or training.noise"
+                f"training.augment.{key}: {asked} is for images, but the data is a table: take {none}, or training.noise"
             )
     for key, asked in config.training.regularization.activity.strengths.items():
         if asked and not any(isinstance(layer, LAYERS) for layer in model.modules()):

@@ -47,10 +47,10 @@ class Augment(Section):
     erasing: float = 0.0
 
     @property
-    def strengths(self) -> dict[str, float]:
-        """The strengths by name."""
+    def strengths(self) -> dict[str, float | bool]:
+        """The strengths and switches by name."""
         names = ("flip", "alternating_flip", "shift", "rotation", "erasing")
-        return {name: float(getattr(self, name)) for name in names}
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,11 +147,10 @@ def test_erasing_blanks_rectangles() -> None:
 
 @pytest.mark.parametrize("key", OFF)
 def test_tables_are_refused(key: str) -> None:
-    value = True if key == "alternating_flip" else 0.5
-    member = Member(config(augment={key: value}), 1)
-    with pytest.raises(
-        UserError, match=rf"^training\.augment\.{key}: {float(value)} is for images, but the data is a table"
-    ):
+    asked, none = (True, "false") if key == "alternating_flip" else (0.5, "0")
+    member = Member(config(augment={key: asked}), 1)
+    why = rf"^training\.augment\.{key}: {asked} is for images, but the data is a table: take {none}"
+    with pytest.raises(UserError, match=why):
         population([member], table())
     population([member], images())
     population([Member(config(augment=OFF), 1)], table())
