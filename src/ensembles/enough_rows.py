@@ -59,5 +59,18 @@ def takes_member_weights(mixture: Mixture, weight_M: NDArray[Any]) -> bool:
     return np.array_equal(mixture.get_buffer("weights").numpy(), weight_M)
 
 
+def is_selection(mixture: Mixture, weight_M: NDArray[Any]) -> bool:
+    """Tell whether a mixture is the plain mean of some members, or one alone: which ones is all that was fitted.
+
+    Args:
+        mixture: what a combiner returned.
+        weight_M: the members' own weights that it was given [M]; where those of the selected differ, it is none.
+    """
+    if type(mixture) not in (Weighted, Vote) or _bias(mixture):
+        return False
+    share_M = mixture.get_buffer("weights").numpy()
+    return all(len(np.unique(values[share_M != 0])) == 1 for values in (share_M, weight_M))
+
+
 def _bias(mixture: Mixture) -> bool:
     return isinstance(mixture, Weighted) and bool(mixture.bias)

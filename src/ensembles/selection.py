@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from src.ensembles.combiners.average import average
-from src.ensembles.enough_rows import ROWS, rows_needed, takes_member_weights
+from src.ensembles.enough_rows import ROWS, is_selection, rows_needed, takes_member_weights
 from src.ensembles.final_member import FinalMember, member_weights, out_of_fold_mean
 from src.ensembles.mixture import Committees, Mixture
 from src.ensembles.pool import groups
@@ -174,13 +174,17 @@ def _on_validation(
     """The candidate whose combiner is fitted on the validation rows.
 
     It belongs to the members that were judged, since their refits have learned from these rows. Only where all that it
-    has are the members' own weights, it is made of the refits' own ones anew.
+    has are the members' own weights, it is made of the refits' own ones anew; and where it only says which members are
+    averaged, or which one is taken, it is about their refits too, as the best single model is.
     """
     p_MNC, weight_M = np.stack([member.val_predictions for member in members]), member_weights(members)
     mixture, refit_mixture = fit(p_MNC, y_val, weight_M), None
     _refuse_few_rows(mixture, weight_M, p_MNC)
-    if any(member.refit for member in members) and takes_member_weights(mixture, weight_M):
-        refit_mixture = type(mixture)(member_weights([member.refit or member for member in members]))
+    if any(member.refit for member in members):
+        if takes_member_weights(mixture, weight_M):
+            refit_mixture = type(mixture)(member_weights([member.refit or member for member in members]))
+        elif is_selection(mixture, weight_M):
+            refit_mixture = mixture
     return Candidate(positions, mixture, cross_validated(fit, p_MNC, y_val, weight_M), refit_mixture)
 
 

@@ -63,6 +63,28 @@ def test_what_is_fitted_on_the_validation_rows_is_served_with_the_members_that_w
         )
 
 
+@pytest.mark.parametrize("positions", [[2], [0, 3]])
+@pytest.mark.parametrize("kind", [Weighted, Vote])
+def test_a_selection_of_members_is_served_by_their_refits(kind: type[Weighted | Vote], positions: list[int]) -> None:
+    """As the best single model is: on digits one net was registered as it was judged, and its refit stood beside it."""
+    p_MNC, y_N = classified(members=4, rows=400)
+    share_M = np.zeros(4)
+    share_M[positions] = 1 / len(positions)
+    pool = [final_member("mlp", "seeds", f"seeds-{k}", p_NC) for k, p_NC in enumerate(p_MNC)]
+    pool = [replace(member, refit=replace(member)) for member in pool]
+    fit = Combiner("selection", lambda p, y, weight: kind(share_M))
+    candidate = compare_combiners(pool, [fit], y_N, y_N)[0]["mlp:seeds+selection"]
+    members, mixture = candidate.served(pool)
+    assert [id(member) for member in members] == [id(pool[k].refit) for k in positions]
+    np.testing.assert_array_equal(mixture.shares.numpy(), share_M[positions])
+    fitted = Combiner("fitted", lambda p, y, weight: kind(np.array([0.7, 0.3, 0.0, 0.0])))
+    assert compare_combiners(pool, [fitted], y_N, y_N)[0]["mlp:seeds+fitted"].served(pool)[0] == pool[:2]
+    unlike = compare_combiners(boosted(p_MNC), [fit], y_N, y_N)[0]["mlp:adaboost+selection"]
+    assert (unlike.refit_mixture is None) == (len(positions) > 1), (
+        "members whose own weights differ are no mere selection"
+    )
+
+
 def test_what_is_fitted_on_out_of_fold_predictions_is_fitted_anew_on_those_of_the_refits() -> None:
     p_MNC, y_N = classified(rows=700)
     rng = np.random.default_rng(5)
