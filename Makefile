@@ -7,6 +7,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 .PHONY: repro test check ui clean
 
 repro: .venv/ready  ## the whole way, from raw data to a registered ensemble and a report
+	@python -m src.config.params
 	dvc repro
 	@python -m src.show
 

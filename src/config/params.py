@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.renamed import RENAMED_PARAMS
-from src.system.errors import UserError, shortened, suggestion, there_are
+from src.system.errors import UserError, require_one_of, shortened, suggestion, there_are
 
 FILE = "params.yaml"
 SHIPPED = Path(__file__).parents[2] / FILE
@@ -18,6 +18,10 @@ KEYS = (
     *("data", "models", "optimizer", "schedule", "search", "rate_prior", "members", "combiner", "baselines"),
     *("n_trials", "epochs", "seed", "workers", "executor", "device", "trusted"),
 )
+GROUPS = {  # keys whose words are options of a group of conf/
+    **{"models": "model"},
+    **{key: key for key in ("data", "optimizer", "schedule", "search", "members", "combiner", "executor")},
+}
 WORD = re.compile(r"\w[\w.:-]*")
 
 
@@ -53,8 +57,21 @@ def _check(key: str, value: Any) -> None:
             raise UserError(f"{FILE}, {key}: should be {right}, not {shortened(word)}")
 
 
+def refuse_unknown_options(values: dict[str, Any]) -> None:
+    """Refuse a word that no YAML of its group in `conf/` has for a name, which DVC would call a missing file.
+
+    Raises:
+        UserError: it names the key, the options and the nearest.
+    """
+    conf = Path("conf") if Path("conf").is_dir() else SHIPPED.parent / "conf"
+    for key, group in GROUPS.items():
+        words, names = values.get(key, []), sorted(path.stem for path in (conf / group).glob("*.yaml"))
+        for word in words if isinstance(words, list) else [words]:
+            require_one_of(f"{FILE}, {key}", word, names)
+
+
 if __name__ == "__main__":
     try:
-        read()
+        refuse_unknown_options(read())
     except UserError as error:
         sys.exit(f"error: {error}")

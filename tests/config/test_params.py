@@ -39,6 +39,36 @@ def test_what_is_no_word_is_refused(text: str, says: str, tmp_path: Path, monkey
 
 def test_what_is_shipped_is_accepted_and_has_every_key() -> None:
     assert tuple(params.read()) == params.KEYS
+    params.refuse_unknown_options(params.read())
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "nearest"),
+    [
+        ("models", ["cnn", "mpl"], "mlp"),
+        ("data", "adlt", "adult"),
+        ("optimizer", "adamv", "adam"),
+        ("search", "gpp", "gp"),
+        ("members", ["top", "sedes"], "seeds"),
+        ("combiner", "avrage", "average"),
+    ],
+)
+def test_a_word_that_no_option_has_is_refused_before_dvc_misses_its_file(key: str, word: object, nearest: str) -> None:
+    with pytest.raises(UserError, match=rf"^params\.yaml, {key}: .* is none of .*did you mean {nearest}\?$"):
+        params.refuse_unknown_options(params.read() | {key: word})
+
+
+@pytest.mark.parametrize("conf", [True, False])
+def test_options_are_those_of_the_folder_where_dvc_runs(
+    conf: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if conf:
+        (tmp_path / "conf" / "model").mkdir(parents=True)
+        (tmp_path / "conf" / "model" / "mine.yaml").touch()
+        params.refuse_unknown_options({"models": ["mine"]})
+    with pytest.raises(UserError, match="is none of"):
+        params.refuse_unknown_options({"models": ["yours"]})
 
 
 def test_every_stage_of_dvc_looks_before_a_shell_gets_the_values() -> None:
