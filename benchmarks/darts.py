@@ -1,7 +1,7 @@
 """Cells that supernets end with, beside random cells, all trained alike: Fashion-MNIST, one thread.
 
     python -m src.prepare data=fashion_mnist
-    python -m benchmarks.darts --seeds 5                                # two hours and more of a core
+    python -m benchmarks.darts --seeds 5                                # hours of a core
     python -m benchmarks.darts --seeds 1 --rows 2000 --channels 4 --epochs 6 --random 20
 
 Every supernet and every cell is a unit of work, whose result is written as it ends; the same command goes on from there, and
