@@ -42,6 +42,7 @@ from src.ensembles.members.snapshot import snapshot  # noqa: E402
 from src.ensembles.protocol import TrainingContext  # noqa: E402
 from src.metrics.scoring import score  # noqa: E402
 from src.population.member import one_thread  # noqa: E402
+from src.system.mirror import Mirror  # noqa: E402
 from src.system.trial_config import TrialConfig  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "ensembles.json"
@@ -59,7 +60,9 @@ class Place:
 
     def made(self, way: Any, trial: TrialConfig, seed: int, **arguments: Any) -> list[FinalMember]:
         with tempfile.TemporaryDirectory() as kept, ThreadPoolExecutor(1) as executor:
-            training = MemberTraining(way.__name__, Engine(self.setup, 1, executor), self.context, Path(kept), trial)
+            training = MemberTraining(
+                way.__name__, Engine(self.setup, 1, executor), self.context, Mirror(Path(kept)), trial
+            )
             return training.final_members(way(trial, seed, self.context, **arguments))
 
 

@@ -31,21 +31,6 @@ from tests.support.training import digits, setup  # noqa: E402
 PAUSE = 15.0  # seconds between two disturbances: a worker takes some to start, and one killed sooner trains nothing
 
 
-class Apart(Scheduler):
-    """A scheduler whose workers see nothing of the driver's folder: an empty one is mounted over it (needs root)."""
-
-    hidden = Path()
-
-    def _popen(self, program: str, options: list[str], folder: Path, **more: str) -> Any:
-        command = [sys.executable, "-m", f"distributed.cli.{program}", *options]
-        if program == "dask_worker":
-            script = f'mount -t tmpfs none {self.hidden} && cd {folder} && exec "$@"'
-            command = ["unshare", "-m", "sh", "-c", script, "sh", *command]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), **more}
-        with (self.folder / f"{program}.log").open("a") as log:
-            return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
-
-
 class Sweep:
     """A sweep in a folder of its own."""
 
@@ -75,8 +60,7 @@ def run(row: str, sweep: Sweep, folder: Path) -> int:
         sweep.words += ["executor=mpi"]
         assert sweep.start().wait() == 0
         return 0
-    Apart.hidden = sweep.folder
-    scheduler = Apart(folder)
+    scheduler = Scheduler(folder, hidden=sweep.folder)
     try:
         for _ in range(int(row[4:]) if row.startswith("dask") else 2):
             scheduler.add_worker()

@@ -34,7 +34,7 @@ def main(config: Config) -> None:
     ):
         sweep.loop.mend(sweep.engine)
         tracker.level(sweep.records.all("RUNNING"))
-        with Progress(sweep.label, config["n_trials"], sweep.study.history) as progress:
+        with Progress(sweep.label, config["n_trials"], sweep.study.history, sweep.engine.load) as progress:
             sweep.study.waiting = progress.waiting
             for trial in sweep.loop.run(sweep.engine):
                 progress.show(sweep.loop.awaited, waiting=tracker.waiting())

@@ -6,10 +6,11 @@ import pytest
 
 from src.config.components import trust
 from src.population.member import one_thread
+from tests.support.object_store import s3
 from tests.support.postgres import no_connection_stays, postgres
 from tests.support.sweeps import prepared
 
-__all__ = ["no_connection_stays", "postgres", "prepared"]  # fixtures for all
+__all__ = ["no_connection_stays", "postgres", "prepared", "s3"]  # fixtures for all
 
 assert src.population.__doc__
 one_thread()

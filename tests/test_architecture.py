@@ -181,7 +181,7 @@ TEXT_KEYS = {
     "ensembles/members/top.py": 6,
     "reporting/results.py": 7,
     "sweeps/exports.py": 1,
-    "sweeps/opening.py": 44,
+    "sweeps/opening.py": 46,
     "sweeps/run_records.py": 4,
     "system/fingerprint.py": 1,
 }

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from src.cluster.data_transfer import contents, describe, upload
 from src.cluster.delivery import code, module_digests
@@ -44,6 +45,7 @@ class Courier(ElasticExecutor):
         self._desk = ThreadPoolExecutor(1)  # opens what comes back: writing files holds up no network
         self._uploaded: set[str] = set()
         self._counted, self._workers = 0.0, 0
+        self._jobs: WeakKeyDictionary[Future[Any], Future[Packed]] = WeakKeyDictionary()  # of the cluster, by ours
 
     @property
     def workers(self) -> int:
@@ -53,6 +55,14 @@ class Courier(ElasticExecutor):
                 self._workers = self._cluster.count()
             self._counted = time.monotonic()
         return self._workers
+
+    def worker(self, job: Future[Any]) -> str:
+        """Return the name of the worker that has a job; "" where that is not known."""
+        inner = self._jobs.get(job)
+        try:
+            return self._cluster.worker(inner) if inner else ""
+        except self._lost:
+            return ""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Send a group of tasks away; `fn` is the `train` of a worker, and is not needed for it.
@@ -100,6 +110,7 @@ class Courier(ElasticExecutor):
             inner = self._cluster.pool.submit(run, code(), pickle.dumps(parcel))
         except self._lost as error:
             raise BrokenExecutor(first_line(error)) from error
+        self._jobs[outer] = inner
         outer.add_done_callback(lambda _: inner.cancel() if outer.cancelled() else None)
 
         def arrive(_: Future[Packed]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
-from src.engine.elastic import ElasticExecutor
+from src.engine.elastic import ElasticExecutor, Load
 from src.engine.processes import last_words, pool
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
@@ -18,6 +18,7 @@ from src.system.reason import Reason
 MAX_MEMBERS = 32  # members of a population; more are no faster
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
 MAX_DEATHS = 8  # and after which it has failed: one that is killed from outside gets on in between
+SLOW = 60.0  # seconds from which it is asked which worker has a segment
 LOOK = 1.0  # seconds after which it is looked again whether workers have come
 
 
@@ -96,6 +97,20 @@ class Engine:
             return 0.0
         length = max(e for _, e in spans) - min(b for b, _ in spans)
         return sum(e - b for b, e in spans) / (length * self.workers)
+
+    def load(self) -> Load | None:
+        """Return what there is to say of workers that come and go; None of local ones."""
+        if not isinstance(self._executor, ElasticExecutor):
+            return None
+        futures = sorted(self._running, key=lambda future: self._running[future].since)
+        waiting = sum(len(self._running[future].tasks) for future in futures[self.workers :])
+        load = Load(self._executor.workers, len(self._waiting) + waiting)
+        if not futures:
+            return load
+        job = self._running[futures[0]]
+        seconds = time.monotonic() - job.since
+        worker = self._executor.worker(futures[0]) if seconds > SLOW else ""
+        return replace(load, oldest=job.tasks[0].key, seconds=seconds, worker=worker)
 
     def _new_pool(self) -> Executor:
         assert callable(self._start)

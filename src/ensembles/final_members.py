@@ -89,7 +89,7 @@ def train(
             judged = [member for member in replaced if member.method == training.method]
             training.replaced = {member.name: member.val_predictions for member in judged}
             training.epochs = {member.name: _best_epoch(member) for member in judged if stops(member.member.config)}
-            with exclusive(training.folder / "lock", f"the training of {config['model']['name']}"):
+            with exclusive(training.mirror.folder / "lock", f"the training of {config['model']['name']}"):
                 requested = config.make("members", section, training.best, config["seed"], context)
                 yield training, _trained(training, requested)
 
@@ -121,13 +121,15 @@ def _training(
 
     from src.ensembles.member_training import MemberTraining
     from src.system.fingerprint import FINAL_MEMBER, code_digests, digest, target_modules
+    from src.system.mirror import Mirror
 
     written = best.to_json()
     code = code_digests(ROOT / "src", FINAL_MEMBER, target_modules([written, section]))
     inputs = [written, section, config["seed"], config["device"], code, engine.setup.with_validation]
     fingerprint = digest(context.rows.meta.sha256, json.dumps(inputs, sort_keys=True))[:16]
     folder = Path(config["study"]["root"]) / "members" / fingerprint
-    return MemberTraining(section["name"], engine, context, folder, best.config, best.earlier)
+    mirror = Mirror.of(folder, config["store"]["url"], f"members/{fingerprint}")
+    return MemberTraining(section["name"], engine, context, mirror, best.config, best.earlier)
 
 
 def with_refits(

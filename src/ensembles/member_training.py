@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from src.population.member import Member
 from src.population.seeds import derived_seed
 from src.system.arrays import read_npz
 from src.system.errors import UserError
+from src.system.mirror import Mirror
 from src.system.read_back import intact, read_json
 from src.system.trial_config import TrialConfig
 
@@ -33,7 +33,7 @@ Parts = Sequence[tuple[int, TrialConfig]]  # until which epoch by which config
 class MemberTraining:
     """The training of all members of one `method` on `engine`.
 
-    Checkpoints stand in `folder`, so that the same call goes on after a kill. `best` is the config of the best trial;
+    Checkpoints stand in `mirror`, so that the same call goes on after a kill. `best` is the config of the best trial;
     `earlier` are those that it was trained by before, where it has a lineage. `replaced` are predictions for the validation
     rows of the members, by name, that refits shall replace. Where these members stopped early, their refits, which learn
     from the validation rows, cannot know when to stop: they train for the `epochs` that their members had at their best.
@@ -45,7 +45,7 @@ class MemberTraining:
     method: str
     engine: Engine
     context: TrainingContext
-    folder: Path
+    mirror: Mirror
     best: TrialConfig
     earlier: Parts = ()
     replaced: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -131,12 +131,17 @@ class MemberTraining:
 
     def _run(self, segments: Mapping[str, Segment]) -> dict[str, FinalMember]:
         """Train segments, by the names of their members, and return those that did not fail."""
+        self.mirror.fetch()
         lines = [self._tasks(name, segment) for name, segment in segments.items()]
         outcomes: dict[str, Outcome] = {}
         for depth in range(max(map(len, lines))):
             tasks = [line[depth] for line in lines if depth < len(line)]
             self.engine.submit(tasks)
-            outcomes |= {task.key: outcome for task in tasks if (outcome := self.engine.result(task.key))}
+            for task in tasks:
+                outcome = self.engine.result(task.key)
+                assert outcome is not None
+                outcomes[task.key] = outcome
+                self.mirror.save([task.checkpoint])
         ends = [line[-1] for line in lines]
         self.configs |= {task.key: task.member.config for task in ends}
         self.outcomes |= {task.key: outcomes[task.key] for task in ends}
@@ -204,9 +209,9 @@ class MemberTraining:
         """The segment, after those of the best trial's lineage where it begins from initial weights."""
         line: list[Task] = []
         if segment.start is not None:
-            source = self.folder / f"{key}-start.safetensors"
+            source = self.mirror.folder / f"{key}-start.safetensors"
             segment.start.save(source)
-            return [Task(key, segment.member, segment.stop, source, self.folder / f"{key}.safetensors")]
+            return [Task(key, segment.member, segment.stop, source, self.mirror.folder / f"{key}.safetensors")]
         changed = _difference(segment.member.config, self.best)
         end = sizes(segment.member.config.model)
         for until, before in self.earlier:
@@ -214,8 +219,8 @@ class MemberTraining:
             if until < segment.stop or sizes(config.model) != end:  # a smaller net counts its own epochs
                 name = f"{key}-part-{len(line)}"
                 member = replace(segment.member, config=config)
-                line.append(Task(name, member, until, None, self.folder / f"{name}.safetensors", tuple(line)))
-        checkpoint = self.folder / f"{key}.safetensors"
+                line.append(Task(name, member, until, None, self.mirror.folder / f"{name}.safetensors", tuple(line)))
+        checkpoint = self.mirror.folder / f"{key}.safetensors"
         return [*line, Task(key, segment.member, segment.stop, None, checkpoint, tuple(line))]
 
 

@@ -29,7 +29,7 @@ def records(
     """
     from src.tracking.record import RunRecord
 
-    fingerprint, meta, method = training.folder.name, training.context.rows.meta, training.method
+    fingerprint, meta, method = training.mirror.folder.name, training.context.rows.meta, training.method
     model = training.best.model["name"]
     tags = {"lockstep.stage": "train", "model": model, "lockstep.members": method}
     tags["lockstep.device"] = training.engine.setup.device

@@ -30,6 +30,21 @@ def storage_errors_as_user_errors() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def opening_errors_as_user_errors(url: str) -> Iterator[None]:
+    """Turn any error of the first connection to a database into one sentence.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    from sqlalchemy.exc import SQLAlchemyError  # not at the top: a journal does not need it
+
+    try:
+        yield
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(error)})") from error
+
+
 class Shelf:
     """All studies of a root folder, or of a database."""
 
@@ -39,14 +54,10 @@ class Shelf:
         """
         self.root, self.database = root, None
         if url is not None:
-            from sqlalchemy.exc import SQLAlchemyError  # not at the top: a journal does not need it
+            from src.study.database import Database  # not at the top: a journal does not need it
 
-            from src.study.database import Database
-
-            try:
+            with opening_errors_as_user_errors(url):
                 self.database = Database(url)
-            except (SQLAlchemyError, ImportError, ValueError) as error:
-                raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(error)})") from error
 
     def names(self) -> list[str]:
         """The studies that are there."""

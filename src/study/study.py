@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
@@ -34,7 +34,9 @@ from src.study.records import (
     second_values,
 )
 from src.study.storage import Shelf, damage_as_user_error, storage_errors_as_user_errors, study_attributes
+from src.study.writer import Writer
 from src.system.errors import UserError
+from src.system.mirror import Mirror
 from src.system.reason import Reason
 
 NO_GOALS = Goals()
@@ -66,6 +68,8 @@ class Study:
         self.seconds: list[float] = []
         self.segments: list[float] = []  # seconds of each report, in order
         self.times: list[tuple[float, float] | None] = []  # Unix seconds at which a trial began to train and ended
+        self.mirror = Mirror(folder / "checkpoints")
+        self.writer: Writer | None = None  # on a server, where another machine's driver must not write
         self.waiting: Callable[[str], AbstractContextManager[None]] = lambda what: nullcontext()  # tells a person
         self._ids: list[int] = []
         with damage_as_user_error(folder / "journal.log"):
@@ -235,6 +239,8 @@ class Study:
         journal = backend if isinstance(backend, Journal) else None
         what = f"the disk of {self.folder}" if journal else "the database of studies"
         with self.waiting(what), storage_errors_as_user_errors(), journal.together() if journal else nullcontext():
+            if self.writer:
+                self.writer.renew()
             yield
 
     def finish(self, finished: bool) -> None:
@@ -257,11 +263,16 @@ class Study:
             self.storage.set_study_user_attr(self.id, f"{SECOND}{number}", value)
         self.history.second_values[number] = value
 
+    def mirror_in(self, url: str | None) -> None:
+        """Let the checkpoints also be in the store of a `url`, where a driver on another machine can read the study."""
+        if not isinstance(self.storage, JournalStorage):  # a journal is of this disk, as its checkpoints are
+            self.mirror = Mirror.of(self.mirror.folder, url, f"studies/{self.folder.name}")
+
     def checkpoints(self, number: int, epoch: int) -> list[Path]:
         """The files of a trial's states after an epoch: one, or under cross-validation one a fold."""
         count = self.attributes.get("folds", 1)
         suffixes = [f"-{fold}" for fold in range(count)] if count > 1 else [""]
-        return [self.folder / "checkpoints" / f"{number}-{epoch}{suffix}.safetensors" for suffix in suffixes]
+        return [self.mirror.folder / f"{number}-{epoch}{suffix}.safetensors" for suffix in suffixes]
 
     def _load(self) -> None:
         trials = self.storage.get_all_trials(self.id, deepcopy=False)

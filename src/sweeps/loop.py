@@ -94,6 +94,7 @@ class Loop:
         Raises:
             UserError: one did not come out as it was, so that the study and its weights would not belong together.
         """
+        self.study.mirror.fetch()
         lost = [t for t in self.history.of("complete") if not all(map(_is_whole, self._checkpoints(t, t.epochs)))]
         engine.submit(
             self._from_its_origin(trial, trial.epochs, fold) for trial in lost for fold in range(len(self.folds))
@@ -128,6 +129,7 @@ class Loop:
                 yield None
                 continue
             _refuse_broken_machine(outcome)
+            self._save(self._checkpoints(self.history.trials[segment.trial], segment.stop))
             before = set(self.timetable.running.values())
             with study.together():
                 self._report(segment, outcome)
@@ -273,6 +275,11 @@ class Loop:
 
     # --- checkpoints -----------------------------------------------------------------------------------------------------
 
+    def _save(self, checkpoints: Sequence[Path]) -> None:
+        """Put checkpoints into the store before the study hears of them."""
+        with self.study.waiting("the store"):
+            self.study.mirror.save(checkpoints)
+
     def _growth_refusal(self, trial: Trial) -> str:
         """The reason for which a trial that should have grown from another did not begin with its weights, or ""."""
         if not (trial.start_from and trial.weights_only):
@@ -286,6 +293,7 @@ class Loop:
         if epochs < stop:
             for path, old in zip(self._checkpoints(trial, epochs), self._checkpoints(trial, stop), strict=True):
                 write_bytes(path, old.read_bytes())
+                self._save([path])
             self._droppable.add((trial.number, stop))
 
     def _needed(self) -> set[tuple[int, int]]:
@@ -300,7 +308,7 @@ class Loop:
         needed = self._needed()
         for place in self._droppable - needed:
             for path in self.study.checkpoints(*place):
-                path.unlink(missing_ok=True)
+                self.study.mirror.remove(path)
         self._droppable &= needed
         self._tidied = len(self.history.events)
 
@@ -309,11 +317,11 @@ class Loop:
         self._droppable, self._tidied = self._needed(), len(self.history.events)
         epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused")}
         results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
-        for path in self.study.checkpoints(0, 0)[0].parent.glob("*"):
+        for path in self.study.mirror.folder.glob("*"):
             match = re.fullmatch(r"(\d+)-(\d+)(?:-\d+)?", path.stem)
             number, epoch = map(int, match.groups()) if match else (-1, 0)
             if (number, epoch) not in self._droppable | results and epoch <= epochs.get(number, epoch):
-                path.unlink(missing_ok=True)
+                self.study.mirror.remove(path)
 
 
 def known_measures(config: TrialConfig, meta: DataMeta, objectives: Objectives) -> dict[str, float]:

@@ -27,6 +27,7 @@ from src.study.left_behind import left_behind
 from src.study.lineage import Schedule
 from src.study.study import Study
 from src.study.warm_start import WarmStart, warm_start
+from src.study.writer import only_writer
 from src.sweeps.derivation import Derivation
 from src.sweeps.loop import Loop, known_measures, slots
 from src.sweeps.objectives import Objectives, objectives
@@ -102,9 +103,11 @@ def opened(config: Config) -> Iterator[Sweep]:
         os_errors_as_user_errors(GO_ON),
         exclusive(root / "locks" / identity.stem, f"the sweep of {identity.label}"),
         exclusive(output_lock(root, out), f"a sweep into {out}"),
+        only_writer(config["storage"], identity.stem, f"the sweep of {identity.label}") as writer,
     ):
         require_writable("outputs", out, _least_bytes(config, meta))
         study = _study(config, identity, search, aims)
+        study.writer = writer
         loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)
         records = Records.of(study, config, identity.label, folder, meta)
         yield Sweep(config, identity.label, out, search, study, loop, engine, records, proxy)
@@ -203,6 +206,7 @@ def _study(config: Config, identity: Identity, search: Search, aims: Objectives)
     if note := left_behind(root, url, identity):
         print(f"{identity.label}: {note}", flush=True)
     study = Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
+    study.mirror_in(config["store"]["url"])
     means = config["objective"]["folds"] > 1 or config["search"]["name"] == "replay"  # of several seeds already
     study.choose_between(1 if means else config["objective"]["candidates"])
     return study

@@ -1,9 +1,10 @@
 """The line that a person watches while a sweep runs."""
 
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from threading import Timer
@@ -13,6 +14,7 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
+from src.engine.elastic import Load
 from src.study.history import History
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
@@ -22,9 +24,9 @@ PATIENCE = 3.0  # seconds of waiting that need no word
 class Progress:
     """A live line on a terminal; elsewhere a plain one now and then, where there is news."""
 
-    def __init__(self, name: str, total: int, history: History) -> None:
-        """Begin the line `name` of a sweep of `total` trials, whose `history` it shows."""
-        self.name, self.total, self.history = name, total, history
+    def __init__(self, name: str, total: int, history: History, load: Callable[[], Load | None] = lambda: None) -> None:
+        """Begin the line `name` of a sweep of `total` trials, whose `history` it shows, and the `load` of its workers."""
+        self.name, self.total, self.history, self._load = name, total, history, load
         self._before = self._over()
         self._began = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
@@ -107,10 +109,23 @@ class Progress:
         if self.done and not count["paused"]:  # those may go on or be over at once, so no rate says when
             parts += [f"{60 * rate:.0f} trials/min"]
             parts += [f"{max(0, self.total - over) / rate:.0f} s left"] * (not self._ended)
+        parts += [] if self._ended else self._workers()
         minutes = int(time.monotonic() - self._reported) // 60
         if minutes and self._awaited is not None and not self._ended:
             parts += [f"trial {self._awaited} has not reported for {minutes} min"]
         return f"{self.name}: {', '.join(parts)}"
+
+    def _workers(self) -> list[str]:
+        """Describe how many workers there are, what waits for one, and which has trained a segment for minutes."""
+        load = self._load()
+        if load is None:
+            return []
+        parts = [f"{load.workers} workers, {load.waiting} segments waiting"]
+        if minutes := int(load.seconds) // 60:
+            where = f" on {load.worker}" if load.worker else ""
+            (number,) = re.findall(r"\d+", load.oldest)[:1]
+            parts += [f"trial {number} has trained for {minutes} min{where}"]
+        return parts
 
     @property
     def done(self) -> int:

@@ -1,14 +1,23 @@
 """A store: files by name below a URL, in a folder, in S3 or wherever else fsspec reaches."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from src.system.errors import UserError, first_line, masked
 from src.system.files import atomic_write
 
 EXTRAS = {"s3": "s3", "s3a": "s3"}  # a protocol and the extra of this project that has its package
+PATIENCE = 90.0  # seconds for which a service that does not answer is asked again
+AWAY = {
+    "ConnectionError",
+    "HTTPClientError",
+    "TimeoutError",
+    "ClientConnectionError",
+}  # errors by which packages say so
+
+T = TypeVar("T")
 
 
 class Store:
@@ -33,67 +42,81 @@ class Store:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """List the files right below `folder` by name, with their bytes."""
-        with self._errors():
-            try:
-                entries: list[dict[str, Any]] = self._fs.ls(self._path(folder), detail=True, refresh=True)
-            except FileNotFoundError:
-                return {}
+        path = self._path(folder)
+        entries: list[dict[str, Any]] = self._ask(lambda: self._fs.ls(path, detail=True, refresh=True)) or []
         files = [entry for entry in entries if entry["type"] == "file"]
         names = [str(entry["name"]).rsplit("/", 1)[-1] for entry in files]
         return {name: int(file["size"]) for name, file in zip(names, files, strict=True) if not name.startswith(".")}
 
     def read(self, name: str) -> bytes | None:
         """Read a file; None where there is none."""
-        with self._errors():
-            try:
-                return bytes(self._fs.cat_file(self._path(name)))
-            except FileNotFoundError:
-                return None
+        return self._ask(lambda: bytes(self._fs.cat_file(self._path(name))))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file in place of the one before."""
-        with self._errors():
-            if self._is_local:
-                atomic_write(Path(self._path(name)), data)
-            else:
-                self._fs.pipe_file(self._path(name), data)  # an object is there whole, or not
+        """Write a file in place of the one before; an object is there whole, or not."""
+        path = self._path(name)
+        if self._is_local:
+            self._require(lambda: atomic_write(Path(path), data))
+        else:
+            self._require(lambda: self._fs.pipe_file(path, data))
 
     def upload(self, name: str, path: Path) -> None:
         """Copy the file at `path` into the store."""
         if self._is_local:
             self.write(name, path.read_bytes())
-            return
-        with self._errors():
-            self._fs.put_file(str(path), self._path(name))
+        else:
+            self._require(lambda: self._fs.put_file(str(path), self._path(name)))
 
     def download(self, name: str, path: Path) -> bool:
         """Copy a file of the store to `path`; False where there is none."""
-        with self._errors():
-            try:
-                self._fs.get_file(self._path(name), str(path))
-            except FileNotFoundError:
-                return False
-        return True
+        return self._ask(lambda: (self._fs.get_file(self._path(name), str(path)), True)[1]) or False
 
     def remove(self, name: str) -> None:
         """Delete a file, where there is one."""
-        with self._errors():
-            try:
-                self._fs.rm_file(self._path(name))
-            except FileNotFoundError:
-                return
+        self._ask(lambda: self._fs.rm_file(self._path(name)))
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn what a service or its package raises into one sentence; a file that is not there is no error.
+    def _ask(self, query: Callable[[], T]) -> T | None:
+        """Return the answer to `query`; None where there is no such file.
 
         Raises:
-            UserError: the store does not answer, or does not allow it.
+            UserError: the store does not allow it, or has not answered for long.
         """
         try:
-            yield
-        except Exception as error:
+            return self._insist(query)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # whatever a service or its package raises
             raise UserError(f"store.url: {masked(self.url)} does not work ({first_line(error)})") from error
+
+    def _require(self, query: Callable[[], object]) -> None:
+        """Do what needs no file to be there.
+
+        Raises:
+            UserError: the store does not allow it, or has not answered for long.
+        """
+
+        def required() -> None:
+            try:
+                query()
+            except FileNotFoundError as error:  # of a bucket
+                raise NotADirectoryError(first_line(error)) from error
+
+        self._ask(required)
+
+    def _insist(self, query: Callable[[], T]) -> T:
+        """Ask until a service answers that is away, and say that it is."""
+        end, said = time.monotonic() + PATIENCE, False
+        while True:
+            try:
+                return query()
+            except Exception as error:
+                away = AWAY & {kind.__name__ for kind in type(error).__mro__}
+                if not away or self._is_local or time.monotonic() > end:
+                    raise
+            if not said:
+                print(f"waiting for the store {masked(self.url)}", flush=True)
+                said = True
+            time.sleep(1.0)

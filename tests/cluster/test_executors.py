@@ -16,6 +16,7 @@ from src.cluster.opening import starter
 from src.config.compose import CONF, with_force_add
 from src.config.loading import Config
 from src.config.loading import load as load_words
+from src.engine import engine as engine_module
 from src.engine.engine import Engine
 from src.engine.task import WorkerSetup
 from src.system.errors import UserError
@@ -71,6 +72,28 @@ def test_workers_of_dask_without_a_shared_disk_come_and_go(bench: WorkerSetup, d
         outcome = engine.result("t0", timeout_s=120)
         assert outcome is not None
         assert_alone(last, outcome)
+
+
+def test_a_worker_that_hangs_is_named_and_another_trains_its_segment(
+    bench: WorkerSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in mid-training with all its processes, as on a machine that swaps; the other comes later."""
+    monkeypatch.setattr(engine_module, "SLOW", 0.5)
+    (task,) = tasks([member(3)], Path("/proc/self/cwd/checkpoints"), stop=60)
+    with scheduler(tmp_path / "dask", workers=1) as dask:
+        words = config("dask", address=str(dask.file))
+        with Engine(bench, 2, starter(words), patience=1.0) as engine:
+            engine.submit([task])
+            assert engine.result("t0", timeout_s=2.0) is None
+            load = engine.load()
+            assert load
+            assert (load.workers, load.waiting, load.oldest) == (1, 0, "t0")
+            assert load.worker.startswith("tcp://127.0.0.1:")
+            dask.freeze(0)
+            dask.add_worker()
+            outcome = engine.result("t0", timeout_s=60)
+            assert outcome is not None
+            assert_alone(task, outcome)
 
 
 WORDS = ("n_trials=6", "epochs=3", "search=asha", "search.eta=3", "tracking.uri=sqlite:///mlflow.db", "workers=2")

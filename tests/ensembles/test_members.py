@@ -28,6 +28,7 @@ from src.metrics.scoring import score
 from src.population.member import Member
 from src.population.rows import Rows
 from src.system.errors import UserError
+from src.system.mirror import Mirror
 from src.system.trial_config import TrialConfig
 from tests.support.running import Place, end_all, kill, wait_until
 from tests.support.training import assert_same, config, digits, setup, table, trained
@@ -47,7 +48,7 @@ def training(tmp_path: Path) -> Iterator[Callable[..., MemberTraining]]:
             folder.mkdir(exist_ok=True)
             here = setup(replace(data, meta=meta), folder)
             context = TrainingContext(rows(here), train_targets(folder), val_targets(folder), folder)
-            return MemberTraining(how, Engine(here, 1, executor), context, folder / how, best, **more)
+            return MemberTraining(how, Engine(here, 1, executor), context, Mirror(folder / how), best, **more)
 
         yield made
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,8 +16,9 @@ from tests.support.running import ROOT
 class Scheduler:
     """It may be killed and started again at the same address; so may workers, which know it by its file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hidden: Path | None = None) -> None:
         self.folder, self.workers = folder, list[subprocess.Popen[str]]()
+        self.hidden = hidden  # a folder over which workers see an empty one mounted, where this process may do that
         self.file = folder / "scheduler.json"
         self.port = "0"
         self.start()
@@ -40,6 +42,14 @@ class Scheduler:
         self.workers.append(worker)
         return worker
 
+    def freeze(self, number: int) -> None:
+        """Stop a worker and the processes that train for it, as if its machine hung."""
+        family = [self.workers[number].pid]
+        for pid in family:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                family += map(int, (thread / "children").read_text().split())
+            os.kill(pid, signal.SIGSTOP)
+
     def stop(self) -> None:
         for process in (*self.workers, self.process):
             process.kill()
@@ -48,15 +58,24 @@ class Scheduler:
     def _popen(self, program: str, options: list[str], folder: Path, **more: str) -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": str(ROOT), **more}
         command = [sys.executable, "-m", f"distributed.cli.{program}", *options]
+        if program == "dask_worker" and self.hidden and may_mount():
+            script = f'mount -t tmpfs none {self.hidden} && cd {folder} && exec "$@"'
+            command = ["unshare", "-m", "sh", "-c", script, "sh", *command]
         with (self.folder / f"{program}.log").open("a") as log:
             return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
 
 
+def may_mount() -> bool:
+    """Whether this process may mount folders of its own."""
+    done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    return done.returncode == 0
+
+
 @contextmanager
-def scheduler(folder: Path, workers: int) -> Iterator[Scheduler]:
+def scheduler(folder: Path, workers: int, hidden: Path | None = None) -> Iterator[Scheduler]:
     """Start a scheduler with workers, and end them all."""
     folder.mkdir(parents=True, exist_ok=True)
-    here = Scheduler(folder)
+    here = Scheduler(folder, hidden)
     try:
         for _ in range(workers):
             here.add_worker()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from src.engine.elastic import Load
 from src.study.history import History, Proposal
 from src.sweeps.progress import Progress
 
@@ -52,6 +53,15 @@ def test_the_rate_and_the_time_left_are_of_this_run(monkeypatch: pytest.MonkeyPa
         add(made, "complete")
     assert progress.done == 4
     assert progress.line().endswith("20 trials/min, 30 s left")
+
+
+def test_workers_that_come_and_go_are_counted_and_the_slow_one_is_named() -> None:
+    made = history("running", "running")
+    idle, busy = Load(2, 0), Load(2, 5, "second-7-20", 200.0, "tcp://10.0.0.7:4242")
+    assert "workers" not in Progress("digits", 20, made).line()
+    assert Progress("digits", 20, made, lambda: idle).line().endswith("0 pruned, 2 workers, 0 segments waiting")
+    line = Progress("digits", 20, made, lambda: busy).line()
+    assert line.endswith("2 workers, 5 segments waiting, trial 7 has trained for 3 min on tcp://10.0.0.7:4242")
 
 
 def test_from_a_minute_on_the_trial_that_has_not_reported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

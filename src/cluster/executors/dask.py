@@ -2,10 +2,12 @@
 
 import importlib
 import time
+import uuid
 from concurrent.futures import BrokenExecutor, Executor, Future
 from logging import ERROR
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from src.cluster.protocol import Cluster
 from src.config.components import trusted
@@ -54,7 +56,8 @@ def dask(
         if started is not None:
             started.close(timeout=ATTEMPT)
 
-    return Cluster(ClientPool(client), count, (KilledWorker, OSError), close)  # a lost connection is an OSError
+    pool = ClientPool(client)
+    return Cluster(pool, count, (KilledWorker, OSError), close, pool.worker)  # a lost connection is an OSError
 
 
 class ClientPool(Executor):
@@ -63,6 +66,7 @@ class ClientPool(Executor):
     def __init__(self, client: Any) -> None:
         """Submit to the scheduler of `client`."""
         self._client, self._executor = client, client.get_executor(pure=False)
+        self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call, which runs on some worker.
@@ -77,8 +81,17 @@ class ClientPool(Executor):
         """
         if self._client.status != "running":
             raise BrokenExecutor("the connection to Dask's scheduler is lost")
-        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        key = f"lockstep-{uuid.uuid4().hex}"
+        future: Future[Any] = self._executor.submit(fn, *args, **kwargs, key=key)
+        self._keys[future] = key
         return future
+
+    def worker(self, job: Future[Any]) -> str:
+        """Return the address of the worker that has a job, as the scheduler says; "" where none has."""
+        if self._client.status != "running":
+            return ""
+        processing = self._client.processing()
+        return next((str(worker) for worker, keys in processing.items() if self._keys.get(job) in keys), "")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for all calls, or cancel them.
