@@ -232,6 +232,7 @@ def test_help_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
             {"torch", "mlflow", "sklearn", "pandas"},
         ),
         ("src.sweeps.loop, src.engine.worker", {"mlflow", "sklearn", "pandas", "matplotlib"}),
+        ("src.sweeps.opening, src.sweeps.exports", {"mlflow", "sklearn", "pandas", "scipy", "matplotlib"}),
         ("src.tracking.tracker, src.tracking.writer", {"torch", "mlflow", "optuna", "numpy"}),
         ("src.reporting.page", {"torch", "mlflow"}),
     ],

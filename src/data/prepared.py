@@ -10,7 +10,6 @@ from typing import Any
 
 from src.config.data_defaults import PREPARED
 from src.data.dataset import read_meta
-from src.data.preparing import prepare
 from src.data.reader import parse
 from src.data.sources import PLACES, digests, origin
 from src.system.errors import UserError
@@ -83,6 +82,8 @@ def _prepared_beside(wanted: Mapping[str, Any], typed: Collection[str], base: Pa
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:8]
     folder = base / f"{reader.name}-{fingerprint}"
     if not (folder / "meta.json").exists():
+        from src.data.preparing import prepare  # brings scikit-learn and pandas, which few verbs need
+
         print(f"data: {difference}, so it is prepared beside, in {folder}", flush=True)
         prepare(wanted, folder, typed)
     return folder
