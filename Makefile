@@ -12,7 +12,7 @@ repro: .venv/ready  ## the whole way, from raw data to a registered ensemble and
 	@python -m src.show
 
 test: .venv/ready  ## all tests, slow ones included
-	python -m pytest -n 2 --dist loadfile --durations=10
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 check: .venv/ready  ## lint, format, types
 	ruff check .

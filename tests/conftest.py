@@ -2,6 +2,8 @@
 
 import src.population  # isort: split
 
+from collections import Counter
+
 import pytest
 
 from src.config.components import trust
@@ -9,8 +11,9 @@ from src.population.member import one_thread
 from tests.support.object_store import s3
 from tests.support.postgres import no_connection_stays, postgres
 from tests.support.sweeps import prepared
+from tests.support.tracked import empty
 
-__all__ = ["no_connection_stays", "postgres", "prepared", "s3"]  # fixtures for all
+__all__ = ["empty", "no_connection_stays", "postgres", "prepared", "s3"]  # fixtures for all
 
 assert src.population.__doc__
 one_thread()
@@ -21,3 +24,9 @@ trust(["tests"])
 def _zoo_is_trusted() -> None:
     """Let tests build the models of `tests.support.zoo`, whatever a command line of the test before has trusted."""
     trust(["tests"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of most slow tests, so that no process is left with one of them at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])

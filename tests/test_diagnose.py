@@ -1,7 +1,6 @@
 """The diagnosis of runs that Lockstep did not make: from MLflow, and from CSV files as others write them."""
 
 import csv
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import pytest
 
 from src.diagnosis.curve_names import aligned, from_csv, our_names
 from src.system.errors import UserError
+from tests.support import warm
 
 ROOT = Path(__file__).parents[1]
 TRAIN = [1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.06]
@@ -28,9 +28,7 @@ print(run.info.run_id)
 
 
 def diagnose(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "src.diagnose", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return warm.run(folder, "diagnose", *words, COLUMNS="200")
 
 
 def write(path: Path, columns: Mapping[str, Sequence[object]]) -> Path:

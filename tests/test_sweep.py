@@ -379,8 +379,9 @@ def test_a_full_disk_is_one_clear_error_and_the_sweep_goes_on_later(
 
 
 @pytest.mark.slow
-def test_a_clock_that_jumps_by_an_hour_changes_nothing(undisturbed: Place, place: Place, tmp_path: Path) -> None:
+def test_a_clock_that_jumps_by_an_hour_changes_nothing(undisturbed: Place, tmp_path: Path, prepared: Path) -> None:
     """In every process: each look at the wall clock is an hour later, or earlier, than the last."""
+    place = Place(tmp_path / "place", prepared, cold=True)
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     (hooks / "sitecustomize.py").write_text(
@@ -432,6 +433,7 @@ def test_a_database_as_storage_gives_the_same_table(
 @pytest.mark.slow
 def test_mlflow_on_postgresql_shows_the_sweep(place: Place, postgres: Server) -> None:
     uri = postgres.fresh()
+    (place.folder / "mlflow.db").unlink()
     place.run("n_trials=4", "epochs=2", "seed=1", f"tracking.uri={uri}")
     with psycopg.connect(uri.replace("+psycopg", "")) as connection:
         runs = connection.execute("SELECT name, status, artifact_uri FROM runs ORDER BY start_time, name").fetchall()

@@ -20,6 +20,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.support import warm
+
 ROOT = Path(__file__).parents[1]
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
@@ -34,14 +36,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small sweep of two models and a registered ensemble."""
     folder = tmp_path_factory.mktemp("ui")
     (folder / "params.yaml").write_text("models: [linear]\n")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for words in (
-        ["src.prepare"],
-        ["src.sweep", "model=linear", "n_trials=6", "epochs=3"],
-        ["src.train", "model=linear", "members.n=2"],
-        ["src.ensemble"],
+        ["prepare"],
+        ["sweep", "model=linear", "n_trials=6", "epochs=3"],
+        ["train", "model=linear", "members.n=2"],
+        ["ensemble"],
     ):
-        subprocess.run([sys.executable, "-m", *words], cwd=folder, env=environment, check=True, capture_output=True)
+        warm.run(folder, *words).check_returncode()
     return folder
 
 

@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,6 +23,7 @@ from src.config.compose import CONF, with_force_add
 from src.config.loading import Config, load
 from src.engine.compatibility import prepared, refuse_impossible_space, refuse_impossible_trial, with_fitting_batches
 from src.system.errors import UserError
+from tests.support import warm
 from tests.support.metas import data_meta
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +35,7 @@ MODELS = ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 def verb(folder: Path, name: str, *words: str, path: str = "") -> subprocess.CompletedProcess[str]:
     """`python -m src.<name>` in a folder of its own."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{path}", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", f"src.{name}", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return warm.run(folder, name, *words, PYTHONPATH=f"{ROOT}:{path}")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from src.config.compose import CONF
 from src.config.data_only import install
 from src.config.loading import load
 from src.system.errors import UserError
+from tests.support import warm
 from tests.support.running import ROOT
 
 HOSTILE = {
@@ -33,13 +34,7 @@ def test_hydra_runs_nothing_that_a_file_names(name: str, multirun: list[str], tm
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "theirs.yaml").write_text(f"# @package _global_\nhydra: {{{text}}}\n", encoding="utf-8")
     words = [*multirun, "--config-dir", str(tmp_path), "experiment=theirs"]
-    done = subprocess.run(
-        [sys.executable, "-m", "src.report", *words],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = warm.run(tmp_path, "report", *words)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {key}: ")
     assert done.stderr.count("\n") == 1
@@ -58,13 +53,7 @@ def test_no_password_is_written_by_a_multirun(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("models: [mlp]\n", encoding="utf-8")
     secret = "pa/s@s"
     words = ["-m", "seed=1,2", f"storage='postgresql://me:{secret}@host/db','postgresql://me:{secret}@host/other'"]
-    done = subprocess.run(
-        [sys.executable, "-m", "src.report", *words],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = warm.run(tmp_path, "report", *words)
     assert "4 of 4 jobs failed" in done.stderr
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "multirun.yaml" for path in written)

@@ -1,8 +1,6 @@
 """Command lines as they go wrong: each is accepted or refused in one sentence, and never ends in a traceback."""
 
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from hydra import initialize_config_dir
 from src.config.compose import CONF, with_force_add
 from src.config.loading import load
 from src.system.errors import UserError
+from tests.support import warm
 
 KEYS = (
     *(
@@ -134,9 +133,7 @@ def test_200_wrong_command_lines_are_each_refused_in_one_sentence() -> None:
     ],
 )
 def test_a_verb_says_what_to_type(line: str, says: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "src.report", line], cwd=Path(__file__).parents[2], capture_output=True, text=True
-    )
+    done = warm.run(Path(__file__).parents[2], "report", line)
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.startswith("error: ")

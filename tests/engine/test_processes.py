@@ -31,7 +31,7 @@ def no_process_stays() -> Iterator[None]:
 
 @pytest.fixture
 def place(tmp_path: Path, prepared: Path) -> Place:
-    return Place(tmp_path, prepared)
+    return Place(tmp_path, prepared, cold=True)
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -75,7 +75,7 @@ def test_nothing_outlives_a_sweep_whose_process_alone_is_killed(place: Place) ->
 
 
 def test_a_killed_forkserver_is_replaced_and_nothing_shows(place: Place, tmp_path: Path, prepared: Path) -> None:
-    undisturbed = Place(tmp_path / "undisturbed", prepared)
+    undisturbed = Place(tmp_path / "undisturbed", prepared, cold=True)
     undisturbed.run(*SHORT)
     sweep = place.start(*SHORT)
     for count in (1, 3, 5):

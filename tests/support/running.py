@@ -12,34 +12,47 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.support.warm import Verb
+
 ROOT = Path(__file__).parents[2]
 
 
-STARTED: list[subprocess.Popen[str]] = []
+Process = subprocess.Popen[str] | Verb
+STARTED: list[Process] = []
 
 
 class Place:
-    """A working folder with prepared digits."""
+    """A working folder with prepared digits and an empty database of MLflow's, which takes it a second to make.
 
-    def __init__(self, folder: Path, prepared: Path | None = None, root: Path = ROOT) -> None:
-        self.folder, self.root = folder, root
+    `cold`: each verb is a new Python, which imports all anew.
+    """
+
+    def __init__(self, folder: Path, prepared: Path | None = None, root: Path = ROOT, cold: bool = False) -> None:
+        self.folder, self.root, self.cold = folder, root, cold
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "params.yaml", folder)
         if prepared:
             (folder / "data").mkdir(exist_ok=True)
             (folder / "data" / "prepared").symlink_to(prepared)
+            if (database := prepared.parents[1] / "mlflow.db").exists():
+                shutil.copy(database, folder)
 
-    def start(self, *words: str, verb: str = "sweep", first_path: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, *words: str, verb: str = "sweep", first_path: Path | None = None) -> Process:
         """In a process group of its own, so that all of it can be killed at once."""
         paths = [str(path) for path in (first_path, self.root) if path]
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"src.{verb}", *words],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "300"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "300"}
+        process: Process = (
+            subprocess.Popen(
+                [sys.executable, "-m", f"src.{verb}", *words],
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            if self.cold or self.root != ROOT
+            else Verb(verb, words, self.folder, environment)
         )
         STARTED.append(process)
         return process
@@ -91,13 +104,13 @@ def end_all() -> None:
             pipe.close()
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: Process) -> None:
     """SIGKILL to the sweep and its workers, as when the machine goes down."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def wait_until(true: Any, process: subprocess.Popen[str], seconds: float = 120.0) -> bool:
+def wait_until(true: Any, process: Process, seconds: float = 120.0) -> bool:
     """Whether it came true before the process ended."""
     end = time.monotonic() + seconds
     while not true():

@@ -1,6 +1,7 @@
 """Prepared digits for sweeps as a person runs them, and what must hold of every sweep's MLflow runs and outputs."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from tests.support.running import Place
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> Path:
     place = Place(tmp_path_factory.mktemp("prepare"))
     place.run(verb="prepare")
+    shutil.copy(empty, place.folder / "mlflow.db")
     return place.folder / "data" / "prepared"
 
 
