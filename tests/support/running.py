@@ -61,7 +61,7 @@ class Place:
         process = self.start(*words, **more)
         out, err = process.communicate(timeout=300)
         assert (process.returncode == 0) == ok, out + err
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return subprocess.CompletedProcess(words, process.wait(), out, err)
 
     # --- what it leaves -----------------------------------------------------------------------------------------------
 
