@@ -46,37 +46,11 @@ def front(study: Study) -> list[FrozenTrial]:
 
 def figure(study: Study, name: str) -> go.Figure:
     """Draw the value over a further objective: trials grey, the front as a step line, the bound where there is one."""
-    complete, on_front = plots.trials(study, "COMPLETE"), front(study)
-    numbers, best = {trial.number for trial in on_front}, plots.best_trial(study)
-    others = [trial for trial in complete if trial.number not in numbers]
-
-    def place(group: list[FrozenTrial]) -> list[float]:
-        return [trial.user_attrs["measures"][name] for trial in group]
-
-    def hover(group: list[FrozenTrial]) -> list[str]:
-        return [plots.describe(trial) for trial in group]
-
-    traces: list[Any] = []
-    for words, symbol, within in (("trials", "circle", True), ("outside the constraints", "x-thin-open", False)):
-        if group := [trial for trial in others if feasible(trial) is within]:
-            traces.append(plots.dots(group, place(group), palette.PRUNED, hover(group), name=f"{words} ({len(group)})"))
-            traces[-1].update(marker_symbol=symbol, opacity=0.8, marker_line_width=1 + (symbol != "circle"))
-    steps = _steps(on_front, name, plots.sign(study))
-    if steps:
-        x = [*place(steps), max(place(complete))]
-        y = [trial.value for trial in (*steps, steps[-1])]
-        traces.append(plots.line(x, y, palette.ACCENT, line_shape="hv", hoverinfo="skip", showlegend=False))
-        traces.append(
-            plots.dots(
-                on_front, place(on_front), palette.ACCENT, hover(on_front), name=f"Pareto front ({len(on_front)})"
-            )
-        )
-        traces[-1].update(marker_size=10)
+    complete, on_front, best = plots.trials(study, "COMPLETE"), front(study), plots.best_trial(study)
+    traces = [*_beside(complete, on_front, name), *_along(study, complete, on_front, name)]
     if best in on_front:
-        traces.append(
-            plots.dots([best], place([best]), palette.SECOND, hover([best]), name=f"best: trial {best.number}")
-        )
-        traces[-1].update(marker_size=13, marker_symbol="diamond")
+        diamond = {"marker_size": 13, "marker_symbol": "diamond"}
+        traces.append(_dots([best], name, palette.SECOND, f"best: trial {best.number}", **diamond))
     shown = plots.focus((trial.value for trial in complete), plots.sign(study))
     if (bound := study.user_attrs.get("constraints", {}).get(name)) is not None and shown:
         words = f"at most {bound:,.10g}"
@@ -85,11 +59,44 @@ def figure(study: Study, name: str) -> go.Figure:
         )
     title, log = AXES.get(name, (labels.text(name), False))
     ticks_of_value = {"tickformat": ".3~%"} if percent(plots.metric(study)) else {}
-    ticks = _counts(place(complete)) if log else {}
+    ticks = _counts(_measures(complete, name)) if log else {}
     return plots.figure(
         380, *traces, showlegend=True, xaxis={"title": title, **ticks},
         yaxis={"title": labels.text(plots.metric(study)), "range": shown, **ticks_of_value},
     )  # fmt: skip
+
+
+def _beside(complete: list[FrozenTrial], on_front: list[FrozenTrial], name: str) -> list[Any]:
+    """The trials that are not on the front, those outside the constraints as crosses."""
+    numbers, traces = {trial.number for trial in on_front}, []
+    others = [trial for trial in complete if trial.number not in numbers]
+    for words, symbol, within in (("trials", "circle", True), ("outside the constraints", "x-thin-open", False)):
+        if group := [trial for trial in others if feasible(trial) is within]:
+            marker = {"marker_symbol": symbol, "opacity": 0.8, "marker_line_width": 1 + (symbol != "circle")}
+            traces.append(_dots(group, name, palette.PRUNED, f"{words} ({len(group)})", **marker))
+    return traces
+
+
+def _along(study: Study, complete: list[FrozenTrial], on_front: list[FrozenTrial], name: str) -> list[Any]:
+    """The front: its trials and the step line through those that this measure alone asks for."""
+    steps = _steps(on_front, name, plots.sign(study))
+    if not steps:
+        return []
+    x = [*_measures(steps, name), max(_measures(complete, name))]
+    y = [trial.value for trial in (*steps, steps[-1])]
+    return [
+        plots.line(x, y, palette.ACCENT, line_shape="hv", hoverinfo="skip", showlegend=False),
+        _dots(on_front, name, palette.ACCENT, f"Pareto front ({len(on_front)})", marker_size=10),
+    ]
+
+
+def _dots(group: list[FrozenTrial], name: str, colour: str, words: str, **marker: Any) -> Any:
+    texts = [plots.describe(trial) for trial in group]
+    return plots.dots(group, _measures(group, name), colour, texts, name=words).update(**marker)
+
+
+def _measures(group: list[FrozenTrial], name: str) -> list[float]:
+    return [trial.user_attrs["measures"][name] for trial in group]
 
 
 def _steps(trials: list[FrozenTrial], name: str, sign: int) -> list[FrozenTrial]:

@@ -78,21 +78,13 @@ def _most_promising(
         sign: 1 where the objective is minimized, else -1.
         rng: what candidates are drawn with.
     """
-    several = len(rule.rungs) > 1
-
-    def rows(x_ND: Floats, scale: float | Floats = 1.0) -> Floats:
-        return np.column_stack([x_ND, np.broadcast_to(scale, len(x_ND))]) if several else x_ND
-
     x_ND = encoding.rows([trial.params for trial in observed])
-    value_NR = shifted(at_rungs(observed, rule.rungs, sign))
-    trial_V, rung_V = np.nonzero(np.isfinite(value_NR))
-    y_V = standardised(value_NR[trial_V, rung_V])
-    chosen_V = _most_informative(y_V)
-    scale_R = np.log(rule.rungs) / np.log(rule.rungs[-1]) if several else np.ones(1)
-    x_VD = rows(x_ND[trial_V[chosen_V]], scale_R[rung_V[chosen_V]])
-    model = GaussianProcess(x_VD, y_V[chosen_V], [*encoding.groups(), *[[x_VD.shape[1] - 1]] * several])
-    best = float(model.predict(rows(x_ND))[0].min())
-    model = model.after_mean(rows(encoding.rows(pending))) if pending else model
+    model = _fitted(encoding, x_ND, observed, rule, sign)
+    best = float(model.predict(_with_scale(rule, x_ND))[0].min())
+    model = model.after_mean(_with_scale(rule, encoding.rows(pending))) if pending else model
+
+    def gain(x_MD: Floats) -> Floats:
+        return model.log_improvement(_with_scale(rule, x_MD), best)
 
     tried = encoding.keys([*(trial.params for trial in observed), *pending])
     x_CD = untried(
@@ -100,20 +92,37 @@ def _most_promising(
     )
     if not len(x_CD):
         return encoding.point(encoding.random_rows(1, rng)[0])
-    gain_C = model.log_improvement(rows(x_CD), best)
+    gain_C = gain(x_CD)
     for turn in range(ROUNDS + 1):
         order = np.argsort(-gain_C, kind="stable")
         if turn < ROUNDS:
             more_MD = encoding.neighbours(x_CD[order[:BEST]], rng)
         else:
-            starts = rows(x_CD[order[: CLIMBERS * bool(encoding.smooth)]])
+            starts = _with_scale(rule, x_CD[order[: CLIMBERS * bool(encoding.smooth)]])
             tops = [model.climb(x_D, encoding.smooth, best) for x_D in starts]
             more_MD = encoding.snap(np.array(tops)[:, : encoding.width]) if tops else x_CD[:0]
         more_MD = untried(more_MD, tried)
         if len(more_MD):
             x_CD = np.concatenate([x_CD, more_MD])
-            gain_C = np.append(gain_C, model.log_improvement(rows(more_MD), best))
+            gain_C = np.append(gain_C, gain(more_MD))
     return encoding.point(x_CD[int(np.argmax(gain_C))])
+
+
+def _fitted(encoding: Encoding, x_ND: Floats, observed: Sequence[Trial], rule: Fidelity, sign: int) -> GaussianProcess:
+    """The process of the most informative values of the observed trials, at all rungs that matter."""
+    value_NR = shifted(at_rungs(observed, rule.rungs, sign))
+    trial_V, rung_V = np.nonzero(np.isfinite(value_NR))
+    y_V = standardised(value_NR[trial_V, rung_V])
+    chosen_V = _most_informative(y_V)
+    several = len(rule.rungs) > 1
+    scale_R = np.log(rule.rungs) / np.log(rule.rungs[-1]) if several else np.ones(1)
+    x_VD = _with_scale(rule, x_ND[trial_V[chosen_V]], scale_R[rung_V[chosen_V]])
+    return GaussianProcess(x_VD, y_V[chosen_V], [*encoding.groups(), *[[x_VD.shape[1] - 1]] * several])
+
+
+def _with_scale(rule: Fidelity, x_ND: Floats, scale: float | Floats = 1.0) -> Floats:
+    """The points with the log share of a full training as a further column, where there are several rungs."""
+    return np.column_stack([x_ND, np.broadcast_to(scale, len(x_ND))]) if len(rule.rungs) > 1 else x_ND
 
 
 def at_rungs(trials: Sequence[Trial], rungs: Sequence[int], sign: int) -> Floats:
