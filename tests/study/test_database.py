@@ -16,7 +16,7 @@ import pytest
 from src.study.history import History
 from src.study.study import Study
 from src.system.errors import UserError
-from tests.support.postgres import Server
+from tests.support.postgres import PASSWORD, Server
 from tests.support.stored import Stored, identity, opened, table
 
 pytestmark = pytest.mark.usefixtures("no_connection_stays")
@@ -199,6 +199,6 @@ def test_a_study_has_a_folder_of_its_own_in_each_storage(postgres: Server, tmp_p
     assert len({study.folder for study in studies}) == 4
     assert studies[0].folder == tmp_path / "studies" / identity().name
     assert all(study.folder.parent == tmp_path / "studies" and study.folder.is_dir() for study in studies)
-    other_way = str(urls[1]).replace("lockstep:secret@127.0.0.1", "lockstep:other@localhost")
+    other_way = str(urls[1]).replace(f":{PASSWORD}@127.0.0.1", "@localhost") + f"?password={PASSWORD}"
     assert opened(tmp_path, other_way).folder == studies[1].folder
     assert [opened(tmp_path, url).folder for url in urls] == [study.folder for study in studies]

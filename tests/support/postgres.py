@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+PASSWORD = "secret-of-postgres"
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))  # Debian's
 
 
@@ -29,7 +30,20 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        init = ["initdb", "--no-sync", "-A", "trust", "-U", "lockstep", "--locale=C", "--encoding=UTF8", "-D", "data"]
+        (folder / "password").write_text(PASSWORD)
+        init = [
+            "initdb",
+            "--no-sync",
+            "-A",
+            "scram-sha-256",
+            "--pwfile=password",
+            "-U",
+            "lockstep",
+            "--locale=C",
+            "--encoding=UTF8",
+            "-D",
+            "data",
+        ]
         self._program(*init).communicate()
 
     def start(self) -> None:
@@ -56,7 +70,7 @@ class Server:
         return self._url("postgresql+psycopg", name)
 
     def _url(self, scheme: str, database: str) -> str:
-        return f"{scheme}://lockstep:secret@127.0.0.1:{self.port}/{database}"
+        return f"{scheme}://lockstep:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def _program(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
         """As the unprivileged account that PostgreSQL asks for."""
