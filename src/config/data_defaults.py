@@ -107,8 +107,8 @@ def n_bins(facts: Facts) -> int:
     return 128 if _is_large(facts) else 48
 
 
-def embedding(facts: Facts, kind: str = "periodic") -> str:
-    """Choose how numbers enter a net: from 1,000 rows on, of up to 100 columns, as its model likes best: by `kind`."""
+def embedding(facts: Facts, kind: str = "piecewise_linear") -> str:
+    """Choose how numbers enter a net: from 1,000 rows on, of up to 100 columns, by `kind`."""
     return kind if facts.table and facts.rows >= EMBEDDED and 0 < facts.numbers <= MOST_EMBEDDED else "none"
 
 
