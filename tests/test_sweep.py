@@ -111,8 +111,8 @@ def wait_for_death(group: int) -> None:
 
 @pytest.mark.slow
 def test_the_whole_figure(tmp_path: Path, prepared: Path) -> None:
-    """64 trials of 20 epochs with TPE and ASHA: on one worker, on two, and killed at ten random moments."""
-    figure = ("n_trials=64", "epochs=20", "search=tpe", "search.pruner=asha")
+    """32 trials of 9 epochs with TPE and ASHA: on one worker, on two, and killed at ten random moments."""
+    figure = ("n_trials=32", "epochs=9", "search=tpe", "search.pruner=asha")
     one, two, killed = (Place(tmp_path / name, prepared) for name in ("one", "two", "killed"))
     two.run(*figure, "workers=2")
     timing = json.loads((two.out / "timing.json").read_text())
@@ -122,7 +122,7 @@ def test_the_whole_figure(tmp_path: Path, prepared: Path) -> None:
     while kills < 10:
         process = killed.start(*figure)
         begun = killed.events()
-        draws = draw.randint(0, 10)
+        draws = draw.randint(0, 3)
         if wait_until(lambda begun=begun, draws=draws: killed.events() >= begun + draws, process):
             time.sleep(draw.uniform(0.0, 0.3))
             kill(process)
