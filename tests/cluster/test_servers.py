@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,12 @@ def written(folder: Path) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not find_spec("flask_wtf"), reason="MLflow's server has no passwords without Flask-WTF (.[server])")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 def test_passwords_stand_nowhere(
     tmp_path: Path, prepared: Path, postgres: Server, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sweep and its members with PostgreSQL, MLflow and a store, all by the environment; and each password wrong once."""
-    pytest.importorskip("flask_wtf", reason="MLflow's server has no passwords without it (.[server])")
     studies, runs = (postgres.fresh().replace(f":{PASSWORDS[0]}@", "@") for _ in range(2))
     monkeypatch.setenv("PGPASSWORD", PASSWORDS[0])
     place, said = Place(tmp_path / "clone", prepared, cold=True), ""
