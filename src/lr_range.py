@@ -26,6 +26,7 @@ def main(config: Config) -> None:
     from src.engine.task import WorkerSetup
     from src.population.member import one_thread
     from src.reporting.range_panels import write_png
+    from src.system.checksums import write_checksums
     from src.system.files import write_json
 
     folder, meta = prepared(config)
@@ -55,6 +56,7 @@ def main(config: Config) -> None:
     header = {"sha256": meta.sha256, "optimizer": config["optimizer"]["name"], "rule": keys["rule"]}
     write_json(out / "lr_range.json", {**header, **suggested, **curves})
     write_png({**suggested, **curves}, out / "lr_range.png")
+    write_checksums(out)
     print(f"{name}: suggested rate {suggested['suggested_lr']:.2g}, cycles between {base_lr:.2g} and {max_lr:.2g}")
 
 

@@ -22,6 +22,7 @@ def main(config: Config) -> None:
     from src.sweeps import exports
     from src.sweeps.opening import opened, passed_over
     from src.sweeps.progress import Progress
+    from src.system.checksums import write_checksums
     from src.tracking.tracker import Tracker
 
     began = time.monotonic()
@@ -47,6 +48,7 @@ def main(config: Config) -> None:
             with progress.waiting("MLflow"):
                 runs = tracker.close()
         exports.write_timing(sweep, runs, began, trained, progress.done)
+        write_checksums(sweep.out)
         exports.print_notes(sweep)
 
 

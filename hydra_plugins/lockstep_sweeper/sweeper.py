@@ -24,6 +24,7 @@ from omegaconf import OmegaConf, read_write
 from src.config.compose import is_group, options_of, sentence, with_force_add
 from src.system.errors import UserError, masked, require_one_of
 from src.system.files import write_text
+from src.system.read_back import read_json
 
 READS_OUTPUTS = ("train", "ensemble", "report")  # verbs whose jobs go on from what others have left in `outputs`
 PARAMS = "hydra.sweeper.params"
@@ -250,7 +251,7 @@ def results(folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for path in folder.glob("sweep/*/*.json"):
         if path.name in ("summary.json", "timing.json"):
-            content |= json.loads(path.read_text(encoding="utf-8"))
+            content |= read_json(path, "run the sweep again")
     return content
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.splitting import PARTS
+from src.system.checksums import read_checked
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.read_back import intact, read_json
@@ -132,13 +133,13 @@ def read_meta(folder: Path) -> DataMeta:
     """Read `meta.json`.
 
     Raises:
-        UserError: it is missing, not whole, or an earlier version wrote it.
+        UserError: it is missing, has changed, is not whole, or an earlier version wrote it.
     """
+    if not (folder / "meta.json").exists():
+        raise UserError(f"{folder} holds no prepared data: run prepare first")
     try:
-        return DataMeta.from_json(json.loads((folder / "meta.json").read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} holds no prepared data: run prepare first") from None
-    except (ValueError, OSError):
+        return DataMeta.from_json(json.loads(read_checked(folder / "meta.json", AGAIN)))
+    except ValueError:
         raise UserError(f"{folder}/meta.json is not whole: run prepare again") from None
 
 
@@ -169,4 +170,4 @@ def preprocessor(folder: Path) -> Preprocessor:
 def _transformer(path: Path, modified_ns: int) -> Any:
     from src.data.transformer_file import loads
 
-    return loads(path.read_bytes(), path)
+    return loads(read_checked(path, AGAIN), path)

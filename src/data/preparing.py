@@ -19,6 +19,7 @@ from src.data.raw import Raw
 from src.data.reader import Reader, parse
 from src.data.sources import origin
 from src.data.splitting import PARTS, split
+from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_npy
@@ -61,6 +62,7 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
             examples = raw.x.take(rows["train"][:N_EXAMPLES], axis=0)
             write_json(folder / "example.json", preprocessor.request(examples))
             write_json(folder / "meta.json", meta)
+            write_checksums(folder)
         return read_meta(out)
 
 

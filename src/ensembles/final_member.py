@@ -21,7 +21,8 @@ from src.population.member_rows import with_rows
 from src.population.prediction_chunks import chunks
 from src.population.rows import Rows
 from src.population.stack import build_model
-from src.system.arrays import file_digest, read_npy
+from src.system.arrays import read_npy
+from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import write_bytes, write_npy
@@ -110,6 +111,7 @@ class FinalMember:
         line = {"name": self.name, "members": self.method, "seed": self.member.seed} | self._files(folder, "")
         if self.refit is not None:
             line["refit"] = self.refit._files(folder, "refit-")
+        write_checksums(folder / self.name)
         return line
 
     def _files(self, folder: Path, prefix: str) -> dict[str, Any]:
@@ -119,11 +121,9 @@ class FinalMember:
         line["predictions"] = f"{self.name}/{prefix}val.npy"
         write_bytes(folder / line["weights"], tensor_bytes(self.checkpoint.model_weights))
         write_npy(folder / line["predictions"], self.val_predictions)
-        line["predictions_sha256"] = file_digest(folder / line["predictions"])
         if self.out_of_fold_predictions is not None:
             line["held"] = f"{self.name}/{prefix}held.npy"
             write_npy(folder / line["held"], self.out_of_fold_predictions)
-            line["held_sha256"] = file_digest(folder / line["held"])
         return line
 
     @classmethod
@@ -140,9 +140,7 @@ class FinalMember:
             again = f"run python -m src.train model={model} again"
             weights = read_weights(_existing(folder / part["weights"], model), again)
             predictions, out_of_fold = (
-                read_npy(_existing(folder / part[key], model), part.get(f"{key}_sha256"), again)
-                if key in part
-                else None
+                read_npy(_existing(folder / part[key], model), again) if key in part else None
                 for key in ("predictions", "held")
             )
             config = TrialConfig.from_json(part["config"])

@@ -214,6 +214,7 @@ def write(
     import yaml
 
     from src.metrics.scoring import score
+    from src.system.checksums import write_checksums
     from src.system.files import atomic_folder, write_json, write_text
 
     meta, methods = members[0].meta, list(dict.fromkeys(member.method for member in members))
@@ -224,6 +225,7 @@ def write(
         lines = [{**member.to_json(new), "val": each} for member, each in zip(members, scores, strict=True)]
         write_text(new / "config.yaml", yaml.safe_dump(best.config.to_json()))
         write_json(new / "members.json", {**head, "items": lines})
+        write_checksums(new)
 
 
 def out_of_fold_scores(context: TrainingContext, members: Sequence[FinalMember]) -> dict[str, float]:

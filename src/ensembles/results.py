@@ -14,6 +14,7 @@ from src.ensembles.comparison import Comparison, FinalScores
 from src.ensembles.pool import latency
 from src.metrics.listing import default_selection
 from src.models.building import n_parameters
+from src.system.checksums import write_checksums
 from src.system.files import write_json, write_npz
 
 
@@ -63,6 +64,7 @@ def finish(files: Sequence[Path], metrics: Mapping[str, Any], registered_file: P
     write_json(registered_file, registered)
     for file in files:
         write_json(file, metrics)
+    write_checksums(registered_file.parent)
     for note in metrics["notes"]:
         print(note)
     which = "members refitted on the validation rows too" if metrics["refit"] else "the members that were judged"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,10 @@ from numpy.typing import NDArray
 from src.reporting import labels, plots
 from src.reporting.palette import ACCENT, FAILED, GRID, INK, MUTED, PRUNED, SECOND
 from src.system.files import write_json, write_text
+from src.system.read_back import read_json
 from src.system.tables import csv_text, read_csv
+
+AGAIN = "run the sweep again"
 
 COLOURS = (ACCENT, SECOND, "#2a9d76", FAILED, "#8a5cc2", "#1c9cc0", "#b0851f", MUTED)
 ON_PAGES = (ACCENT, SECOND, FAILED, INK, PRUNED, MUTED)  # of the palette that a page turns dark
@@ -41,10 +43,8 @@ def read(folder: Path, strategy: str) -> list[Run]:
     """Read the sweeps below a job's folder as runs of its strategy; none where no sweep with a complete trial is there."""
     runs = []
     for path in sorted(folder.glob("sweep/*/progress.csv")):
-        rows = read_csv(path)
-        summary, timing = (
-            json.loads((path.parent / f"{name}.json").read_text(encoding="utf-8")) for name in ("summary", "timing")
-        )
+        rows = read_csv(path, AGAIN)
+        summary, timing = (read_json(path.with_name(f"{name}.json"), AGAIN) for name in ("summary", "timing"))
         if summary["best_value"] is not None:
             epochs, best = (np.array([float(row[name] or "nan") for row in rows]) for name in ("epochs", "best"))
             seconds = np.cumsum(timing["segment_s"])

@@ -19,10 +19,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from src.diagnosis.rules import KINDS
 from src.reporting import plots
 from src.reporting.advice import DiagnosedTrial, advise
+from src.system.arrays import read_npz
 from src.system.cell_string import NAMES, cell_string, parsed_cell
 from src.system.errors import UserError
 from src.system.passed_over import passed_over
-from src.system.read_back import intact, read_json
+from src.system.read_back import intact, read_json, read_yaml
 from src.system.tables import read_csv
 
 AGAIN = "run the stage that wrote it again"
@@ -191,8 +192,8 @@ def read_sweep(outputs: Path, model: str) -> Sweep:
     folder = outputs / "sweep" / model
     if not (folder / "trials.csv").exists():
         raise UserError(f"{folder / 'trials.csv'} is not there: run `dvc repro` or drop {model!r} from models")
-    summary, curves = _json(folder / "summary.json"), read_csv(folder / "curves.csv")
-    study = read_study(read_csv(folder / "trials.csv"), curves, summary)
+    summary, curves = _json(folder / "summary.json"), read_csv(folder / "curves.csv", AGAIN)
+    study = read_study(read_csv(folder / "trials.csv", AGAIN), curves, summary)
     best = plots.best_trial(study)
     mine = [row for row in curves if best and int(row["number"]) == best.number]
     train, val = ([_number(row.get(name)) for row in mine] for name in ("train/loss", "val/loss"))
@@ -206,9 +207,7 @@ def read_sweep(outputs: Path, model: str) -> Sweep:
 
 def _cell(path: Path) -> dict[str, str]:
     """Read the operation on each edge from a best.yaml; empty for a net without cells."""
-    import yaml
-
-    written = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    written = read_yaml(path, AGAIN) if path.exists() else {}
     operations = written.get("model", {}).get("operations") or {}
     edges = parsed_cell(operations) if isinstance(operations, str) else dict(operations)
     return edges if edges.keys() == set(NAMES) else {}
@@ -342,10 +341,11 @@ def read_ensemble(folder: Path) -> Ensemble | None:
         metrics=metrics,
         timing=_json(folder / "timing.json"),
     )
-    if not (folder / "predictions.npz").exists():
+    predictions = folder / "predictions.npz"
+    if not predictions.exists():
         return ensemble
-    with np.load(folder / "predictions.npz") as saved:
-        return replace(ensemble, truth=saved["y_test"], output=saved["test"], single_output=saved.get("best_single"))
+    truth, output, single = (read_npz(predictions, name, AGAIN) for name in ("y_test", "test", "best_single"))
+    return replace(ensemble, truth=truth, output=output, single_output=single)
 
 
 def _json(path: Path) -> dict[str, Any]:

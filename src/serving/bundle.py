@@ -2,12 +2,10 @@
 
 The bundle folder holds `meta.json` (what the data are), `preprocessing.skops` (raw rows → x), `bundle.json` (each member's
 config and file), `member-<i>.safetensors`, `joint.safetensors` (the mixture that joins them), and `MLmodel`, by which
-`mlflow.pyfunc.load_model` finds this package; and where the model shall be loaded outside of the project, `code.zip`, from
-which Python imports it.
+`mlflow.pyfunc.load_model` finds this package; `SHA256SUMS`, their checksums; and where the model shall be loaded outside of
+the project, `code.zip`, from which Python imports it.
 """
 
-import hashlib
-import json
 import platform
 import shutil
 import zipfile
@@ -24,7 +22,7 @@ from torch import Tensor
 from src.ensembles.mixture import Mixture, Weighted, read, write
 from src.models.building import build
 from src.serving.ensemble_module import EnsembleModule
-from src.system.arrays import file_digest
+from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_text
@@ -33,7 +31,6 @@ from src.system.tensors import read_weights, tensor_bytes
 from src.system.trial_config import TrialConfig
 
 AGAIN = "run python -m src.ensemble again"
-_FILES = ("meta.json", "preprocessing.skops")  # whose digests bundle.json has; those of weights stand in themselves
 _FORMAT = 3  # of bundle.json; the first named no format, the second had no mixture; both had sums of nets as members
 
 _MLMODEL = """\
@@ -77,11 +74,11 @@ def write_bundle(
         write(mixture or Weighted(np.full(len(members), 1 / len(members))), new / "joint.safetensors")
         shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
         write_json(new / "meta.json", meta.to_json())
-        content = {"format": _FORMAT, "members": entries, "files": {name: file_digest(new / name) for name in _FILES}}
-        write_json(new / "bundle.json", content | {"sha256": _checksum(content)})
+        write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
         write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()) + _WITH_CODE * with_code)
         if with_code:
             write_bytes(new / "code.zip", _code())
+        write_checksums(new)
 
 
 @cache
@@ -131,7 +128,6 @@ def read_bundle(path: Path) -> Bundle:
 
 def _read_bundle(file: Path, content: Mapping[str, Any]) -> Bundle:
     folder = file.parent
-    _verify(folder, content)
     if (written := content.get("format", 1)) > _FORMAT:
         raise UserError(f"{file} has format {written}, of a later version; this one reads up to {_FORMAT}: update it.")
     entries = list(content["members"])
@@ -143,19 +139,6 @@ def _read_bundle(file: Path, content: Mapping[str, Any]) -> Bundle:
         mixture = Weighted(weight_M / weight_M.sum())
     meta = DataMeta.from_json(read_json(folder / "meta.json", AGAIN))
     return Bundle(folder, meta, list(models), list(weights), mixture)
-
-
-def _verify(folder: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a bundle of which a file has changed; earlier versions wrote no digests."""
-    if "sha256" in content and content["sha256"] != _checksum({k: v for k, v in content.items() if k != "sha256"}):
-        raise UserError(f"{folder / 'bundle.json'} has changed since it was written; {AGAIN}")
-    for name, digest in content.get("files", {}).items():
-        if name in _FILES and file_digest(folder / name) != digest:
-            raise UserError(f"{folder / name} has changed since it was written; {AGAIN}")
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _member(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, Any], Weights]:

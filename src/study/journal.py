@@ -1,7 +1,9 @@
 """Optuna's journal file: written by one process, which appends records that belong together at once, and read by any."""
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +12,43 @@ from typing import Any
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
+from src.study.records import Damaged
 from src.system.errors import UserError
 from src.system.files import sync_folder
+
+_CHECKSUM = re.compile(rb',"sha256":"([0-9a-f]{16})"}\n')  # the end of a record
+
+
+class _Checksums:
+    """The digest of all records so far, which each record ends with: one that changed, or is missing, breaks those behind.
+
+    Records without one are passed over: earlier versions wrote them, or another program, such as Optuna's dashboard.
+    """
+
+    def __init__(self, journal: bytes = b"") -> None:
+        """Check a journal of whole records.
+
+        Raises:
+            Damaged: one has changed since it was written, or is missing.
+        """
+        self._digest = hashlib.sha256()
+        for number, line in enumerate(journal.splitlines(keepends=True), start=1):
+            if (end := _CHECKSUM.search(line)) and end.group(1) != self._follow(line[: end.start()]):
+                raise Damaged(f"line {number} is not as it was written, or one before it is missing")
+
+    def line(self, record: dict[str, Any]) -> bytes:
+        """Write the next record."""
+        text = json.dumps(record, separators=(",", ":")).encode()[:-1]
+        return text + b',"sha256":"' + self._follow(text) + b'"}\n'
+
+    def copy(self) -> "_Checksums":
+        other = _Checksums()
+        other._digest = self._digest.copy()
+        return other
+
+    def _follow(self, text: bytes) -> bytes:
+        self._digest.update(text)
+        return self._digest.hexdigest()[:16].encode()
 
 
 class Journal(JournalFileBackend):
@@ -21,7 +58,11 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        self._count = _cut_torn_tail(path)
+        """Raises:
+        Damaged: a record has changed since it was written, or is missing.
+        """
+        whole = _cut_torn_tail(path)
+        self._count, self._checksums = whole.count(b"\n"), _Checksums(whole)
         super().__init__(str(path), _NoLock())
         sync_folder(path.parent)
         self._path = path
@@ -59,11 +100,11 @@ class Journal(JournalFileBackend):
         self._flush()
 
     def _flush(self) -> None:
-        size = self._path.stat().st_size
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in self._pending)
+        size, checksums = self._path.stat().st_size, self._checksums.copy()
+        lines = [checksums.line(record) for record in self._pending]
         try:
             with self._path.open("ab") as file:
-                file.write(text.encode())
+                file.write(b"".join(lines))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -72,6 +113,7 @@ class Journal(JournalFileBackend):
                 f"study.root: {self._path} cannot be written ({error.strerror}); "
                 "the study is whole, so the same command goes on once it can"
             ) from error
+        self._checksums = checksums
         self._count += len(self._pending)
         self._pending = []
 
@@ -85,8 +127,9 @@ class JournalReader(BaseJournalBackend):
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
         """The complete records from a number on."""
         data = self._path.read_bytes()
-        lines = data[: _complete_bytes(data)].splitlines()
-        return [json.loads(line) for line in lines[log_number_from:]]
+        whole = data[: _complete_bytes(data)]
+        _Checksums(whole)
+        return [json.loads(line) for line in whole.splitlines()[log_number_from:]]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Refuse to write: reading a study changes nothing of it."""
@@ -101,15 +144,15 @@ class _NoLock(BaseJournalFileLock):
         pass
 
 
-def _cut_torn_tail(path: Path) -> int:
-    """Cut off a last record that is not complete; return the number of those before."""
+def _cut_torn_tail(path: Path) -> bytes:
+    """Cut off a last record that is not complete; return those before."""
     if not path.exists():
-        return 0
+        return b""
     data = path.read_bytes()
     complete = _complete_bytes(data)
     if complete < len(data):
         os.truncate(path, complete)
-    return data.count(b"\n", 0, complete)
+    return data[:complete]
 
 
 def _complete_bytes(data: bytes) -> int:

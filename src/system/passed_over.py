@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from src.system.checksums import write_checksums
 from src.system.errors import UserError
 from src.system.files import write_json
 from src.system.read_back import read_json
@@ -21,6 +22,7 @@ def pass_over(out: Path, reason: str, placeholders: Iterable[str]) -> None:
     reason = reason.removesuffix(".")
     for name in (*placeholders, FILE):
         write_json(out / name, {"passed_over": reason})
+    write_checksums(out)
     print(f"{out.name}: passed over, since {reason}")
 
 

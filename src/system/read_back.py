@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.system.arrays import UNREADABLE
+from src.system.checksums import read_checked
 from src.system.errors import UserError, first_line
 
 DAMAGE = (*UNREADABLE, TypeError, AttributeError, LookupError, ArithmeticError)
@@ -39,10 +40,10 @@ def read_json(path: Path, advice: str, kind: type[Any] = dict) -> Any:
     """Read the JSON file at `path`, whose content is of a `kind`; the sentence of an error ends with `advice`.
 
     Raises:
-        UserError: it is not there, is no JSON, or of another kind.
+        UserError: it is not there, has changed since it was written, is no JSON, or of another kind.
     """
     with intact(path, advice):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_checked(path, advice).decode())
         if not isinstance(content, kind):
             raise TypeError(f"it holds no {'object' if kind is dict else 'list'}")
         return content
@@ -52,13 +53,13 @@ def read_yaml(path: Path, advice: str) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; the sentence of an error ends with `advice`.
 
     Raises:
-        UserError: it is not there, is no YAML, or no mapping.
+        UserError: it is not there, has changed since it was written, is no YAML, or no mapping.
     """
     import yaml
 
     with intact(path, advice):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = yaml.safe_load(read_checked(path, advice).decode())
         except yaml.YAMLError as error:
             raise ValueError(" ".join(str(error).split())) from error
         if not isinstance(content, dict):

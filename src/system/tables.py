@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.system.checksums import read_checked
+
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -23,12 +25,16 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return file.getvalue()
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a table that `csv_text` wrote: its rows by the names of the columns; without the file, none."""
+def read_csv(path: Path, advice: str) -> list[dict[str, str]]:
+    """Read a table that `csv_text` wrote: its rows by the names of the columns; without the file, none.
+
+    Raises:
+        UserError: it has changed since it was written; it ends with `advice`.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        columns, *rows = [[_plain(cell) for cell in row] for row in csv.reader(file)] or [[]]
+    file = io.StringIO(read_checked(path, advice).decode(), newline="")
+    columns, *rows = [[_plain(cell) for cell in row] for row in csv.reader(file)] or [[]]
     return [dict(zip(columns, row, strict=False)) for row in rows]
 
 

@@ -19,7 +19,7 @@ from src.ensembles.pool import groups, read_pool
 from src.models.building import build
 from src.population.checkpoint import Checkpoint
 from src.population.member import Member
-from src.system.arrays import file_digest
+from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from tests.support.metas import data_meta
@@ -94,10 +94,9 @@ def refusal(outputs: Path, meta: DataMeta, models: tuple[str, ...] = ("linear",)
 
 
 def test_predictions_of_which_a_bit_has_changed_are_refused(outputs: Path, meta: DataMeta) -> None:
-    path, table = outputs / "train/linear/member-1/val.npy", outputs / "train/linear/members.json"
-    content, members = bytearray(path.read_bytes()), json.loads(table.read_text())
-    members["items"][1]["predictions_sha256"] = file_digest(path)
-    table.write_text(json.dumps(members))
+    path = outputs / "train/linear/member-1/val.npy"
+    content = bytearray(path.read_bytes())
+    write_checksums(path.parent)
     read_pool(outputs, ["linear"], meta)
     content[-1] ^= 1
     path.write_bytes(content)

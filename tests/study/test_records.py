@@ -15,12 +15,12 @@ from src.study.study import Study
 from src.study.warm_start import warm_start
 from src.system.errors import UserError
 from src.system.locks import exclusive
-from tests.support.stored import Stored, opened, table
+from tests.support.stored import Stored, opened, table, without_checksums
 from tests.support.virtual import BASE, conditional
 
 
 @pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def checked(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A study that has ended."""
     folder = tmp_path_factory.mktemp("study")
     live = Stored(opened(folder))
@@ -29,6 +29,12 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         pass
     live.study.finish(True)
     return (live.study.folder / "journal.log").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def journal(checked: bytes) -> bytes:
+    """The same, as an earlier version wrote it."""
+    return without_checksums(checked)
 
 
 def put(folder: Path, data: bytes) -> Path:
@@ -49,7 +55,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_reading_a_study_in_the_middle_of_an_append_changes_no_file(tmp_path: Path, journal: bytes) -> None:
     """All that open another's study: its attributes, its schedule, a warm start."""
     whole = Study.read(Shelf(put(tmp_path, journal).parents[2], None), opened(tmp_path).name)
-    path = put(tmp_path, journal + journal[:200])  # another process appends its next record
+    path = put(tmp_path, journal + journal[:20])  # another process appends its next record
     shelf, name = Shelf(tmp_path, None), path.parent.name
     before = snapshot(tmp_path)
     assert shelf.attributes(name)["finished"] is True
@@ -96,6 +102,39 @@ def test_a_journal_that_lacks_any_line_is_refused_or_tells_the_same(tmp_path: Pa
     assert len(refusals) > 30
     assert all(text.startswith(f"study.root: {path} is damaged") and "\n" not in text for text in refusals)
     assert all(rows == expected for rows in outcomes if not isinstance(rows, str))
+
+
+def test_a_flipped_bit_or_a_lost_line_is_found_or_trained_again(tmp_path: Path, checked: bytes) -> None:
+    """A last record that is no JSON any more counts as torn, and what it told is trained again."""
+    path, draw = put(tmp_path, checked), random.Random(0)
+    expected, lines = table(opened(tmp_path).history), checked.splitlines(keepends=True)
+    lost = [b"".join(line for k, line in enumerate(lines) if k != gone) for gone in range(len(lines) - 1)]
+    flipped = []
+    for place in [*draw.sample(range(len(checked)), 300), *range(len(checked) - 200, len(checked))]:
+        content = bytearray(checked)
+        content[place] ^= 1 << draw.randrange(8)
+        flipped.append(bytes(content))
+    for content in [*draw.sample(lost, 40), *flipped]:
+        path.write_bytes(content)
+        result = outcome(tmp_path)
+        if isinstance(result, str):
+            assert result.startswith(f"study.root: {path} is damaged (line ")
+            assert "\n" not in result
+        else:
+            assert result == expected
+            assert content[: len(checked) // 2] == checked[: len(checked) // 2]
+
+
+def test_a_study_of_an_earlier_version_goes_on_with_checksums(tmp_path: Path, journal: bytes) -> None:
+    path = put(tmp_path, journal)
+    study = opened(tmp_path)
+    study.finish(False)
+    study.finish(True)
+    assert [b'"sha256":"' in line for line in path.read_bytes().splitlines()[-3:]] == [False, True, True]
+    path.write_bytes(path.read_bytes().replace(b'"finished":false', b'"finished":fals3'))
+    assert "line" in str(outcome(tmp_path))
+    path.write_bytes(journal + b"".join(path.read_bytes().splitlines(keepends=True)[-1:]))
+    assert "one before it is missing" in str(outcome(tmp_path))
 
 
 def outcome(folder: Path) -> list[Any] | str:
