@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
@@ -344,8 +343,8 @@ def read_ensemble(folder: Path) -> Ensemble | None:
     predictions = folder / "predictions.npz"
     if not predictions.exists():
         return ensemble
-    truth, output, single = (read_npz(predictions, name, AGAIN) for name in ("y_test", "test", "best_single"))
-    return replace(ensemble, truth=truth, output=output, single_output=single)
+    truth, output, other = (read_npz(predictions, name, AGAIN) for name in ("y_test", "test", "best_single"))
+    return replace(ensemble, truth=truth, output=output, single_output=other)
 
 
 def _json(path: Path) -> dict[str, Any]:

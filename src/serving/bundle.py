@@ -7,7 +7,6 @@ the project, `code.zip`, from which Python imports it.
 """
 
 import platform
-import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import Tensor
 from src.ensembles.mixture import Mixture, Weighted, read, write
 from src.models.building import build
 from src.serving.ensemble_module import EnsembleModule
-from src.system.checksums import write_checksums
+from src.system.checksums import read_checked, write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from src.system.files import atomic_folder, write_bytes, write_json, write_text
@@ -72,7 +71,7 @@ def write_bundle(
         for entry, (_, weights) in zip(entries, members, strict=True):
             write_bytes(new / str(entry["file"]), tensor_bytes(weights))
         write(mixture or Weighted(np.full(len(members), 1 / len(members))), new / "joint.safetensors")
-        shutil.copyfile(prepared / "preprocessing.skops", new / "preprocessing.skops")
+        write_bytes(new / "preprocessing.skops", read_checked(prepared / "preprocessing.skops", "run prepare again"))
         write_json(new / "meta.json", meta.to_json())
         write_json(new / "bundle.json", {"format": _FORMAT, "members": entries})
         write_text(new / "MLmodel", _MLMODEL.format(python=platform.python_version()) + _WITH_CODE * with_code)

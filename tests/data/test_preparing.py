@@ -591,6 +591,9 @@ def test_prepared_folder_that_changed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x_train\.npy is missing or not whole"):
         load(out)
     (out / "meta.json").write_text('{"name": ')
+    with pytest.raises(UserError, match="has changed since it was written"):
+        load(out)
+    (out / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match="not whole"):
         load(out)
     with pytest.raises(UserError, match="holds no prepared data"):

@@ -77,6 +77,10 @@ def test_changed_bundles_answer_as_before_or_are_refused(tmp_path: Path, bundle:
         draw, folder = random.Random(seed), tmp_path / str(seed)
         shutil.copytree(bundle[0], folder)
         change(draw, folder / draw.choice(names))
+        if checked := seed % 2 == 0:
+            assert (folder / "SHA256SUMS").exists()
+        else:  # as a stranger may send it, or an earlier version wrote it
+            (folder / "SHA256SUMS").unlink()
         try:
             answer = Ensemble(folder).predict(rows)
         except UserError as error:
@@ -84,7 +88,7 @@ def test_changed_bundles_answer_as_before_or_are_refused(tmp_path: Path, bundle:
             continue
         probabilities = [name for name in expected if name.startswith("p_")]
         assert answer.shape == expected.shape, seed
-        assert np.allclose(answer.iloc[:, 1:], expected[probabilities]), seed
+        assert not checked or np.allclose(answer.iloc[:, 1:], expected[probabilities]), seed
     assert len(sentences) > 60
     assert not [sentence for sentence in sentences if "\n" in sentence]
 

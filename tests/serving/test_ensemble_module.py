@@ -165,6 +165,7 @@ def test_a_boosted_member_of_earlier_versions_still_loads(digits: Path, tmp_path
     entries = [{"config": {"model": MLP}, "parts": parts}, {"config": {"model": CNN}, "file": "member-3.safetensors"}]
     write(Weighted([0.75, 0.25]), folder / "joint.safetensors")
     (folder / "bundle.json").write_text(json.dumps({"format": 3, "members": entries}))
+    (folder / "SHA256SUMS").unlink()
     x = np.array(load(digits).x_val[:50])
     np.testing.assert_allclose(Ensemble(folder).outputs(x), expected_sum(meta, coefficients, x), atol=1e-6)
 
@@ -195,7 +196,8 @@ def test_a_bundle_of_the_first_format_still_loads(digits: Path, tmp_path: Path) 
         {"config": {"model": model}, "file": f"member-{k}.safetensors", "weight": weight}
         for k, (model, weight) in enumerate([(MLP, 0.75), (CNN, 0.25)])
     ]
-    (tmp_path / "b" / "joint.safetensors").unlink()
+    for name in ("joint.safetensors", "SHA256SUMS"):
+        (tmp_path / "b" / name).unlink()
     file.write_text(json.dumps({"members": members}))
     np.testing.assert_array_equal(Ensemble(tmp_path / "b").outputs(x), expected)
     file.write_text(json.dumps({"format": 99, "members": members}))
