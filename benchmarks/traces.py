@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-NEVER_EQUAL = {"timing.json", "registered.json", "checksums.json", "dvc.lock"}  # by a clock, an id, or of such
+NEVER_EQUAL = {"timing.json", "registered.json", "SHA256SUMS", "dvc.lock"}  # by a clock, an id, or of such
 PICTURES = (".png", ".svg")
 
 

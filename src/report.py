@@ -10,10 +10,12 @@ from src.config.command_line import stage
 from src.engine.compatibility import prepared
 from src.system.errors import UserError
 from src.system.files import require_writable
-from src.system.read_back import intact
+from src.system.read_back import intact_below
 
 if TYPE_CHECKING:
     from src.config.loading import Config
+
+READ = ("lr_range", "sweep", "train", "ensemble")  # the stages whose files the page shows
 
 
 def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = None) -> str | None:
@@ -26,7 +28,7 @@ def report(outputs: Path, models: list[str], out: Path, prepared: Path | None = 
     from src.reporting import results
     from src.system.files import write_text
 
-    with intact(outputs, "run dvc repro again"):
+    with intact_below([outputs / stage for stage in READ], "run dvc repro again"):
         everything = results.read(outputs, models, prepared)
         page, tables = pages.render(everything), pages.plots_data(everything)
     write_text(out / "index.html", page)

@@ -4,6 +4,7 @@ Hydra itself instantiates what `hydra.callbacks`, the loggings, the launcher and
 verb's own checks. So the guard stands where Hydra composes. What a person types on the command line is theirs to choose.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from src.system.errors import UserError, first_line
 
 PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # installed packages, by which Hydra itself finds plugins
 STREAMS = (None, "logging.StreamHandler", "logging.NullHandler")
+FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir")  # in which Hydra writes its files
+WITHIN = re.compile(r"(?![/~])(?!.*\.\.)([\w.,=/-]|\$\{(now:[^{}/]*|hydra\.job\.(num|override_dirname))\})+")
 EMPTY = ("callbacks", "job.env_set")  # keys of Hydra that no file may fill
 
 
@@ -75,6 +78,11 @@ def _code(node: Any) -> Iterator[tuple[str, str]]:
         section, _, last = key.rpartition(".")
         if (node[section] if section else node).get(last):
             yield key, "would run code or set the environment"
+    for key in FOLDERS:
+        section, _, last = key.rpartition(".")
+        folder = (node[section] if section else node).get(last)
+        if folder is not None and not WITHIN.fullmatch(folder):
+            yield key, f"would write into {folder}, which may be outside of the project"
     for key in ("launcher", "sweeper"):
         if not str(node[key].get("_target_")).startswith(PLUGINS):
             yield key, f"names {node[key].get('_target_')}, which is no plugin of Hydra"

@@ -22,7 +22,7 @@ from src.system.arrays import read_npz
 from src.system.cell_string import NAMES, cell_string, parsed_cell
 from src.system.errors import UserError
 from src.system.passed_over import passed_over
-from src.system.read_back import intact, read_json, read_yaml
+from src.system.read_back import read_json, read_yaml
 from src.system.tables import read_csv
 
 AGAIN = "run the stage that wrote it again"
@@ -170,16 +170,13 @@ def read(outputs: Path, models: Sequence[str], prepared: Path | None = None) -> 
         raise UserError("models is empty: name at least one model whose sweep the report shall show")
     unsuitable = passed_over(outputs / "sweep", models)
     models = [model for model in models if model not in unsuitable]
-    with intact(outputs / "sweep", AGAIN):
-        sweeps = [read_sweep(outputs, model) for model in models]
+    sweeps = [read_sweep(outputs, model) for model in models]
     members = _json(outputs / "train" / models[0] / "members.json")
     guess = "regression" if plots.metric(sweeps[0].study) == "val/rmse" else "classification"
     inferred = {"task": members.get("task", guess), "sha256": members.get("sha256")}
     meta = _json(prepared / "meta.json") if prepared else {}
     comparison = _json(outputs.parent / "comparison.json")
-    with intact(outputs / "ensemble", AGAIN):
-        ensemble = read_ensemble(outputs / "ensemble")
-    return Report(sweeps, ensemble, {**inferred, **meta}, comparison, unsuitable)
+    return Report(sweeps, read_ensemble(outputs / "ensemble"), {**inferred, **meta}, comparison, unsuitable)
 
 
 def read_sweep(outputs: Path, model: str) -> Sweep:

@@ -12,7 +12,7 @@ from optuna.storages.journal import BaseJournalBackend
 
 from src.study.journal import Journal, JournalReader
 from src.study.records import Damaged, folder_below
-from src.system.errors import UserError, masked, require_one_of
+from src.system.errors import UserError, masked, refuse_unescaped_password, require_one_of
 
 
 @contextmanager
@@ -54,6 +54,7 @@ class Shelf:
         """
         self.root, self.database = root, None
         if url is not None:
+            refuse_unescaped_password("storage", url)
             from src.study.database import Database  # not at the top: a journal does not need it
 
             with opening_errors_as_user_errors(url):

@@ -23,7 +23,7 @@ from src.study.study import Study
 from src.sweeps.objectives import LATENCY
 from src.sweeps.opening import Sweep
 from src.system.errors import UserError
-from src.system.files import write_bytes, write_json, write_npz, write_text
+from src.system.files import entries, write_bytes, write_json, write_npz, write_text
 from src.system.tables import csv_text
 from src.system.tensors import tensor_bytes
 from src.system.trial_config import TrialConfig
@@ -272,7 +272,7 @@ def _weights(study: Study, trial: Trial) -> list[str]:
 
 def _remove_leftovers(out: Path, study: Study) -> None:
     weights = {name for trial in study.history.of("complete") for name in _weights(study, trial)}
-    for path in [*out.glob(".*.tmp"), *(out / "weights").glob("*")]:
+    for path in [*out.glob(".*.tmp"), *entries(out / "weights")]:
         if path.name not in weights:
             path.unlink(missing_ok=True)
     gone = ["best.yaml", "ranking.json", "predictions.npz"] if study.history.best is None else []

@@ -29,7 +29,7 @@ from src.sweeps.derivation import ending
 from src.sweeps.objectives import LATENCY, Objectives
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
-from src.system.files import write_bytes
+from src.system.files import entries, write_bytes
 from src.system.reason import Reason
 from src.system.trial_config import TrialConfig
 
@@ -317,7 +317,7 @@ class Loop:
         self._droppable, self._tidied = self._needed(), len(self.history.events)
         epochs = {trial.number: trial.epochs for trial in self.history.of("running", "paused")}
         results = {(trial.number, trial.epochs) for trial in self.history.of("complete")}
-        for path in self.study.mirror.folder.glob("*"):
+        for path in entries(self.study.mirror.folder):
             match = re.fullmatch(r"(\d+)-(\d+)(?:-\d+)?", path.stem)
             number, epoch = map(int, match.groups()) if match else (-1, 0)
             if (number, epoch) not in self._droppable | results and epoch <= epochs.get(number, epoch):

@@ -39,6 +39,17 @@ def read_checked(path: Path, advice: str) -> bytes:
     return content
 
 
+def unchecked(folder: Path) -> Path | None:
+    """Find the first file below `folder` that has changed or has no checksum; weights, which have theirs inside, aside."""
+    for path in sorted(path for path in folder.rglob("[!.]*") if path.is_file()):
+        sums = path.with_name(FILE)
+        lines = sums.read_bytes().splitlines() if sums.exists() else []
+        elsewhere = path.name == FILE or path.suffix == ".safetensors"
+        if not elsewhere and f"{_file_digest(path)}  {path.name}".encode() not in lines:
+            return path
+    return None
+
+
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

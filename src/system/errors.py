@@ -65,6 +65,23 @@ def masked(text: str) -> str:
     return re.sub(r"(?i)(password|passwd|pwd|token)=[^&\s'\"]+", r"\1=***", text)
 
 
+def refuse_unescaped_password(key: str, url: str) -> None:
+    """Refuse a URL whose password has a character that ends it: a library reads a part of it as a host, and says it.
+
+    Args:
+        key: that names the URL.
+        url: of a server.
+
+    Raises:
+        UserError: it says how to write the character.
+    """
+    login = re.match(r"[\w+]+://(?!/)(\S*)@", url)
+    if login and re.search(r":.*[/@?#]", login[1]):
+        raise UserError(
+            f"{key}: {masked(url)} has a password with one of / @ ? #, which a URL writes as %2F, %40, %3F and %23"
+        )
+
+
 def first_line(error: BaseException) -> str:
     """Shorten an error's message to its first line, without the full stop; its type where it has none."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

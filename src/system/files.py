@@ -75,6 +75,11 @@ def _put_in_place(temporary: Path, path: Path, old: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)  # another writer was faster: its folder is replaced in turn
 
 
+def entries(folder: Path) -> list[Path]:
+    """List what is right in a folder, so that it can be tidied; nothing of a link, which may lead to another's files."""
+    return [] if folder.is_symlink() else list(folder.glob("*"))
+
+
 def _remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f".{path.name}.*"):
         mark = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.[0-9a-f]{{8}}\.(new|old)", leftover.name)

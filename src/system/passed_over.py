@@ -20,9 +20,11 @@ def pass_over(out: Path, reason: str, placeholders: Iterable[str]) -> None:
         placeholders: the files on which the next stage depends, in DVC's eyes.
     """
     reason = reason.removesuffix(".")
-    for name in (*placeholders, FILE):
-        write_json(out / name, {"passed_over": reason})
-    write_checksums(out)
+    files = [out / name for name in (*placeholders, FILE)]
+    for file in files:
+        write_json(file, {"passed_over": reason})
+    for folder in {file.parent for file in files}:
+        write_checksums(folder)
     print(f"{out.name}: passed over, since {reason}")
 
 

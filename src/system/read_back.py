@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from src.system.arrays import UNREADABLE
-from src.system.checksums import read_checked
+from src.system.checksums import read_checked, unchecked
 from src.system.errors import UserError, first_line
 
 DAMAGE = (*UNREADABLE, TypeError, AttributeError, LookupError, ArithmeticError)
@@ -34,6 +34,28 @@ def intact(path: Path, advice: str) -> Iterator[None]:
         raise UserError(f"{path} is not there; {advice}") from error
     except DAMAGE as error:
         raise UserError(f"{path} is not as it was written ({first_line(error)[:120]}); {advice}") from error
+
+
+@contextmanager
+def intact_below(folders: Iterable[Path], advice: str) -> Iterator[None]:
+    """Turn the errors of showing what the files below folders say into one sentence, unless all are as they were written.
+
+    Args:
+        folders: that stages have filled.
+        advice: the end of the sentence.
+
+    Raises:
+        UserError: one has changed, or has no checksum, and the block could not make sense of them. Else it is a bug of the
+            block, whose error goes through.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except DAMAGE as error:
+        if (path := next(filter(None, map(unchecked, folders)), None)) is None:
+            raise
+        raise UserError(f"{path} may not be as it was written ({first_line(error)[:120]}); {advice}") from error
 
 
 def read_json(path: Path, advice: str, kind: type[Any] = dict) -> Any:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from src.system.errors import UserError, first_line, masked
+from src.system.errors import UserError, first_line, masked, refuse_unescaped_password
 
 
 def absolute(uri: str) -> str:
@@ -49,6 +49,7 @@ def check(uri: str) -> None:
         UserError: a store that MLflow no longer writes, a SQLite file that cannot be read and written or that a newer
             MLflow made, a server that does not answer, a database that lets nobody in.
     """
+    refuse_unescaped_password("tracking.uri", uri)
     scheme = urlsplit(uri).scheme.split("+")[0]
     if path := sqlite_file(uri):
         _check_sqlite(uri, path)

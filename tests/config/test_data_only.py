@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from hydra._internal import hydra as internal
 
 from src.config.compose import CONF
-from src.config.data_only import install
+from src.config.data_only import WITHIN, install
 from src.config.loading import load
 from src.system.errors import UserError
 from tests.support import warm
@@ -23,8 +23,23 @@ HOSTILE = {
     "factory": ("hydra.hydra_logging", "hydra_logging: {formatters: {a: {'()': os.system, command: touch ran}}}"),
     "sweeper": ("hydra.sweeper", "sweeper: {_target_: subprocess.Popen, args: [touch, ran]}"),
     "launcher": ("hydra.launcher", "launcher: {_target_: subprocess.Popen}"),
+    "folder": ("hydra.run.dir", "run: {dir: /tmp/ran}"),
+    "folder above": ("hydra.sweep.dir", "sweep: {dir: multirun/../../ran}"),
+    "folder of the environment": ("hydra.output_subdir", "output_subdir: '${oc.env:HOME}/ran'"),
     "environment": ("hydra.job.env_set", "job: {env_set: {LOCKSTEP_TRUSTED: subprocess}}"),
 }
+
+
+@pytest.mark.parametrize("folder", ["multirun/${now:%Y-%m-%d_%H-%M-%S}", "${hydra.job.num}", ".", "a/b=1,2", "x.y"])
+def test_folders_within_the_project_are_a_files_to_name(folder: str) -> None:
+    assert WITHIN.fullmatch(folder)
+
+
+@pytest.mark.parametrize(
+    "folder", ["/a", "~/a", "a/../../b", "${now:/a}", "${hydra.job.name}", "${oc.env:HOME}", "${x}"]
+)
+def test_folders_elsewhere_are_the_command_lines_to_name(folder: str) -> None:
+    assert not WITHIN.fullmatch(folder)
 
 
 @pytest.mark.parametrize("multirun", [[], ["-m"]], ids=["run", "multirun"])

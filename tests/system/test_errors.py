@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.system.errors import masked, nearest, shortened, suggestion, there_are
+from src.system.errors import UserError, masked, nearest, refuse_unescaped_password, shortened, suggestion, there_are
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,23 @@ from src.system.errors import masked, nearest, shortened, suggestion, there_are
 )
 def test_user_and_password_are_hidden_whatever_characters_they_have(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+@pytest.mark.parametrize("character", "/@?#")
+def test_a_password_that_a_url_cannot_hold_is_refused_and_not_shown(character: str) -> None:
+    with pytest.raises(
+        UserError, match=r"^storage: postgresql://\*\*\*@host:1/db has a password with one of .*%40"
+    ) as refused:
+        refuse_unescaped_password("storage", f"postgresql://me:s3cr{character}et@host:1/db")
+    assert "s3cr" not in str(refused.value)
+    assert "et@" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:a%2Fb%40c@host:1/db", "sqlite:///a@b.db", "http://host:1", "mysql://me@h/d"]
+)
+def test_other_addresses_pass(url: str) -> None:
+    refuse_unescaped_password("storage", url)
 
 
 def test_the_nearest_name_is_found_by_its_last_part_too() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.system.files import atomic_folder, atomic_write, write_json, write_npy
+from src.system.files import atomic_folder, atomic_write, entries, write_json, write_npy
 
 
 def names(folder: Path) -> list[str]:
@@ -140,3 +140,11 @@ def test_of_two_writers_of_a_folder_the_later_one_stays(tmp_path: Path) -> None:
         assert names(tmp_path / "out") == ["b"]
     assert names(tmp_path / "out") == ["a"]
     assert names(tmp_path) == ["out"]
+
+
+def test_what_a_link_leads_to_is_nobodys_to_tidy(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/thesis.txt").write_text("")
+    (tmp_path / "weights").symlink_to(tmp_path / "theirs")
+    assert [path.name for path in entries(tmp_path / "theirs")] == ["thesis.txt"]
+    assert entries(tmp_path / "weights") == entries(tmp_path / "nowhere") == []

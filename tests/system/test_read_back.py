@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
-from src.system.read_back import intact, read_json, read_yaml
+from src.system.read_back import intact, intact_below, read_json, read_yaml
 from tests.system.test_json_object import META
 
 
@@ -36,6 +37,28 @@ def test_a_sentence_of_ours_goes_through_and_a_bug_stays_one() -> None:
         raise UserError("mine")
     with pytest.raises(AssertionError), intact(Path("f"), "again"):
         raise AssertionError("ours")
+
+
+def test_files_are_blamed_only_where_one_is_not_as_it_was_written(tmp_path: Path) -> None:
+    """A bug of what shows them stays a bug; weights have a checksum inside."""
+
+    def show() -> None:
+        with intact_below([tmp_path / "none", tmp_path], "run it again"):
+            raise KeyError("curve")
+
+    (tmp_path / "a").mkdir()
+    for name in ("f.json", "g.safetensors"):
+        (tmp_path / "a" / name).write_bytes(b"{}")
+    with pytest.raises(UserError, match=r"a/f\.json may not be as it was written \('curve'\); run it again"):
+        show()
+    (tmp_path / "a/g.safetensors").unlink()
+    write_checksums(tmp_path / "a")
+    (tmp_path / "a/g.safetensors").write_bytes(b"{}")
+    with pytest.raises(KeyError):
+        show()
+    (tmp_path / "a/f.json").write_bytes(b"[]")
+    with pytest.raises(UserError, match=r"a/f\.json may not be as it was written"):
+        show()
 
 
 @pytest.mark.parametrize(

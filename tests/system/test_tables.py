@@ -11,7 +11,7 @@ TEXTS = ["=cmd|' /C calc'!A0", "+1+1", "-relu", "@SUM(A1)", "\tx", "'=a", "''", 
 def test_texts_come_back(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(csv_text(["=x", "n"], [{"=x": text, "n": 1} for text in TEXTS]), encoding="utf-8")
     assert [row["=x"] for row in read_csv(tmp_path / "a.csv", "")] == TEXTS
-    assert read_csv(tmp_path / "none.csv") == []
+    assert read_csv(tmp_path / "none.csv", "") == []
 
 
 def test_no_text_begins_as_a_formula_does_and_numbers_stay_numbers() -> None:
