@@ -197,8 +197,9 @@ def unreadable(word: str) -> str:
 
 def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[str]) -> dict[str, Any]:
     """Compose the config of `groups` and set `values` where their keys exist; `met` collects the keys that do."""
-    cfg = compose("config", overrides=list(groups))
+    cfg = compose("config", overrides=list(groups), return_hydra_config=True)
     OmegaConf.set_struct(cfg, False)
+    _name_by_option(cfg, cfg.pop("hydra").runtime.choices)
     for override in values:
         key = override.key_or_group
         if not _applies(cfg, override):
@@ -220,6 +221,14 @@ def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[s
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
+
+
+def _name_by_option(cfg: DictConfig, options: Mapping[str, str]) -> None:
+    """Name a component of a person's own, of which the YAML may say `_target_` alone, as the option of its group."""
+    for group, option in options.items():
+        section = cfg.get(group)
+        if isinstance(section, DictConfig) and "_target_" in section and "name" not in section:
+            section["name"] = option
 
 
 def _replace_question(cfg: DictConfig, key: str) -> None:

@@ -113,7 +113,7 @@ def assert_same_sweep(place: Place, local: Place) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_on_dask_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: Path, local: Place) -> None:
-    place = Place(tmp_path / "dask", prepared)
+    place = Place(tmp_path / "dask", prepared, cold=True)  # Dask starts its workers by the command line of the driver
     place.run(*WORDS, "executor=dask")
     assert_same_sweep(place, local)
 

@@ -483,20 +483,20 @@ OWN = {
         """,
     "conf/model/net.yaml": """
         # @package _global_
-        model: {name: net, _target_: theirs.Net, hidden: 16}
+        model: {_target_: theirs.Net, hidden: 16}
         space: {model: {hidden: {type: categorical, choices: [8, 24]}}}
         """,
     "conf/optimizer/signsgd.yaml": """
         # @package _global_
-        optimizer: {name: signsgd, _target_: theirs.SignSGD, lr: 0.001}
+        optimizer: {_target_: theirs.SignSGD, lr: 0.001}
         """,
     "conf/schedule/halving.yaml": """
         # @package _global_
-        schedule: {name: halving, _target_: theirs.Halving}
+        schedule: {_target_: theirs.Halving}
         """,
     "conf/search/alphabetical.yaml": """
         # @package _global_
-        search: {name: alphabetical, _target_: theirs.alphabetical, pruner: none}
+        search: {_target_: theirs.alphabetical, pruner: none}
         """,
 }
 

@@ -21,6 +21,7 @@ import yaml
 from src.data.dataset import load, load_test, raw_example, transform, verify
 from src.data.preparing import prepare
 from src.data.reader import parse
+from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from tests.data.support import conf, csv
@@ -620,9 +621,11 @@ def test_untrusted_preprocessing_is_refused(tmp_path: Path) -> None:
 
     prepare(csv(tmp_path, frame()), tmp_path / "out")
     skops.io.dump(Evil(), tmp_path / "out/preprocessing.skops")
+    write_checksums(tmp_path / "out")  # as who means it would
     with pytest.raises(UserError, match="not trusted"):
         transform(tmp_path / "out", frame())
     (tmp_path / "out/preprocessing.skops").write_bytes(b"PK torn")
+    write_checksums(tmp_path / "out")
     with pytest.raises(UserError, match="not a whole skops file"):
         transform(tmp_path / "out", frame())
 
@@ -648,7 +651,7 @@ def test_two_at_once_leave_one_whole_folder(tmp_path: Path) -> None:
     assert [process.returncode for process in running] == [0, 0, 0]
     assert "" in answers
     assert all(not answer or "prepare of csv is running already" in answer for answer in answers)
-    assert len(contents(tmp_path / "out")) == 9
+    assert len(contents(tmp_path / "out")) == 10
     verify(tmp_path / "out")
 
 
