@@ -18,6 +18,7 @@ class Scheduler:
 
     def __init__(self, folder: Path, hidden: Path | None = None) -> None:
         self.folder, self.workers = folder, list[subprocess.Popen[str]]()
+        self.frozen: list[int] = []
         self.hidden = hidden  # a folder over which workers see an empty one mounted, where this process may do that
         self.file = folder / "scheduler.json"
         self.port = "0"
@@ -49,8 +50,11 @@ class Scheduler:
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 family += map(int, (thread / "children").read_text().split())
             os.kill(pid, signal.SIGSTOP)
+        self.frozen += family[1:]
 
     def stop(self) -> None:
+        for pid in self.frozen:  # which do not see that their parent ends
+            os.kill(pid, signal.SIGKILL)
         for process in (*self.workers, self.process):
             process.kill()
             process.wait()
