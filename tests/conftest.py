@@ -21,9 +21,13 @@ trust(["tests"])
 
 
 @pytest.fixture(autouse=True)
-def _zoo_is_trusted() -> None:
-    """Let tests build the models of `tests.support.zoo`, whatever a command line of the test before has trusted."""
+def _as_at_the_start() -> None:
+    """Let tests build the models of `tests.support.zoo` and compute as workers do, whatever the test before has set.
+
+    A command line trusts other packages, and the first session of ONNX Runtime turns denormals on.
+    """
     trust(["tests"])
+    one_thread()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,6 @@ def deliver(driver_code: Code, packed: bytes, folder: Path) -> bytes:
     from src.cluster.data_transfer import locate
     from src.cluster.parcel import Delivery, Parcel, files_to_return, relocated
     from src.engine.worker import train
-    from src.population.member import one_thread
 
     if refusal := _refusal(driver_code):
         return pickle.dumps(Delivery(refusal=refusal))
@@ -43,7 +42,6 @@ def deliver(driver_code: Code, packed: bytes, folder: Path) -> bytes:
         return pickle.dumps(Delivery(refusal=f"{error}, on the worker on {node()}"))
     if data is None:
         return pickle.dumps(Delivery(lacks_data=True))
-    one_thread()
     sent = {folder / path: content for path, content in parcel.files.items()}
     for path, content in sent.items():
         write_bytes(path, content)

@@ -20,7 +20,7 @@ from src.population.batching import grows
 from src.population.checkpoint import Checkpoint
 from src.population.early_stopping import prediction_epochs, reason, stopped, stops
 from src.population.losses import in_target_unit
-from src.population.member import Member
+from src.population.member import Member, one_thread
 from src.population.member_rows import hold_rows
 from src.population.population import Population
 from src.population.rows import Rows
@@ -34,6 +34,7 @@ SOURCE = Path(__file__).parents[1]  # errors that are raised here name what woul
 def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     """Train tasks of one signature, as one population where that keeps every bit, else one after the other."""
     trust(setup.trusted)
+    one_thread()  # whatever the code of a user has set before
     began = time.monotonic()
     waiting = []
     outcomes = []

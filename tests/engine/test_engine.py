@@ -60,6 +60,15 @@ def assert_alone(task: Task, outcome: Outcome, data: Any = None) -> None:
 # --- a worker's job ---------------------------------------------------------------------------------------------------
 
 
+def test_what_code_has_set_of_the_arithmetic_does_not_last(digits_bench: WorkerSetup, tmp_path: Path) -> None:
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(2)
+    (task,) = tasks([member(0)], tmp_path, stop=1)
+    train([task], digits_bench)
+    assert torch.get_num_threads() == 1
+    assert torch.tensor([1e-38]) * 0.1 == 0.0, "denormals are flushed"
+
+
 def test_a_group_is_trained_as_each_alone(digits_bench: WorkerSetup, tmp_path: Path) -> None:
     group = [replace(task, stop=1 + k % 3) for k, task in enumerate(tasks(map(member, range(5)), tmp_path))]
     outcomes = {o.key: o for o in train(group, digits_bench)}
