@@ -104,6 +104,11 @@ def diagnosis_of(reason: Reason, curves: Mapping[str, Sequence[float]], referenc
     return reason.text if reason and diagnosis.kind != reason.kind else str(diagnosis)
 
 
+def kind_of(text: str) -> str:
+    """Read the kind, or another word that leads, off the diagnosis of a trial as it was written."""
+    return text.partition(": ")[0]
+
+
 def least(runs: Sequence[Mapping[str, Sequence[float]]]) -> float | None:
     """Find the lowest finite validation loss in the curves of several runs; None where there is none."""
     losses = [loss for curves in runs for loss in curves.get("val/loss", ()) if np.isfinite(loss)]

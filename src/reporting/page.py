@@ -15,6 +15,7 @@ from markupsafe import Markup
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
+from src.diagnosis.rules import kind_of
 from src.metrics.listing import formatted, place
 from src.reporting import (
     advice,
@@ -134,7 +135,7 @@ class Table:
 
 def is_fault(diagnosis: str) -> bool:
     """Tell whether a diagnosis names a fault."""
-    return bool(diagnosis) and not diagnosis.startswith(FINE)
+    return bool(diagnosis) and kind_of(diagnosis) not in FINE
 
 
 def trial_tables(sweep: Sweep) -> dict[str, Table]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from src.diagnosis.rules import KINDS
+from src.diagnosis.rules import KINDS, kind_of
 from src.reporting import plots
 from src.reporting.advice import DiagnosedTrial, advise
 from src.system.arrays import read_npz
@@ -65,13 +65,13 @@ class Sweep:
     @property
     def diagnoses(self) -> list[tuple[str, int]]:
         """The kinds of diagnoses with their numbers of trials, the commonest first."""
-        numbers = Counter(kind_of(trial) for trial in self.trials)
+        numbers = Counter(kind_or_reason(trial) for trial in self.trials)
         return sorted(((name, n) for name, n in numbers.items() if name), key=lambda item: (-item[1], item[0]))
 
     @cached_property
     def diagnosed_trials(self) -> list[DiagnosedTrial]:
         """All trials with the kinds of their diagnoses."""
-        return [DiagnosedTrial(kind_of(t), t.params, t.distributions, t.value) for t in self.trials]
+        return [DiagnosedTrial(kind_or_reason(t), t.params, t.distributions, t.value) for t in self.trials]
 
     @property
     def advice(self) -> list[str]:
@@ -83,10 +83,10 @@ class Sweep:
         return self.timing.get("trials", {}).get(str(trial.number), {}).get("seconds")
 
 
-def kind_of(trial: FrozenTrial) -> str:
+def kind_or_reason(trial: FrozenTrial) -> str:
     """Name the kind of a trial's diagnosis, or else its reason in full."""
     text = str(trial.user_attrs["diagnosis"])
-    kind = text.partition(": ")[0]
+    kind = kind_of(text)
     return kind if kind in KINDS else text
 
 

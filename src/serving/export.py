@@ -75,7 +75,7 @@ def _onnx(module: EnsembleModule, x: Tensor) -> bytes:
     assert program is not None
     packed = bytes(program.model_proto.SerializeToString())
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # as this process computes; else it is changed
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # else the first session turns them on here
     (y,) = onnxruntime.InferenceSession(packed, options).run(None, {"x": x.numpy()})
     _check_agreement(torch.from_numpy(y), module(x))
     return packed
