@@ -411,14 +411,14 @@ def test_a_database_as_storage_gives_the_same_table(
     def over() -> int:
         return sum(trial.state.is_finished() for trial in trials())
 
-    for count in (1, 4):
+    for count in (1, 3):
         process = place.start(*words)
         assert wait_until(lambda count=count: over() >= count, process), process.communicate()
         kill(process)
     begun = over()
     process = place.start(*words)
-    assert wait_until(lambda: over() > begun + 1, process), process.communicate()  # one may be of the killed
     if server:
+        assert wait_until(lambda: over() > begun + 1, process), process.communicate()  # one may be of the killed
         server.stop()
         time.sleep(2.0)
         waits = process.poll() is None
