@@ -81,7 +81,7 @@ def range_test(trial: TrialConfig, setup: WorkerSetup) -> tuple[float, float, fl
     names = ("seeds", "low", "high", "steps")
     rise = ramp(trial, setup, 0, over=over, **{name: keys[name] for name in names})
     rules = read(rise.rate_S, rise.loss_KS)
-    steps = keys["linear"]["epochs"] * steps_per_epoch(setup, trial.batch_size)
+    steps = keys["linear"]["epochs"] * steps_per_epoch(trial, setup)
     watch, low = max(1, steps // keys["linear"]["points"]), rules.top / steps
     line = ramp(trial, setup, 0, seeds=keys["seeds"], low=low, high=rules.top, steps=steps, linear=True, watch=watch)
     return rules.valley_lr, *bounds(line.rate_S, line.score_KS)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.config.command_line import stage
+from src.engine import PRELOAD
 from src.engine.compatibility import prepared, refuse_impossible_trial, unsuitable, with_fitting_batches
 
 if TYPE_CHECKING:
     from src.config.loading import Config
 
 
-@partial(stage, output="lr_range/{model}")
+@partial(stage, preload=PRELOAD, output="lr_range/{model}")
 def main(config: Config) -> None:
     """Write `outputs/lr_range/<model>/lr_range.json` and its picture."""
     from dataclasses import asdict, replace
@@ -24,7 +25,7 @@ def main(config: Config) -> None:
     from src.diagnosis.rate_range import best, bounds, over, read, smooth
     from src.engine import rate_ramp as ramp
     from src.engine.task import WorkerSetup
-    from src.population.member import one_thread
+    from src.engine.worker_calls import WorkerCalls
     from src.reporting.range_panels import write_png
     from src.system.checksums import write_checksums
     from src.system.files import write_json
@@ -35,19 +36,23 @@ def main(config: Config) -> None:
         return
     config = with_fitting_batches(config, meta)
     refuse_impossible_trial(config, meta)
-    one_thread()
-    setup = WorkerSetup(folder, config["device"], tuple(config["trusted"]), max_rows=config["lr_range"]["rows"])
+    trusted, timeout = tuple(config["trusted"]), config["trial"]["timeout"]
+    setup = WorkerSetup(folder, config["device"], trusted, max_rows=config["lr_range"]["rows"], timeout=timeout)
     name, keys, trial, seed = config["model"]["name"], config["lr_range"], config.trial, config["seed"]
 
-    up = partial(ramp.ramp, trial, setup, seed, seeds=keys["seeds"])
-    rise = up(low=keys["low"], high=keys["high"], steps=keys["steps"], over=over)
-    rules = read(rise.rate_S, rise.loss_KS)
-    steps = keys["linear"]["epochs"] * ramp.steps_per_epoch(setup, config["batch_size"])
-    watch = max(1, steps // keys["linear"]["points"])
-    line = up(low=rules.top / steps, high=rules.top, steps=steps, linear=True, watch=watch)
-    base_lr, max_lr = bounds(line.rate_S, line.score_KS)
-    rates = rules.rates(keys["low"], keys["parallel"]["members"])
-    beside = ramp.side_by_side(trial, setup, seed, rates, keys["parallel"]["epochs"])
+    with WorkerCalls(setup, out) as call:
+
+        def up(**ramped: Any) -> ramp.RampCurves:
+            return call(ramp.ramp, trial, seed, seeds=keys["seeds"], **ramped)
+
+        rise = up(low=keys["low"], high=keys["high"], steps=keys["steps"], over=over)
+        rules = read(rise.rate_S, rise.loss_KS)
+        steps = keys["linear"]["epochs"] * call(ramp.steps_per_epoch, trial)
+        watch = max(1, steps // keys["linear"]["points"])
+        line = up(low=rules.top / steps, high=rules.top, steps=steps, linear=True, watch=watch)
+        base_lr, max_lr = bounds(line.rate_S, line.score_KS)
+        rates = rules.rates(keys["low"], keys["parallel"]["members"])
+        beside = call(ramp.side_by_side, trial, seed, rates, keys["parallel"]["epochs"])
 
     suggestions = asdict(rules) | {"parallel_lr": best(beside.rate_S, beside.loss_KS[0])}
     suggested = {"suggested_lr": suggestions[f"{keys['rule']}_lr"], "base_lr": base_lr, "max_lr": max_lr, **suggestions}

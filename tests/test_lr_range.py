@@ -92,3 +92,30 @@ def test_what_cannot_be_is_refused_in_one_sentence(place: Place, words: tuple[st
     refused = place.run("model=linear", *words, ok=False, verb="lr_range")
     assert refused.stderr.startswith(sentence), refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+NET = """
+import os
+
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, *, input_shape: tuple[int, ...], n_outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, n_outputs)
+
+    def forward(self, x):
+        if len(x) > 1:
+            os._exit(7)
+        return self.layer(x.flatten(1))
+"""
+
+
+def test_a_model_that_ends_its_process_is_one_sentence(place: Place) -> None:
+    (place.folder / "mine" / "model").mkdir(parents=True)
+    (place.folder / "leaves.py").write_text(NET, encoding="utf-8")
+    text = "# @package _global_\nmodel: {_target_: leaves.Net}\n"
+    (place.folder / "mine" / "model" / "leaves.yaml").write_text(text, encoding="utf-8")
+    words = ("--config-dir", "mine", "model=leaves", "trusted=[leaves]")
+    refused = place.run(*words, *SHORT, ok=False, verb="lr_range")
+    assert refused.stderr == "error: model leaves.Net: it ends the process that trains it (out of memory?)\n"

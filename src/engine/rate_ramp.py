@@ -134,9 +134,9 @@ def side_by_side(config: TrialConfig, setup: WorkerSetup, seed: int, rates: Sequ
     return RampCurves(np.array(rates), loss_S[None], score_S[None], _score(population.data))
 
 
-def steps_per_epoch(setup: WorkerSetup, batch_size: int) -> int:
+def steps_per_epoch(config: TrialConfig, setup: WorkerSetup) -> int:
     """Count the steps of one pass over the training rows."""
-    return len(batch_starts(len(rows(setup).x_train), batch_size))
+    return len(batch_starts(len(rows(setup).x_train), config.batch_size))
 
 
 def _population(

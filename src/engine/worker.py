@@ -46,10 +46,10 @@ def train(tasks: Sequence[Task], setup: WorkerSetup) -> list[Outcome]:
     note = _obstacle(waiting[0], setup) if len(waiting) > 1 else ""
     for group in [[task] for task in waiting] if note or not waiting else [waiting]:
         outcomes += _attempt(group, setup)
-    members = {task.key: task.member for task in tasks if task.timed}
+    timed = {task.key: task for task in tasks if task.timed}
     for k, outcome in enumerate(outcomes):
-        if outcome.key in members and not outcome.error:
-            outcomes[k] = replace(outcome, latency_ms=_latency_ms(members[outcome.key], rows(setup)))
+        if outcome.key in timed and not outcome.error:
+            outcomes[k] = _with_latency(outcome, timed[outcome.key], setup)
     ended = time.monotonic()
     return [replace(o, began=began, ended=ended, note=note) for o in outcomes]
 
@@ -59,8 +59,17 @@ def _obstacle(task: Task, setup: WorkerSetup) -> str:
     try:
         with time_limit(setup.timeout, task.timeout_note):
             return fusing_obstacle(task.member, setup)
-    except TimeIsOverError as error:
-        return f"a trial of them fails: {error}"
+    except (TimeIsOverError, SystemExit) as error:
+        return f"a trial of them fails: {first_line(error)}"
+
+
+def _with_latency(outcome: Outcome, task: Task, setup: WorkerSetup) -> Outcome:
+    """Return the outcome with the latency of its member's model, which may fail at a single row."""
+    try:
+        with time_limit(setup.timeout, task.timeout_note):
+            return replace(outcome, latency_ms=_latency_ms(task.member, rows(setup)))
+    except (Exception, SystemExit) as error:
+        return failure(task.key, task.member.config, error)
 
 
 def _latency_ms(member: Member, data: Rows) -> float:
@@ -101,25 +110,32 @@ def _attempt(group: list[Task], setup: WorkerSetup) -> list[Outcome]:
     try:
         with time_limit(setup.timeout and setup.timeout * len(group), group[0].timeout_note):
             return _train(group, setup)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if len(group) > 1:
             return [outcome for task in group for outcome in _attempt([task], setup)]
-        return [_failure(group[0], error)]
+        return [failure(group[0].key, group[0].member.config, error)]
 
 
-def _failure(task: Task, error: Exception) -> Outcome:
-    """Make the outcome of a task that an error has ended: with its traceback where it is a bug, not a bad point."""
+def failure(key: str, config: TrialConfig, error: Exception | SystemExit) -> Outcome:
+    """Make the outcome of a training that an error has ended: with its traceback where it is a bug, not a bad point.
+
+    Args:
+        key: of its task.
+        config: of its member.
+        error: by which it ended; a model of a user's may call `sys.exit`.
+    """
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-        return Outcome(task.key, 0, {}, 0.0, Reason("out of memory", _too_large(task.member.config)))
+        return Outcome(key, 0, {}, 0.0, Reason("out of memory", _too_large(config)))
     frames = traceback.extract_tb(error.__traceback__)
     foreseen = isinstance(error, ValueError) and Path(frames[-1].filename).is_relative_to(SOURCE)
     if isinstance(error, UserError) or foreseen:
-        return Outcome(task.key, 0, {}, 0.0, Reason("refused", first_line(error)))
+        return Outcome(key, 0, {}, 0.0, Reason("refused", first_line(error)))
     line = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
     origin = f"{type(error).__qualname__} at {line.filename}:{line.lineno}"
     broken = isinstance(error, OSError) and error.errno is not None
-    reason = Reason(MACHINE if broken else type(error).__qualname__, first_line(error))
-    return Outcome(task.key, 0, {}, 0.0, reason, "".join(traceback.format_exception(error)), origin)
+    text = f"it calls for the end of its process ({error!r})" if isinstance(error, SystemExit) else first_line(error)
+    reason = Reason(MACHINE if broken else type(error).__qualname__, text)
+    return Outcome(key, 0, {}, 0.0, reason, "".join(traceback.format_exception(error)), origin)
 
 
 def _train(group: list[Task], setup: WorkerSetup) -> list[Outcome]:

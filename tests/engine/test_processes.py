@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from src.diagnosis.rate_range import over
 from src.engine.engine import Engine
 from src.engine.inspection import Inspector, NoAnswerError
 from src.engine.model_size import Size, size
+from src.engine.rate_ramp import ramp, side_by_side, steps_per_epoch
 from src.engine.task import Task
+from src.engine.worker_calls import WorkerCalls
 from src.population.member import Member
+from src.system.errors import UserError
 from tests.support import training
 from tests.support.running import Place, end_all, wait_until
 from tests.support.training import config, digits
@@ -139,6 +143,78 @@ def test_a_model_of_16_terabytes_is_refused_quickly_in_one_sentence(place: Place
     assert re.fullmatch(
         r"error: (space\.\S+ .*)?model: .* to train, this machine has .* GB: make it narrower or less deep\.\)?", line
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ({"_target_": "tests.support.zoo.Leaving", "way": "quits"}, "SystemExit"),
+        ({"_target_": "tests.support.zoo.Sociable"}, "a row alone"),
+    ],
+)
+def test_a_model_that_leaves_or_bears_no_single_row_fails_alone(
+    model: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    members = [Member(config(each), 7) for each in (model, model, {"_target_": "tests.support.zoo.Plain"})]
+    tasks = [Task(f"t{k}", m, 2, None, tmp_path / f"t{k}.safetensors", timed=True) for k, m in enumerate(members)]
+    with Engine(training.setup(digits(), tmp_path), 1) as engine:
+        engine.submit(tasks)
+        *others, well = (engine.result(task.key, 120) for task in tasks)
+    for one in others:
+        assert one
+        assert (complaint in one.detail, "zoo.py" in one.origin) == (True, True)
+    assert well
+    assert well.latency_ms
+    assert not well.error
+
+
+# --- calls of a worker -------------------------------------------------------------------------------------------------
+
+
+def test_a_range_test_on_a_worker_has_the_numbers_of_one_in_this_process(tmp_path: Path) -> None:
+    setup, trial = training.setup(digits(), tmp_path), config()
+    with WorkerCalls(setup, tmp_path) as call:
+        there = call(ramp, trial, 5, seeds=2, low=1e-5, high=1.0, steps=30, watch=3, over=over)
+        beside = call(side_by_side, trial, 5, [1e-3, 1e-2], 2)
+        steps = call(steps_per_epoch, trial)
+    here = ramp(trial, setup, 5, seeds=2, low=1e-5, high=1.0, steps=30, watch=3, over=over)
+    assert steps == -(-training.N_TRAIN // trial.batch_size)
+    for one, other in ((there, here), (beside, side_by_side(trial, setup, 5, [1e-3, 1e-2], 2))):
+        for field in ("rate_S", "loss_KS", "score_KS"):
+            assert getattr(one, field).tobytes() == getattr(other, field).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"_target_": "tests.support.zoo.Leaving", "way": "exits"}, "it ends the process that trains it"),
+        (
+            {"_target_": "tests.support.zoo.Leaving", "way": "quits"},
+            "it calls for the end of its process (SystemExit(3))\nTraceback",
+        ),
+        ({"_target_": "tests.support.zoo.Leaving", "way": "raises"}, "it is broken\nTraceback"),
+        ({"_target_": "tests.support.zoo.Sleepless"}, "it took more than trial.timeout=2 s\n"),
+        ({"_target_": "tests.support.zoo.Sleepless", "way": "stubborn"}, "it took more than trial.timeout=2 s\n"),
+    ],
+)
+def test_a_model_that_ends_its_worker_in_a_call_is_named(model: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    setup = replace(training.setup(digits(), tmp_path), timeout=2.0)
+    with WorkerCalls(setup, tmp_path) as call:
+        with pytest.raises(UserError) as refused:
+            call(side_by_side, config(model), 0, [1e-3], 5)
+        assert sentence in str(refused.value)
+        assert str(refused.value).startswith(f"model {model['_target_']}: ")
+        assert call(steps_per_epoch, config()) == 7, "the next call is answered"
+
+
+def test_a_killed_worker_of_a_call_is_replaced(tmp_path: Path) -> None:
+    deadly = {"_target_": "tests.support.zoo.Deadly", "log": str(tmp_path / "deaths"), "times": 2}
+    setup = training.setup(digits(), tmp_path)
+    with WorkerCalls(setup, tmp_path) as call:
+        curves = call(side_by_side, config(deadly), 0, [1e-3], 5)
+    plain = side_by_side(config({"_target_": "tests.support.zoo.Plain"}), setup, 0, [1e-3], 5)
+    assert (tmp_path / "deaths").read_text(encoding="utf-8") == "xx"
+    assert curves.loss_KS.tobytes() == plain.loss_KS.tobytes()
 
 
 NET = """

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -207,3 +208,27 @@ class Fatal(Plain):
         elif way == "hangs":
             time.sleep(1000)
         self.more = torch.empty(1 << 48)
+
+
+class Leaving(Plain):
+    """Ends its process in the middle of its training, or asks Python to."""
+
+    def __init__(self, input_shape: tuple[int, ...], n_outputs: int, way: str) -> None:
+        super().__init__(input_shape, n_outputs)
+        self.way = way
+
+    def hidden(self, h: Tensor) -> Tensor:
+        if self.way == "exits":
+            os._exit(3)
+        if self.way == "quits":
+            sys.exit(3)
+        raise RuntimeError("it is broken")
+
+
+class Sociable(Plain):
+    """Fails where a row is alone."""
+
+    def hidden(self, h: Tensor) -> Tensor:
+        if h.ndim > 1 and len(h) == 1:
+            raise RuntimeError("a row alone")
+        return h.relu()
