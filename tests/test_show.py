@@ -1,5 +1,6 @@
 """`show` prints every number whole, however narrow the terminal, and says what it has left out."""
 
+import hashlib
 import json
 import os
 import re
@@ -85,3 +86,21 @@ def test_baselines_are_rows_behind_the_best_single_model(tmp_path: Path) -> None
     row = next(line for line in text.splitlines() if "baseline: boosting" in line)
     assert "87.65%" in row
     assert "–" in row, "where it has no such metric"
+
+
+def test_metrics_that_changed_since_they_were_written_are_refused(tmp_path: Path) -> None:
+    """The stage's checksum or DVC's tells; after `git checkout` alone DVC's still does."""
+    content = json.dumps(results(dict(CLASSES))).encode()
+    changed = content.replace(b"0.9375", b"0.9475")
+    lock = f"outs:\n- path: metrics.json\n  md5: {hashlib.md5(content).hexdigest()}\n"
+    sums = f"{hashlib.sha256(content).hexdigest()}  metrics.json\n"
+    (tmp_path / "outputs" / "ensemble").mkdir(parents=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for path, text in ((tmp_path / "dvc.lock", lock), (tmp_path / "outputs" / "ensemble" / "SHA256SUMS", sums)):
+        path.write_text(text, encoding="utf-8")
+        for metrics, said in ((content, ""), (changed, "error: metrics.json has changed since it was written; ")):
+            (tmp_path / "metrics.json").write_bytes(metrics)
+            command = [sys.executable, "-m", "src.show"]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
+            assert (done.returncode, done.stderr.partition("run dvc")[0]) == (bool(said), said)
+        path.unlink()
