@@ -58,7 +58,12 @@ PARAMS = {
     "search": "random",
     "combiner": "[average]",
 }
-BUSY = ("running already", "another process", "Unable to acquire lock")  # what a second command may say
+DISTURBED = (  # what DVC may say when its stage was killed, or when a stage that lost its DVC still runs
+    "exited with -9",
+    "running already",
+    "another process",
+    "Unable to acquire lock",
+)
 PATIENCE = 300.0  # seconds for a command
 GRACE = 5.0  # seconds in which every process of a killed command is to end
 
@@ -215,8 +220,8 @@ def _until_it_succeeds(bench: Bench, run: Run, place: Path) -> Iterator[subproce
         log = (place / "log").read_text().strip()
         if code == 0:
             return
-        if run.kind == "dvc" and code > 0 and any(words in log for words in BUSY):
-            time.sleep(1.0)  # a stage that lost its dvc goes on by itself
+        if run.kind == "dvc" and code > 0 and any(words in log for words in DISTURBED):
+            time.sleep(1.0)
         elif code > 0:
             run.refused.append(log[-300:])
 
