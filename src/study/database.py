@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
@@ -49,6 +50,13 @@ class Database(RDBStorage):
                     raise
             time.sleep(0.25)
 
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        """Make a study of these `directions` and name; to make it twice is no error."""
+        try:
+            return self._insist(lambda: RDBStorage.create_new_study(self, directions, study_name))
+        except DuplicatedStudyError:
+            return self.get_study_id_from_name(str(study_name))
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial."""
         return self._insist(lambda: RDBStorage.create_new_trial(self, study_id, template_trial))
@@ -64,6 +72,10 @@ class Database(RDBStorage):
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """Set the objective of the trial `trial_id` after epoch `step` to `intermediate_value`."""
         self._insist(lambda: RDBStorage.set_trial_intermediate_value(self, trial_id, step, intermediate_value))
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """Set the attribute `key` of the study `study_id` to `value`, one of ours."""
+        self._insist(lambda: RDBStorage.set_study_system_attr(self, study_id, key, value))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Set the attribute `key` of the study `study_id` to `value`."""

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 from src.study.identity import Identity
-from src.study.storage import Shelf
+from src.study.storage import Shelf, storage_errors_as_user_errors
 from src.system.locks import is_held
 
 
+@storage_errors_as_user_errors()
 def left_behind(root: Path, url: str | None, identity: Identity) -> str:
     """The sentence that names unfinished studies of the same label but other inputs, of which no sweep runs, or "".
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from src.config.renamed import name_of_today
 from src.study.history import History
-from src.study.storage import Shelf
+from src.study.storage import Shelf, storage_errors_as_user_errors
 from src.study.study import Study
 from src.system.errors import UserError
 
@@ -27,6 +27,7 @@ def text(parts: Schedule) -> str:
     return json.dumps(rows, indent=2) + "\n"
 
 
+@storage_errors_as_user_errors()
 def read(root: Path, url: str | None, wanted: str) -> Schedule:
     """Read the schedule of a finished study, or a `schedule.json`.
 

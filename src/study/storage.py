@@ -1,9 +1,11 @@
 """The places where studies stand: a journal file each, or one database for all."""
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -13,6 +15,11 @@ from optuna.storages.journal import BaseJournalBackend
 from src.study.journal import Journal, JournalReader
 from src.study.records import Damaged, folder_below
 from src.system.errors import UserError, masked, refuse_unescaped_password, require_one_of
+
+OPENING = 20.0  # seconds for a server that restarts when its database is opened
+AWAY = re.compile(r"(?i)refused|starting up|shutting down|terminating|closed|reset by peer|recovery|database is locked")
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -30,19 +37,27 @@ def storage_errors_as_user_errors() -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def opening_errors_as_user_errors(url: str) -> Iterator[None]:
-    """Turn any error of the first connection to a database into one sentence.
+def open_database(url: str, connect: Callable[[], T]) -> T:
+    """Return what `connect` does; a server that restarts is waited for, which is said in a line.
 
     Raises:
-        UserError: it cannot be opened.
+        UserError: the database cannot be opened, or the server has been away for long.
     """
     from sqlalchemy.exc import SQLAlchemyError  # not at the top: a journal does not need it
 
-    try:
-        yield
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(error)})") from error
+    end, said = time.monotonic() + OPENING, False
+    while True:
+        try:
+            return connect()
+        except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+            cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+            reason = _first_line(cause)
+            if not AWAY.search(str(cause)) or time.monotonic() > end:
+                raise UserError(f"storage: {masked(url)} cannot be opened ({reason})") from error
+        if not said:
+            print(f"waiting for the database {masked(url)}: {reason}", flush=True)
+            said = True
+        time.sleep(0.5)
 
 
 class Shelf:
@@ -57,8 +72,7 @@ class Shelf:
             refuse_unescaped_password("storage", url)
             from src.study.database import Database  # not at the top: a journal does not need it
 
-            with opening_errors_as_user_errors(url):
-                self.database = Database(url)
+            self.database = open_database(url, lambda: Database(url))
 
     def names(self) -> list[str]:
         """The studies that are there."""

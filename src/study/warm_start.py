@@ -10,7 +10,7 @@ from typing import Any
 from src.config.space import Space
 from src.study.history import Direction, Trial
 from src.study.records import folder_below
-from src.study.storage import Shelf
+from src.study.storage import Shelf, storage_errors_as_user_errors
 from src.study.study import Study
 from src.system.errors import UserError
 from src.system.locks import is_held
@@ -26,6 +26,7 @@ class WarmStart:
     trials: Sequence[Trial]
 
 
+@storage_errors_as_user_errors()
 def warm_start(root: Path, url: str | None, name: str, space: Space, metric: str, direction: Direction) -> WarmStart:
     """Read the points and results that another study brings, and write nothing of it.
 

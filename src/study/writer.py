@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from src.study.storage import opening_errors_as_user_errors
+from src.study.storage import open_database
 from src.system.errors import UserError, first_line
 from src.system.fingerprint import digest
 
@@ -34,9 +34,8 @@ class Writer:
         from sqlalchemy import NullPool, create_engine
 
         self._number, self._task = int(digest(stem)[:15], 16), task
-        with opening_errors_as_user_errors(url):
-            self._engine = create_engine(url, poolclass=NullPool)
-            self._connection: Any = self._taken()
+        self._engine = open_database(url, lambda: create_engine(url, poolclass=NullPool))
+        self._connection: Any = open_database(url, self._taken)
 
     def renew(self) -> None:
         """See that the lock is still taken, or take it again; a server that is away is waited for.

@@ -159,6 +159,7 @@ def test_a_server_that_stays_away_ends_the_sweep_in_one_sentence(
     postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: History
 ) -> None:
     monkeypatch.setattr("src.study.database.PATIENCE", 1.0)
+    monkeypatch.setattr("src.study.storage.OPENING", 1.0)
     url = postgres.fresh()
     live = Stored(opened(tmp_path, url))
     for _ in range(10):

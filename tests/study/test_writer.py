@@ -46,7 +46,10 @@ def test_who_lost_the_server_writes_on_unless_another_does(postgres: Server) -> 
             first.renew()
 
 
-def test_no_lock_where_there_is_no_server_and_a_sentence_where_it_is_away(tmp_path: object) -> None:
+def test_no_lock_where_there_is_no_server_and_a_sentence_where_it_is_away(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("src.study.storage.OPENING", 1.0)
     for url in (None, f"sqlite:///{tmp_path}/optuna.db"):
         with only_writer(url, "a-", "the sweep of a") as none:
             assert none is None
@@ -55,3 +58,4 @@ def test_no_lock_where_there_is_no_server_and_a_sentence_where_it_is_away(tmp_pa
         only_writer("postgresql+psycopg://me:secret@127.0.0.1:1/x", "a-", "the sweep of a"),
     ):
         pass
+    assert capsys.readouterr().out.startswith("waiting for the database postgresql+psycopg://***@127.0.0.1:1/x: ")
