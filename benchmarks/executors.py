@@ -1,6 +1,8 @@
 """The same sweep on every executor, undisturbed and disturbed: whether its table keeps its bytes, and what a segment costs.
 
-python benchmarks/executors.py --search asha gp --rows local dask1 dask2 dask4 mpi killed restarted driver
+python benchmarks/executors.py --search asha gp --rows local dask1 dask2 dask4 mpi slurm killed restarted driver
+
+Without a name after --rows it measures what a segment costs; in an allocation (salloc -n 2 …) that of Slurm too.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from src.engine.task import Task, WorkerSetup  # noqa: E402
 from src.engine.worker import train  # noqa: E402
 from tests.engine.test_engine import member  # noqa: E402
 from tests.support.dask_workers import Scheduler  # noqa: E402
+from tests.support.slurm import slurm  # noqa: E402
 from tests.support.training import digits, setup  # noqa: E402
 
 PAUSE = 15.0  # seconds between two disturbances: a worker takes some to start, and one killed sooner trains nothing
@@ -59,6 +62,13 @@ def run(row: str, sweep: Sweep, folder: Path) -> int:
         sweep.prefix = ["mpirun", *root, "--oversubscribe", "-n", "3", sys.executable, "-m", "mpi4py.futures", "-m"]
         sweep.words += ["executor=mpi"]
         assert sweep.start().wait() == 0
+        return 0
+    if row == "slurm":
+        sweep.prefix = ["salloc", "-n", "3", sys.executable, "-m"]
+        sweep.words += ["executor=slurm"]
+        with slurm(folder / "slurm") as cluster:
+            os.environ |= cluster.environment
+            assert sweep.start().wait() == 0
         return 0
     scheduler = Scheduler(folder, hidden=sweep.folder)
     try:
@@ -116,8 +126,9 @@ def overhead(folder: Path, segments: int = 200) -> dict[str, float]:
     bench = setup(digits(), folder)
     task = Task("t", member(0), 1, None, folder / "t.safetensors")
     train([task], bench)
-    config = {"executor": {"name": "dask"}, "workers": 1, "store": {"url": None}}
-    starts: dict[str, Callable[[], Executor]] = {"local": lambda: pool(1), "dask": starter(config)}
+    starts: dict[str, Callable[[], Executor]] = {"local": lambda: pool(1)}
+    for name in ("dask", "slurm")[: 2 if "SLURM_JOB_ID" in os.environ else 1]:
+        starts[name] = starter({"executor": {"name": name}, "workers": 1, "store": {"url": None}})
     return {name: latency(start(), [task], bench, segments) for name, start in starts.items()}
 
 
@@ -135,7 +146,7 @@ def latency(executor: Executor, tasks: list[Task], bench: WorkerSetup, segments:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--search", nargs="*", default=["asha", "gp"])
-    parser.add_argument("--rows", nargs="*", default=["local", "dask1", "dask2", "dask4", "mpi", *DISTURBANCES])
+    parser.add_argument("--rows", nargs="*", default=["local", "dask1", "dask2", "dask4", "mpi", "slurm", *DISTURBANCES])
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "executors.jsonl")
     args = parser.parse_args()

@@ -23,6 +23,7 @@ from src.system.errors import UserError
 from tests.engine.test_engine import assert_alone, member, mixed, results, tasks
 from tests.support.dask_workers import Scheduler, scheduler
 from tests.support.running import ROOT, Place
+from tests.support.slurm import obstacle, slurm
 from tests.support.training import digits, setup
 
 
@@ -134,6 +135,18 @@ def test_a_sweep_on_mpi_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: P
     command = [*mpirun, "mpi4py.futures", "-m", "src.sweep", *WORDS, "executor=mpi"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_same_sweep(place, local)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(obstacle()), reason=obstacle())
+def test_a_sweep_on_slurm_has_the_bytes_of_a_local_one(tmp_path: Path, prepared: Path, local: Place) -> None:
+    place = Place(tmp_path / "driver", prepared)
+    with slurm(tmp_path / "slurm") as cluster:
+        command = ["salloc", "-n", "3", sys.executable, "-m", "src.sweep", *WORDS, "executor=slurm"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)} | cluster.environment
+        done = subprocess.run(command, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_same_sweep(place, local)
 
