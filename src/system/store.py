@@ -1,9 +1,10 @@
 """A store: files by name below a URL, in a folder, in S3 or wherever else fsspec reaches."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from src.system.errors import UserError, first_line, masked
 from src.system.files import atomic_write
@@ -61,9 +62,14 @@ class Store:
             self._require(lambda: self._fs.pipe_file(path, data))
 
     def upload(self, name: str, path: Path) -> None:
-        """Copy the file at `path` into the store."""
+        """Copy the file at `path` into the store, piece by piece."""
+
+        def copy(there: BinaryIO) -> None:
+            with path.open("rb") as here:
+                shutil.copyfileobj(here, there)
+
         if self._is_local:
-            self.write(name, path.read_bytes())
+            self._require(lambda: atomic_write(Path(self._path(name)), copy))
         else:
             self._require(lambda: self._fs.put_file(str(path), self._path(name)))
 
