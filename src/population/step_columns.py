@@ -52,7 +52,7 @@ class Columns:
         for member, epoch in zip(self.members, epochs, strict=True):
             shuffle = np.random.default_rng([member.seed, 1, epoch])
             orders.append(torch.from_numpy(shuffle.permutation(self.rows if member.rows is None else member.rows)))
-        return torch.stack(orders).to(self.device)
+        return (torch.stack(orders) if len(orders) > 1 else orders[0][None]).to(self.device)  # of one no copy is made
 
     def steps(
         self, epochs: Sequence[int], curves: Sequence[Mapping[str, Sequence[float]]], count: int

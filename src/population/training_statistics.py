@@ -118,11 +118,13 @@ class Watched(nn.Module):
 
 def _sample(member: Member, n: int) -> NDArray[np.int64]:
     """Choose rows evenly spread over those that a member learns from, as many for all of a signature."""
-    rows = np.arange(n) if member.rows is None else member.rows
-    count = max(1, min(ROWS, len(rows) // SHARE))
+    rows, learnt = member.rows, n if member.rows is None else len(member.rows)
+    count = max(1, min(ROWS, learnt // SHARE))
     if member.weights is not None:
+        rows = np.arange(n) if rows is None else rows
         rows = rows[member.weights[rows] > 0]
-    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    places = np.linspace(0, (learnt if rows is None else len(rows)) - 1, count).astype(np.int64)
+    return places if rows is None else rows[places]
 
 
 def _norm(x_KP: Tensor) -> Tensor:
