@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Literal, Self
 
+from src.data.dataset import read_meta
 from src.engine.elastic import ElasticExecutor, Load
 from src.engine.processes import last_words, pool
 from src.engine.task import Outcome, Task, WorkerSetup
@@ -16,6 +17,7 @@ from src.system.cores import n_workers
 from src.system.reason import Reason
 
 MAX_MEMBERS = 32  # members of a population; more are no faster
+MOST_ROWS = 2**25  # of all members of a population: each has the order of its rows in memory, 8 bytes a row
 DEATHS_BEFORE_ISOLATION = 2  # deaths of its worker within one epoch after which a task is tried alone
 MAX_DEATHS = 8  # and after which it has failed: one that is killed from outside gets on in between
 SLOW = 60.0  # seconds from which it is asked which worker has a segment
@@ -164,7 +166,12 @@ class Engine:
             return [first]
         signature = first.member.signature()
         alike = [t for t in self._waiting.values() if t.member.signature() == signature and not t.checkpoint_each_epoch]
-        return alike[: min(MAX_MEMBERS, -(-len(self._waiting) // self.workers))]
+        return alike[: min(self._most_members, -(-len(self._waiting) // self.workers))]
+
+    @cached_property
+    def _most_members(self) -> int:
+        """The most members that a population has, by the training rows."""
+        return max(1, min(MAX_MEMBERS, MOST_ROWS // read_meta(self.setup.data).n_train))
 
     def _suspect(self, task: Task) -> bool:
         return (

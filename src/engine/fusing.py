@@ -14,6 +14,7 @@ from src.bilevel.hypergradient_population import HypergradientPopulation
 from src.bilevel.settings import Settings
 from src.config.components import make
 from src.data.dataset import load
+from src.data.joined_rows import joined
 from src.engine.task import WorkerSetup
 from src.models.building import VALUES
 from src.population.checkpoint import Checkpoint
@@ -62,7 +63,7 @@ def rows(setup: WorkerSetup) -> Rows:
     data = load(setup.data)
     x_train, y_train, *val = (data.x_train, data.y_train, data.x_val, data.y_val)
     if setup.with_validation:
-        x_train, y_train = np.concatenate([x_train, val[0]]), np.concatenate([y_train, val[1]])
+        x_train, y_train = joined(x_train, val[0], setup.data), np.concatenate([y_train, val[1]])
     arrays = [*_subset(setup.max_rows, x_train, y_train), *_subset(setup.max_rows, *val)]
     train_x, train_y, val_x, val_y = (torch.from_numpy(a).to(setup.device) for a in arrays)
     return Rows(data.meta, train_x, train_y, val_x, val_y, setup.metrics)

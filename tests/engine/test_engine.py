@@ -13,14 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import root_mean_squared_error
 
+from src.data import joined_rows
 from src.data.dataset import load
 from src.engine.cost import seconds_per_epoch
 from src.engine.engine import MAX_DEATHS, Engine
-from src.engine.fusing import fusing_obstacle
+from src.engine.fusing import fusing_obstacle, rows
 from src.engine.task import Outcome, Task, WorkerSetup
 from src.engine.worker import train
 from src.population.checkpoint import Checkpoint
@@ -289,6 +291,35 @@ def test_any_number_of_workers_gives_the_same_outcomes(digits_bench: WorkerSetup
         assert 0 < engine.busy() <= 1
     assert outcomes["t11"].error.text == "diverged"
     for task in group[:-1]:
+        assert_alone(task, outcomes[task.key])
+
+
+def test_mapped_rows_give_the_bits_of_rows_in_memory(
+    digits_bench: WorkerSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = replace(digits_bench, with_validation=True)
+    (outcome,) = train(tasks([member(0)], tmp_path), both)
+    first = Checkpoint.load(tmp_path / "t0.safetensors")
+    (tmp_path / "t0.safetensors").unlink()
+    rows.cache_clear()
+    monkeypatch.setattr(joined_rows, "MOST_BYTES", 0)
+    (again,) = train(tasks([member(0)], tmp_path), both)
+    assert isinstance(joined_rows.joined(np.zeros(2), np.zeros(1), both.data).base, np.memmap)
+    assert again.curves == outcome.curves
+    assert_same(Checkpoint.load(tmp_path / "t0.safetensors"), first)
+    rows.cache_clear()
+
+
+def test_the_more_rows_the_fewer_members_share_a_population(
+    digits_bench: WorkerSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.engine.engine.MOST_ROWS", 2 * len(load(digits_bench.data).x_train))
+    group = tasks([member(k) for k in range(5)], tmp_path, stop=1)
+    with Engine(digits_bench, 1, ThreadPoolExecutor(1)) as engine:
+        engine.submit(group)
+        outcomes = results(engine, group)
+    assert len({outcome.began for outcome in outcomes.values()}) == 3
+    for task in group:
         assert_alone(task, outcomes[task.key])
 
 
