@@ -146,7 +146,9 @@ def latency(executor: Executor, tasks: list[Task], bench: WorkerSetup, segments:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--search", nargs="*", default=["asha", "gp"])
-    parser.add_argument("--rows", nargs="*", default=["local", "dask1", "dask2", "dask4", "mpi", "slurm", *DISTURBANCES])
+    parser.add_argument(
+        "--rows", nargs="*", default=["local", "dask1", "dask2", "dask4", "mpi", "slurm", *DISTURBANCES]
+    )
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "executors.jsonl")
     args = parser.parse_args()
