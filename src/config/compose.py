@@ -212,8 +212,12 @@ def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[s
             del (OmegaConf.select(cfg, parent) if parent else cfg)[last]
         else:
             value = override.value()
-            if key.startswith("space.") and isinstance(value, dict) and value.get("log"):
-                value = {"step": None, **value}  # the default's step goes with a linear scale alone
+            if (
+                key.startswith("space.")
+                and isinstance(value, dict)
+                and (value.get("log") or {"low", "high"} <= {*value})
+            ):
+                value = {"step": None, **value}  # the default's step goes with its own interval on a linear scale alone
             old = OmegaConf.select(cfg, key)
             _replace_question(cfg, key.rpartition(".")[0])
             merge = isinstance(old, DictConfig) and not (key.startswith("space.") and _is_another_kind(old, value))

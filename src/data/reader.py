@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from src.config.components import component
 from src.config.unknown_key import unknown_key
 from src.data.raw import Raw
-from src.system.errors import UserError
+from src.system.errors import UserError, shortened
 
 if TYPE_CHECKING:
     from src.data.inference import Hints
@@ -138,7 +138,9 @@ def parse(config: Mapping[str, Any]) -> Reader:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UserError(f"data.{key}={first['input']!r}: {first['msg']}") from None
+        if first["type"] == "missing":
+            raise UserError(f"data.{key}: a value is needed; other files of conf/data say what it is") from None
+        raise UserError(f"data.{key}={shortened(first['input'])}: {first['msg']}") from None
     if reader.val_fraction + (reader.test_fraction or 0) >= 1:
         raise UserError("data.val_fraction and data.test_fraction add up to 1 or more: training needs rows too")
     return reader

@@ -423,6 +423,14 @@ def test_a_logarithmic_scale_over_the_steps_of_the_default() -> None:
     assert dimension("model.width", word) == IntDistribution(16, 64, log=True)
 
 
+def test_an_interval_of_ones_own_has_not_the_steps_of_the_default() -> None:
+    assert dimension("model.width", "space.model.width={type:int,low:16,high:64}") == IntDistribution(16, 64)
+    stepped = dimension("model.width", "space.model.width={low:16,high:64,step:8}")
+    assert stepped == IntDistribution(16, 64, step=8)
+    rate = dimension("optimizer.lr", "space.optimizer.lr={low:1e-4,high:1e-2}")
+    assert rate == FloatDistribution(1e-4, 1e-2, log=True), "its scale is that of the default"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_device_that_is_not_there_is_refused() -> None:
     assert refusal("device=cuda") == "device: 'cuda' is not there; this machine has cpu"

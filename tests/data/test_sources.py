@@ -139,3 +139,16 @@ def test_links_follow_the_files(tmp_path: Path) -> None:
     assert link.read_text(encoding="utf-8") == text()
     link_files(parse(csv(tmp_path / "raw/csv", text())), tmp_path / "raw")
     assert not (tmp_path / "raw/csv/linked").exists()
+
+
+def test_a_key_that_a_yaml_lacks_is_named_without_the_rest(tmp_path: Path) -> None:
+    for key in ("source", "val_fraction", "scaling"):
+        config = csv(tmp_path, text())
+        del config[key]
+        with pytest.raises(UserError, match=rf"^data\.{key}: a value is needed") as refused:
+            parse(config)
+        assert len(str(refused.value)) < 100
+    long = csv(tmp_path, text()) | {"rows": ["much"] * 1000}
+    with pytest.raises(UserError, match=r"^data\.rows=") as refused:
+        parse(long)
+    assert len(str(refused.value)) < 300
