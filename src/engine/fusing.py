@@ -15,6 +15,8 @@ from src.bilevel.settings import Settings
 from src.config.components import make
 from src.data.dataset import load
 from src.data.joined_rows import joined
+from src.data.paging import read_at_random
+from src.engine.memory import memory
 from src.engine.task import WorkerSetup
 from src.models.building import VALUES
 from src.population.checkpoint import Checkpoint
@@ -22,6 +24,8 @@ from src.population.member import Member
 from src.population.population import Population
 from src.population.rows import Rows
 from src.system.errors import first_line
+
+MAPPED = 0.5  # of the memory: training inputs up to there are left to the kernel, which soon has all of them in memory
 
 
 def population_of(
@@ -65,8 +69,9 @@ def rows(setup: WorkerSetup) -> Rows:
     if setup.with_validation:
         x_train, y_train = joined(x_train, val[0], setup.data), np.concatenate([y_train, val[1]])
     arrays = [*_subset(setup.max_rows, x_train, y_train), *_subset(setup.max_rows, *val)]
+    larger_than_memory = setup.device == "cpu" and arrays[0].nbytes > memory() * MAPPED and read_at_random(arrays[0])
     train_x, train_y, val_x, val_y = (torch.from_numpy(a).to(setup.device) for a in arrays)
-    return Rows(data.meta, train_x, train_y, val_x, val_y, setup.metrics)
+    return Rows(data.meta, train_x, train_y, val_x, val_y, setup.metrics, larger_than_memory)
 
 
 def _subset(most: int | None, *arrays: NDArray[Any]) -> list[NDArray[Any]]:

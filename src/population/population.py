@@ -19,6 +19,7 @@ from src.population.losses import loss_of_targets
 from src.population.member import Member
 from src.population.prediction_weights import PredictionWeights
 from src.population.rate_factors import rate_factors
+from src.population.reading_ahead import reading_ahead
 from src.population.rows import Rows
 from src.population.stack import Stack
 from src.population.step_columns import Columns
@@ -149,7 +150,8 @@ class Population:
         total_K, rows = torch.zeros(self.stack.size, device=self.stack.device), 0
         self.statistics = Statistics(self.stack, self.epochs, len(batches))
         self.stack.train_mode()
-        for index_KB, step in zip(batches, steps, strict=True):
+        in_memory = reading_ahead(batches, self.data.x_train) if self.data.larger_than_memory else batches
+        for index_KB, step in zip(in_memory, steps, strict=True):
             total_K += self.step(index_KB, step) * index_KB.shape[1]
             rows += index_KB.shape[1]
         self.stack.collect_buffers()

@@ -12,6 +12,7 @@ class Rows:
     """Training and validation rows as tensors on one device; `meta` describes them. For regression `y` is standardised.
 
     `metrics` are computed after every epoch although they take time, since someone asks for their curves.
+    `larger_than_memory`: `x_train` lies in a file of which memory has no room for all.
     """
 
     meta: DataMeta
@@ -20,6 +21,7 @@ class Rows:
     x_val: Tensor
     y_val: Tensor
     metrics: tuple[str, ...] = ()
+    larger_than_memory: bool = False
 
     @property
     def classification(self) -> bool:
