@@ -164,7 +164,8 @@ def sentence(error: Exception) -> str:
             return f"{group}: {name} is an option no more; use {words}"
         names = sorted(error.options or options_of(group))
         return f"{group}: {name!r} is none of {', '.join(names)}{suggestion(name, names)}"
-    text = " ".join(re.sub("Error parsing override '.*'|See https.*", "", str(error)).split()).replace("'++", "'")
+    noise = "Error parsing override '.*'|See https.*|UserError raised while resolving interpolation: "
+    text = " ".join(re.sub(noise, "", str(error)).split()).replace("'++", "'")
     if isinstance(error, OverrideParseException):
         return unreadable(error.override.removeprefix("++"))
     if "${data}_${model}" in text:

@@ -5,6 +5,7 @@ verb's own checks. So the guard stands where Hydra composes. What a person types
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,14 +14,18 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 from yaml import YAMLError
 
-from src.system.errors import UserError, first_line
+from src.config.compose import CONF
+from src.system.errors import UserError, first_line, masked
 
 PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # installed packages, by which Hydra itself finds plugins
 STREAMS = (None, "logging.StreamHandler", "logging.NullHandler")
 FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir")  # in which Hydra writes its files
 WITHIN = re.compile(r"(?![/~])(?!.*\.\.)([\w.,=/-]|\$\{(now:[^{}/]*|hydra\.job\.(num|override_dirname))\})+")
+PLACES = ("outputs", "study.root", "tracking.uri", "storage", "store.url")  # to which a verb writes
+ENVIRONMENT = re.compile("LOCKSTEP_.*|MLFLOW_(TRACKING_URI|EXPERIMENT_NAME)")  # variables that a file may read
 EMPTY = ("callbacks", "job.env_set")  # keys of Hydra that no file may fill
 
 
@@ -44,6 +49,7 @@ class DataOnlyLoader(ConfigLoaderImpl):
                 f"a YAML file of conf/ is no config ({first_line(error)}); put back what it said"
             ) from error
         refuse_code(config.hydra)
+        refuse_places(config)
         return config
 
 
@@ -57,6 +63,43 @@ def _no_yaml(error: YAMLError) -> str:
 def install() -> None:
     """Have Hydra compose with the guard in this process."""
     internal.ConfigLoaderImpl = DataOnlyLoader  # type: ignore[attr-defined]
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
+
+
+def _variable(name: str, *default: str | None) -> str | None:
+    """Read a variable of the environment, which may be a secret: one of ours, or one that the command line names.
+
+    Raises:
+        UserError: it is another.
+    """
+    if not ENVIRONMENT.fullmatch(name) and not any(name in word for word in sys.argv[1:]):
+        raise UserError(f"a YAML file asks for {name} of the environment; type what it is for on the command line")
+    return oc.env(name, *default)
+
+
+def refuse_places(config: DictConfig) -> None:
+    """Refuse a composed `config` in which a file other than conf/config.yaml says where to write.
+
+    Raises:
+        UserError: it names the key.
+    """
+    own = OmegaConf.load(CONF / "config.yaml")
+    typed = [word.lstrip("+").partition("=")[0] for word in config.hydra.overrides.task]
+    for key in PLACES:
+        value = _unresolved(config, key)
+        if value != _unresolved(own, key) and not any(key == word or key.startswith(f"{word}.") for word in typed):
+            raise UserError(
+                f"{key}: a YAML file would write to {masked(str(value))}; a YAML file is data, so take it out, "
+                "or type it on the command line"
+            )
+
+
+def _unresolved(config: Any, key: str) -> Any:
+    """Return the value at a dotted key as a file has it, interpolations and all; None where there is none."""
+    node = OmegaConf.to_container(config, resolve=False)
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def refuse_code(node: DictConfig) -> None:

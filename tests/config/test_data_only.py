@@ -100,3 +100,26 @@ def test_a_file_that_is_no_config_is_one_sentence(text: str | bytes, says: str, 
             load([f"hydra.searchpath=[file://{tmp_path}]", "experiment=theirs"], components=False)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("outputs: /tmp/elsewhere", "outputs: a YAML file would write to /tmp/elsewhere; "),
+        ("study: {root: ../x}", "study.root: a YAML file would write to ../x; "),
+        ("tracking: {uri: http://me:secret@far}", "tracking.uri: a YAML file would write to http://***@far; "),
+        ("storage: sqlite:///x.db", "storage: a YAML file would write to "),
+        ("store: {url: 's3://far/x'}", "store.url: a YAML file would write to "),
+        ("seed: ${oc.env:SECRET}", "SECRET of the environment; "),
+        ("seed: ${${word}:SECRET}\nword: oc.env", "SECRET of the environment; "),
+    ],
+)
+def test_a_file_names_no_place_and_reads_no_secret(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "theirs" / "experiment").mkdir(parents=True)
+    (tmp_path / "theirs" / "experiment" / "bad.yaml").write_text(f"# @package _global_\n{text}\n", encoding="utf-8")
+    done = warm.run(tmp_path, "sweep", "--config-dir", "theirs", "experiment=bad", SECRET="12345")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "12345" not in done.stderr + done.stdout
