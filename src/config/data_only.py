@@ -83,11 +83,11 @@ def refuse_places(config: DictConfig) -> None:
     Raises:
         UserError: it names the key.
     """
-    own = OmegaConf.load(CONF / "config.yaml")
+    main = OmegaConf.load(CONF / "config.yaml")
     typed = [word.lstrip("+").partition("=")[0] for word in config.hydra.overrides.task]
     for key in PLACES:
         value = _unresolved(config, key)
-        if value != _unresolved(own, key) and not any(key == word or key.startswith(f"{word}.") for word in typed):
+        if value != _unresolved(main, key) and not any(key == word or key.startswith(f"{word}.") for word in typed):
             raise UserError(
                 f"{key}: a YAML file would write to {masked(str(value))}; a YAML file is data, so take it out, "
                 "or type it on the command line"

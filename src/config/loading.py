@@ -36,6 +36,7 @@ from src.system.errors import UserError, require_one_of
 from src.system.trial_config import TrialConfig
 
 GROUPS_OF_A_TRIAL = ("model", "optimizer", "schedule", "training")
+OF_MACHINES = ("executor=", "hydra.")  # begin the words of options that say with which machines a person works
 OF_A_TRIAL = (*GROUPS_OF_A_TRIAL, "batch_size", "epochs")
 
 
@@ -100,6 +101,12 @@ def _load(overrides: Sequence[str], components: bool, several: Sequence[str]) ->
             "trusted: only the command line and params.yaml may name trusted packages; take it out of conf/"
         )
     check(base, components)
+    if base["executor"]["name"] != "local":
+        named = compose_config([word for word in groups if word.lstrip("+").startswith(OF_MACHINES)], values, set())
+        if base["executor"] != named["executor"]:
+            raise UserError(
+                "executor: only the command line and params.yaml may choose one; take it out of the YAML file"
+            )
     base["choose"] = {g: options for g, options in base["choose"].items() if g not in fixed}
     base = _with_listed_depth(base, fixed)
     _check_device(base["device"])

@@ -123,3 +123,18 @@ def test_a_file_names_no_place_and_reads_no_secret(text: str, says: str, tmp_pat
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert "12345" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "text", ["executor: {name: dask, address: 'tcp://far:1'}", "defaults: [override /executor: slurm]"]
+)
+def test_a_file_chooses_no_other_machines(text: str, tmp_path: Path) -> None:
+    """Whoever answers at the address of a scheduler can run code here."""
+    for group, lines in (("experiment", text), ("executor", "executor: {name: dask, address: 'tcp://mine:1'}")):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "some.yaml").write_text(f"# @package _global_\n{lines}\n", encoding="utf-8")
+    place = f"hydra.searchpath=[file://{tmp_path}]"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        with pytest.raises(UserError, match=r"^executor: only the command line and params.yaml may choose"):
+            load([place, "experiment=some"], components=False)
+        assert load([place, "executor=some"], components=False)["executor"]["address"] == "tcp://mine:1"
