@@ -99,7 +99,8 @@ class Refusal:
         unknown = ~cells.isin([MISSING, *of_training]).to_numpy()
         if self.tolerant and unknown.any():
             at = int(unknown.argmax())
-            self.unknown[name] = int(unknown.sum()), f"{cells.iloc[at]!r} in {row_name(cells, at)}"
+            count, example = self.unknown.get(name, (0, f"{cells.iloc[at]!r} in {row_name(cells, at)}"))
+            self.unknown[name] = count + int(unknown.sum()), example
 
 
 STRICT = Refusal()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from src.config.quoting import override
 from src.data.columns import Refusal
 from src.data.dataset import digest, read_meta
+from src.data.large_table import pieces, sampled, within
 from src.data.patches import patch_moments
 from src.data.preprocessing import Preprocessor
 from src.data.raw import Raw
@@ -22,7 +24,7 @@ from src.data.splitting import PARTS, split
 from src.system.checksums import write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
-from src.system.files import atomic_folder, write_bytes, write_json, write_npy
+from src.system.files import atomic_folder, npy_rows, write_bytes, write_json, write_npy
 from src.system.locks import exclusive
 
 N_EXAMPLES = 5
@@ -52,11 +54,12 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
     with exclusive(out.with_name(f".{out.name}.lock"), f"prepare of {reader.name}"):
         raw = reader.read()
         rows = split(raw, reader)
-        preprocessor = reader.preprocessor(raw, rows["train"])
+        fitted = Fitted.on(raw, rows["train"], reader)
+        preprocessor = fitted.preprocessor
         raw = _with_stored_targets(raw, rows["train"])
         with atomic_folder(out) as folder:
-            warnings = [*raw.warnings, *_write_arrays(folder, raw, rows, preprocessor)]
-            meta = _description(folder, reader, raw, rows, preprocessor)
+            warnings = [*raw.warnings, *fitted.warnings, *_write_arrays(folder, raw, rows, fitted)]
+            meta = _description(folder, reader, raw, rows, fitted)
             meta |= {"warnings": warnings, "origin": origin(config, reader, typed)}
             write_bytes(folder / "preprocessing.skops", transformer_file.dumps(preprocessor.transformer))
             examples = raw.x.take(rows["train"][:N_EXAMPLES], axis=0)
@@ -66,22 +69,60 @@ def prepare(config: Mapping[str, Any], out: Path, typed: Collection[str] = ()) -
         return read_meta(out)
 
 
-def _write_arrays(folder: Path, raw: Raw, rows: Rows, preprocessor: Preprocessor) -> list[str]:
+@dataclass(frozen=True)
+class Fitted:
+    """A preprocessor, and the training rows that it was fitted on.
+
+    Args:
+        preprocessor: the fitted preprocessor.
+        places: of its rows among the training rows.
+        warnings: a sentence, where these are not all.
+        basis: what the rows are called.
+    """
+
+    preprocessor: Preprocessor
+    places: NDArray[np.intp] | slice
+    warnings: Sequence[str] = ()
+    basis: str = "training rows"
+
+    @classmethod
+    def on(cls, raw: Raw, train: NDArray[np.intp], reader: Reader) -> Self:
+        """Fit on the rows `train` of `raw`, of a large table on a sample of them."""
+        places = sampled(raw.x, len(train), reader.seed)
+        rows = train[places]
+        preprocessor = reader.preprocessor(raw, rows)
+        if len(rows) == len(train):
+            return cls(preprocessor, places)
+        sentence = (
+            f"a large table, read piece by piece: {len(rows):,} of its {len(train):,} training rows, drawn at random, "
+            "say what its columns are and how they are scaled, and the profile counts them"
+        )
+        return cls(preprocessor, places, [sentence], "sampled training rows")
+
+
+def _write_arrays(folder: Path, raw: Raw, rows: Rows, fitted: Fitted) -> list[str]:
     """Write inputs and targets of each part; return sentences on cells that cannot be read."""
-    warnings = []
+    refusals = {part: Refusal(tolerant=True) for part in PARTS}
+    with ExitStack() as stack:
+        files = {part: stack.enter_context(npy_rows(folder / f"x_{part}.npy", len(rows[part]))) for part in PARTS}
+        start = 0
+        for piece in pieces(raw.x):
+            for part in PARTS:
+                places = within(rows[part], start, len(piece))
+                if len(places):
+                    files[part](fitted.preprocessor.transform(piece.take(places, axis=0), refusals[part]))
+            start += len(piece)
     for part in PARTS:
-        refusal = Refusal(tolerant=True)
-        x = preprocessor.transform(raw.x.take(rows[part], axis=0), refusal)
-        warnings += _unreadable(refusal, part, len(x))
-        write_npy(folder / f"x_{part}.npy", x)
         write_npy(folder / f"y_{part}.npy", raw.y[rows[part]])
-    return warnings
+    return [sentence for part in PARTS for sentence in _unreadable(refusals[part], part, len(rows[part]), fitted.basis)]
 
 
-def _description(folder: Path, reader: Reader, raw: Raw, rows: Rows, preprocessor: Preprocessor) -> dict[str, Any]:
+def _description(folder: Path, reader: Reader, raw: Raw, rows: Rows, fitted: Fitted) -> dict[str, Any]:
     """Describe the arrays in `folder` and the columns that they are made of."""
     mean, std = _moments(raw, rows["train"])
+    preprocessor, places = fitted.preprocessor, fitted.places
     x_train = np.load(folder / "x_train.npy", mmap_mode="r")
+    y_train = np.load(folder / "y_train.npy", mmap_mode="r")
     return {
         "name": reader.name,
         "task": raw.task,
@@ -93,7 +134,7 @@ def _description(folder: Path, reader: Reader, raw: Raw, rows: Rows, preprocesso
         "sha256": digest(folder),
         "source": reader.source,
         "categories": preprocessor.categories,
-        "edges": preprocessor.edges(x_train, np.load(folder / "y_train.npy")),
+        "edges": preprocessor.edges(x_train[places], y_train[places]),
         "patches": patch_moments(x_train) if x_train.ndim == 4 else [],
         "target_mean": mean,
         "target_std": std,
@@ -102,8 +143,8 @@ def _description(folder: Path, reader: Reader, raw: Raw, rows: Rows, preprocesso
     }
 
 
-def _unreadable(refusal: Refusal, part: str, n_rows: int) -> list[str]:
-    """Say which cells of a part count as missing, since they are not what their column is in the training rows.
+def _unreadable(refusal: Refusal, part: str, n_rows: int, basis: str) -> list[str]:
+    """Say which cells of a part count as missing, since they are not what their column is in the rows of the `basis`.
 
     Raises:
         UserError: they are so many that the column must be something else here.
@@ -113,17 +154,17 @@ def _unreadable(refusal: Refusal, part: str, n_rows: int) -> list[str]:
         what = f"column {name!r}: {refusal.examples[name]}"
         if count > MOST_UNREADABLE * n_rows + 1:
             raise UserError(
-                f"{what} and {count - 1} more of {n_rows} {part} rows are not what the column is in the training rows: "
+                f"{what} and {count - 1} more of {n_rows} {part} rows are not what the column is in the {basis}: "
                 f"{override('data.categorical', [name])} reads it as categories, "
                 f"{override('data.drop', [name])} leaves it out"
             )
         more = f" and {count - 1} more" if count > 1 else ""
-        sentences.append(f"{what}{more} ({part}) cannot be read as the training rows are, and counts as missing")
+        sentences.append(f"{what}{more} ({part}) cannot be read as the {basis} are, and counts as missing")
     for name, (count, example) in refusal.unknown.items():
         if count > MOST_UNREADABLE * n_rows + 1:
             sentences.append(
                 f"column {name!r}: {example} and {count - 1} more of {n_rows} {part} rows are words that no "
-                "training row has, which a model cannot tell apart"
+                f"{basis.removesuffix('s')} has, which a model cannot tell apart"
             )
     return sentences
 

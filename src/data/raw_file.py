@@ -7,7 +7,10 @@ import gzip
 import lzma
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from src.system.errors import UserError
 
@@ -34,31 +37,69 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
     Raises:
         UserError: it is damaged, cannot be read, would not fit into memory, or unpacks to far more than it is.
     """
+    budget = available_memory() // OBJECTS if most is None else most
+    size, is_packed = path.stat().st_size, path.suffix.lower() in PACKED
+    with opened(path) as file:
+        if not is_packed:
+            check_size(path, size, budget)
+            return file.read()
+        chunks, total = [], 0
+        for chunk in _unpacked(path, file):
+            chunks.append(chunk)
+            total += len(chunk)
+            check_size(path, total, budget)
+        return b"".join(chunks)
+
+
+def _unpacked(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    total, size = 0, path.stat().st_size
+    while chunk := file.read(CHUNK):
+        total += len(chunk)
+        if total > BOMB and total > RATIO * size:
+            raise UserError(
+                f"{path} unpacks to more than {RATIO} times its {size} bytes: unpack it by hand if it is right"
+            )
+        yield chunk
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, unpacked by its suffix: .gz, .bz2 or .xz.
+
+    Raises:
+        UserError: it is damaged or cannot be read.
+    """
     if path.suffix.lower() in OTHERS:
         raise UserError(f"{path} is no text file: save it as .csv (.gz, .bz2 and .xz are unpacked)")
-    budget = available_memory() // OBJECTS if most is None else most
-    size = path.stat().st_size
-    opener = PACKED.get(path.suffix.lower())
-    if opener is None:
-        check_size(path, size, budget)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    kind, chunks, total = path.suffix.lower().removeprefix("."), [], 0
+    kind = path.suffix.lower()
     try:
-        with opener(path) as file:
-            while chunk := file.read(CHUNK):
-                chunks.append(chunk)
-                total += len(chunk)
-                if total > BOMB and total > RATIO * size:
-                    raise UserError(
-                        f"{path} unpacks to more than {RATIO} times its {size} bytes: unpack it by hand if it is right"
-                    )
-                check_size(path, total, budget)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError):
-        raise UserError(f"{path} is not a whole {'gzip' if kind == 'gz' else kind} file: fetch it again") from None
-    return b"".join(chunks)
+        with PACKED[kind](path) if kind in PACKED else path.open("rb") as file:
+            yield file  # type: ignore[misc]
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if kind not in PACKED:
+            raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
+        name = "gzip" if kind == ".gz" else kind.removeprefix(".")
+        raise UserError(f"{path} is not a whole {name} file: fetch it again") from None
+
+
+def may_have_more_bytes(path: Path, most: int) -> bool:
+    """Tell whether a file may have more bytes than `most` once it is unpacked, without reading it."""
+    return path.stat().st_size * (RATIO if path.suffix.lower() in PACKED else 1) > most
+
+
+def has_more_lines(path: Path, most: int) -> bool:
+    """Tell whether a file of text has more lines than `most`, without reading on once it has.
+
+    Raises:
+        UserError: it is damaged or cannot be read.
+    """
+    count = 0
+    with opened(path) as file:
+        for chunk in _unpacked(path, file):
+            count += max(chunk.count(b"\n"), chunk.count(b"\r"))
+            if count > most:
+                return True
+    return False
 
 
 def check_size(path: Path, size: int, budget: int) -> None:

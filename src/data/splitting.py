@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,11 @@ from src.data.raw import Raw
 from src.data.reader import Reader
 from src.system.errors import UserError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PARTS = ("train", "val", "test")
+WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def split(raw: Raw, reader: Reader) -> dict[str, NDArray[np.intp]]:
@@ -82,3 +87,21 @@ def _check_classes(raw: Raw, rows: Mapping[str, NDArray[np.intp]]) -> None:
                 f"no {part} row of class {raw.class_names[absent[0]]!r}, which is too rare for the split: drop it, "
                 f"add rows, or raise data.{'rows' if part == 'train' else part + '_fraction'}"
             )
+
+
+def parts_of(cells: pd.Series[Any]) -> NDArray[np.str_]:
+    """Read the parts of rows out of the cells of a split column [N].
+
+    Raises:
+        UserError: one is none of them.
+    """
+    from src.data.columns import row_name
+
+    part = cells.astype(str).str.strip().str.lower().map(WORDS)
+    if part.isna().any():
+        at = int(part.isna().to_numpy().argmax())
+        raise UserError(
+            f"the split column {cells.name!r} is {cells.iloc[at]!r} in {row_name(cells, at)}: "
+            "it must be train, val or test"
+        )
+    return part.to_numpy(dtype=str)

@@ -74,25 +74,44 @@ def regression(target: pd.Series[Any], part: NDArray[Any], scale: float, hints: 
         UserError: one is no number, is infinite, or is too large for training in 32 bits.
     """
     reading = number_reading(target[part != "test"], hints)
-    y = numbers(target, reading, Refusal(advice=NO_NUMBER)).to_numpy() / scale
+    y = values(target, reading, scale)
+    refuse_lost_digits(target.name, most_lossy(target), float(y.std()) * scale)
+    return y, reading
+
+
+def values(target: pd.Series[Any], reading: Reading, scale: float) -> NDArray[np.float64]:
+    """Read numbers [N] by a `reading`, and divide them by `scale`.
+
+    Raises:
+        UserError: a cell of the `target` is no number, is infinite, or is too large for training in 32 bits.
+    """
+    y = np.asarray(numbers(target, reading, Refusal(advice=NO_NUMBER)).to_numpy() / scale)
     if np.abs(y).max() > LARGEST:
         at = int(np.abs(y).argmax())
         raise UserError(
             f"the target {target.name!r} is {y[at]:.3g} in {row_name(target, at)}, beyond {LARGEST:g}, which cannot be "
             f"learned in 32 bits: set data.target_scale=1e{int(np.log10(np.abs(y[at])))}"
         )
-    _refuse_lost_digits(target, float(y.std()) * scale)
-    return y, reading
+    return y
 
 
-def _refuse_lost_digits(target: pd.Series[Any], spread: float) -> None:
-    """Refuse whole numbers of which 64 bits lose more than a millionth of their spread."""
-    for word in tally(target):
-        if LONG_CODE.fullmatch(word) and abs(int(float(word)) - int(word)) > 1e-6 * spread:
-            raise UserError(
-                f"the target {target.name!r} has values such as {word}, whose last digits a float of 64 bits loses: "
-                "subtract a constant from all of them"
-            )
+def most_lossy(target: pd.Series[Any]) -> tuple[int, str]:
+    """Return how much a float of 64 bits loses of the long whole number of `target` that loses most, and its word."""
+    words = [word for word in tally(target) if LONG_CODE.fullmatch(word)]
+    return max(((abs(int(float(word)) - int(word)), word) for word in words), default=(0, ""))
+
+
+def refuse_lost_digits(name: Any, lossy: tuple[int, str], spread: float) -> None:
+    """Refuse whole numbers of the column `name` of which 64 bits lose more than a millionth of their `spread`.
+
+    Raises:
+        UserError: they do, `lossy` as `most_lossy` returns it.
+    """
+    if lossy[0] > 1e-6 * spread:
+        raise UserError(
+            f"the target {name!r} has values such as {lossy[1]}, whose last digits a float of 64 bits loses: "
+            "subtract a constant from all of them"
+        )
 
 
 def smallest_type(y: NDArray[np.float64], train: NDArray[np.intp]) -> NDArray[Any]:

@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
+from src.data.dialect import SEPARATORS, Dialect, encoding_of, first_lines, separator_of
 from src.data.raw_file import MOST_COLUMNS, read_bytes
 from src.system.errors import UserError
 
-MARKS = {  # at the start of a file, and the encoding that they mean; the longer ones first
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-SEPARATORS = ("\t", ";", "|", ",")
-ESCAPES = {r"\t": "\t", "tab": "\t", "\\\\t": "\t"}
-SAMPLE = 60  # lines by which the separator is recognised
-HEAD = 1 << 18  # bytes that hold them
 LONGEST_LINE = 1 << 20  # bytes
 TOTALS = re.compile(
     r"(grand )?(total|sum|summe|gesamt|insgesamt|average|mean|mittelwert|durchschnitt|somme|suma)s?:?", re.I
 )
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """The way in which a text table is written; None: it is recognised.
-
-    Args:
-        separator: of cells; a regular expression, as pandas takes it, or `\\t`.
-        encoding: of the text.
-        comment: a character whose rest of the line is no data.
-        columns: the names of all columns, of a file that may lack a header.
-        skip_rows: lines before the header.
-        skip_footer: lines at the end that are no rows.
-    """
-
-    separator: str | None = None
-    encoding: str | None = None
-    comment: str | None = None
-    columns: Sequence[str] | None = None
-    skip_rows: int = 0
-    skip_footer: int = 0
 
 
 def read_text_table(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, str, list[str]]:
@@ -71,43 +39,21 @@ def read_text_table(path: Path, dialect: Dialect) -> tuple[pd.DataFrame, str, li
         UserError: it is empty, too large, damaged or no table; the sentence names the key that would help.
     """
     data = read_bytes(path)
-    encoding = _encoding(data, dialect.encoding, path)
-    _check_lines(data, path)
+    encoding = encoding_of(data, dialect.encoding, path)
+    check_lines(data, path)
     head = _head(data, encoding, path)
-    separator, skip = _separator(head, dialect)
-    cells = _cells(data, path, separator, encoding, dialect, skip)
-    first = cells.iloc[0].tolist()
-    if dialect.columns is None or first == list(dialect.columns):
-        cells, names = cells.iloc[1:].reset_index(drop=True), first
-    else:
-        names = list(dialect.columns)
-    cells, names = _named(cells, names, path)
+    separator, skip = separator_of(head, dialect)
+    with parsing(path, encoding, dialect):
+        cells = pd.read_csv(io.BytesIO(data), **options(separator, encoding, dialect, skip))
+    cells, names = checked_names(*without_header(stripped(cells), dialect), path)
     frame = cells.set_axis(names, axis="columns")
-    if frame.empty:
-        raise UserError(f"{path} has a header but no rows")
     if dialect.columns is None:
-        _check_header(frame, path)
-    may_be_short = (cells.iloc[:, -1] == "").any() and len(separator) == 1 and not dialect.comment
-    return frame, separator, _short_rows(data, encoding, separator, skip, path) if may_be_short else []
-
-
-def _encoding(data: bytes, encoding: str | None, path: Path) -> str:
-    if encoding is not None:
-        try:
-            "".encode(encoding)  # a codec of bytes, as base64, is refused here too
-        except (LookupError, UnicodeError):
-            raise UserError(f"data.encoding={encoding!r} is not an encoding that Python knows, e.g. utf-8") from None
-        return encoding
-    for mark, name in MARKS.items():
-        if data.startswith(mark):
-            return name
-    if b"\0" in data[:HEAD]:
-        nul = np.frombuffer(data[:HEAD], np.uint8) == 0
-        even, odd = nul[::2].mean(), nul[1::2].mean()
-        if max(even, odd) > 0.4 and min(even, odd) < 0.1:
-            return "utf-16-le" if odd > even else "utf-16-be"
-        raise UserError(f"{path} holds bytes of zero, so it is no text file; if it is, set data.encoding")
-    return "utf-8"
+        check_first_line(frame, path)
+        refuse_repeated_header(frame, path)
+        refuse_totals(frame, path)
+    may_be_short = (frame.iloc[:, -1] == "").any() and len(separator) == 1 and not dialect.comment
+    lines = io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
+    return frame, separator, short_rows(lines, separator, skip, path) if may_be_short else []
 
 
 def _head(data: bytes, encoding: str, path: Path) -> list[str]:
@@ -115,13 +61,16 @@ def _head(data: bytes, encoding: str, path: Path) -> list[str]:
     try:
         text = data.decode(encoding)
     except UnicodeError as error:
-        raise UserError(
-            f"{path} is not {encoding} text ({getattr(error, 'reason', error)}): set data.encoding, e.g. latin-1"
-        ) from None
-    return text[:HEAD].lstrip("\ufeff").splitlines()[: SAMPLE + 1]
+        raise _other_encoding(path, encoding, error) from None
+    return first_lines(text)
 
 
-def _check_lines(data: bytes, path: Path) -> None:
+def _other_encoding(path: Path, encoding: str, error: UnicodeError) -> UserError:
+    reason = getattr(error, "reason", error)
+    return UserError(f"{path} is not {encoding} text ({reason}): set data.encoding, e.g. latin-1")
+
+
+def check_lines(data: bytes, path: Path) -> None:
     """Refuse a line that no table has, before it is cut into cells."""
     view = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero((view == 10) | (view == 13)) if len(view) else view
@@ -137,61 +86,51 @@ def _check_lines(data: bytes, path: Path) -> None:
         raise UserError(f"{path} has {width:,} columns, more than {MOST_COLUMNS:,}: leave out those that tell little")
 
 
-def _separator(head: Sequence[str], dialect: Dialect) -> tuple[str, int]:
-    """Recognise the separator; returns it with the number of lines before the header."""
-    lines, skip = list(head[dialect.skip_rows :]), dialect.skip_rows
-    if lines and (match := re.fullmatch(r'"?sep=(.)"?', lines[0].strip("\r\n"))):
-        return match[1] if dialect.separator is None else _said(dialect.separator), skip + 1
-    if dialect.separator is not None:
-        return _said(dialect.separator), skip
-    if dialect.comment:
-        lines = [line.partition(dialect.comment)[0] for line in lines]
-    lines = [line for line in lines if line.strip()]
-    if len(head) > SAMPLE or len(lines) > 2:
-        lines = lines[:SAMPLE]
-    widths = {separator: [len(row) for row in csv.reader(lines, delimiter=separator)] for separator in SEPARATORS}
-    scores = {s: (n.count(n[0]) / len(n), SEPARATORS.index(s) * -1) for s, n in widths.items() if n and n[0] > 1}
-    if scores:
-        return max(scores, key=lambda separator: scores[separator]), skip
-    blanks = {len(line.split()) for line in lines}
-    return (r"\s+" if len(blanks) == 1 and blanks != {1} and blanks else ","), skip
+def options(separator: str, encoding: str, dialect: Dialect, skip: int) -> dict[str, Any]:
+    """Return the options by which pandas cuts a file into cells of text.
 
-
-def _said(separator: str) -> str:
-    """Return a separator as pandas takes it; what would match nothing at all, as the expression `||` does, is a text."""
-    separator = ESCAPES.get(separator, separator)
-    try:
-        matches_nothing = re.fullmatch(separator, "") is not None
-    except re.error as error:
-        if len(separator) == 1:
-            return separator
-        raise UserError(f"data.separator={separator!r} is no regular expression ({error})") from None
-    return re.escape(separator) if matches_nothing and len(separator) > 1 else separator
-
-
-def _cells(data: bytes, path: Path, separator: str, encoding: str, dialect: Dialect, skip: int) -> pd.DataFrame:
-    """Cut a file into cells of text."""
+    Args:
+        separator: as `separator_of` returns it.
+        encoding: of the text.
+        dialect: what is known of the file.
+        skip: lines before the header.
+    """
     python = {"engine": "python"} if dialect.skip_footer or (len(separator) > 1 and separator != r"\s+") else {}
+    return {
+        "sep": separator,
+        "encoding": encoding,
+        "keep_default_na": False,
+        "comment": dialect.comment,
+        "header": None,
+        "dtype": str,
+        "skipinitialspace": separator != "\t",
+        "skiprows": skip,
+        "skipfooter": dialect.skip_footer,
+        **python,
+    }
+
+
+@contextmanager
+def parsing(path: Path, encoding: str, dialect: Dialect) -> Iterator[None]:
+    """Make one sentence of what pandas finds wrong with a file inside of the block.
+
+    Raises:
+        UserError: the file is empty, no text in this `encoding`, or no table.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            cells = pd.read_csv(  # type: ignore[call-overload]
-                io.BytesIO(data),
-                sep=separator,
-                encoding=encoding,
-                keep_default_na=False,
-                comment=dialect.comment,
-                header=None,
-                dtype=str,
-                skipinitialspace=separator != "\t",
-                skiprows=skip,
-                skipfooter=dialect.skip_footer,
-                **python,
-            )
+            yield
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty: a header and rows are expected") from None
+    except UnicodeError as error:
+        raise _other_encoding(path, encoding, error) from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, csv.Error) as error:
         raise UserError(_no_table(path, str(error), dialect)) from None
+
+
+def stripped(cells: pd.DataFrame) -> pd.DataFrame:
+    """Take the blanks off both ends of every cell."""
     return pd.DataFrame({name: column.str.strip() for name, column in cells.items()})
 
 
@@ -209,8 +148,25 @@ def _no_table(path: Path, error: str, dialect: Dialect) -> str:
     return f"{path} is not a table: {reason}"
 
 
-def _named(cells: pd.DataFrame, names: Sequence[Any], path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Check the names; a nameless first column that counts the rows is a saved index, a nameless empty one is dropped."""
+def without_header(cells: pd.DataFrame, dialect: Dialect) -> tuple[pd.DataFrame, list[Any]]:
+    """Take the header off rows of `cells`, if there is one; return them with the names that it or the `dialect` says."""
+    first = cells.iloc[0].tolist()
+    if dialect.columns is None or first == list(dialect.columns):
+        return cells.iloc[1:].reset_index(drop=True), first
+    return cells, list(dialect.columns)
+
+
+def checked_names(cells: pd.DataFrame, names: Sequence[Any], path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Check the names; a nameless first column that counts the rows is a saved index, a nameless empty one is dropped.
+
+    Args:
+        cells: all rows of the file, or the first ones.
+        names: of their columns.
+        path: of the file, for errors.
+
+    Raises:
+        UserError: a name is missing or comes twice, or there are no rows.
+    """
     if len(names) != cells.shape[1]:
         raise UserError(f"data.columns names {len(names)} columns, but {path} has {cells.shape[1]}")
     names = ["" if not isinstance(name, str) else name for name in names]
@@ -228,6 +184,8 @@ def _named(cells: pd.DataFrame, names: Sequence[Any], path: Path) -> tuple[pd.Da
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
         raise UserError(f"{path}: the header has the column {repeated[0]!r} more than once: names must differ")
+    if cells.empty:
+        raise UserError(f"{path} has a header but no rows")
     return cells, names
 
 
@@ -236,8 +194,12 @@ def _counts_rows(cells: pd.Series[Any]) -> bool:
     return bool((values.diff().dropna() == 1).all() and values.notna().all())
 
 
-def _check_header(frame: pd.DataFrame, path: Path) -> None:
-    """Refuse a first line that looks like the others, a header that comes again, and a last row of totals."""
+def check_first_line(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse a header that looks like the rows of `frame` below it.
+
+    Raises:
+        UserError: it does; `path` is that of the file.
+    """
     names = list(map(str, frame.columns))
     numeric = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").notna().to_numpy()
     counts = names in ([str(k) for k in range(len(names))], [str(k + 1) for k in range(len(names))])
@@ -254,11 +216,26 @@ def _check_header(frame: pd.DataFrame, path: Path) -> None:
                 f"{path}: its first line ({', '.join(names[:4])}) looks like a row and not like a header: if there is none, "
                 f"name its columns, such as 'data.columns=[{letters}, y]'"
             )
-    again = (frame == names).all(axis="columns").to_numpy()
+
+
+def refuse_repeated_header(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse a row of `frame` that is the header again.
+
+    Raises:
+        UserError: it names the row of the file at `path`.
+    """
+    again = (frame == list(map(str, frame.columns))).all(axis="columns").to_numpy()
     if again.any():
-        raise UserError(
-            f"{path}: data row {int(again.argmax()) + 1} is the header again, as where files were joined: delete it"
-        )
+        row = int(frame.index[int(again.argmax())]) + 1
+        raise UserError(f"{path}: data row {row} is the header again, as where files were joined: delete it")
+
+
+def refuse_totals(frame: pd.DataFrame, path: Path) -> None:
+    """Refuse a last row of `frame` that looks like totals.
+
+    Raises:
+        UserError: it does; `path` is that of the file.
+    """
     last = [cell for cell in frame.iloc[-1] if isinstance(cell, str)]
     total = next((cell for cell in last if TOTALS.fullmatch(cell)), None)
     if total is not None and len(frame) > 1 and not _is_common(frame, total):
@@ -271,19 +248,29 @@ def _is_common(frame: pd.DataFrame, cell: str) -> bool:
     return bool((frame.iloc[:-1] == cell).any(axis=None))
 
 
-def _short_rows(data: bytes, encoding: str, separator: str, skip: int, path: Path) -> list[str]:
-    """Warn of rows with fewer cells than the first, whose last cells are missing then."""
-    lines = io.TextIOWrapper(io.BytesIO(data), encoding=encoding, newline="")
+def short_rows(lines: TextIO, separator: str, skip: int, path: Path) -> list[str]:
+    """Warn of rows with fewer cells than the first, whose last cells are missing then.
+
+    Args:
+        lines: the file as text.
+        separator: of cells.
+        skip: lines before the header.
+        path: of the file, for its name.
+    """
     for _ in range(skip):
         lines.readline()
+    number, first, width, count = -1, 0, 0, 0
     try:
-        widths = [len(row) for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if row]
+        for row in csv.reader(lines, delimiter=separator, skipinitialspace=True):
+            number += bool(row)
+            width = width or len(row)
+            if row and len(row) < width:
+                first, count = first or number, count + 1
     except csv.Error:  # pandas reads what this reader does not
         return []
-    short = [at for at, width in enumerate(widths) if width < widths[0]]
-    if not short:
+    if not count:
         return []
     return [
-        f"{path.name}: {len(short)} rows have fewer cells than the first line, the first is data row {short[0]}: "
+        f"{path.name}: {count} rows have fewer cells than the first line, the first is data row {first}: "
         "what they lack is missing"
     ]

@@ -128,7 +128,7 @@ class MemberPredictions:
 
 def predict_members(pool: Sequence[FinalMember], x: NDArray[np.float32]) -> MemberPredictions:
     """Predict prepared rows `x` [N, ...] by all members of the pool and their refits."""
-    rows = torch.from_numpy(np.array(x))
+    rows = torch.from_numpy(np.asarray(x))
     judged_MNC = np.stack([member.predict(rows) for member in pool])
     refits = [m.refit.predict(rows) if m.refit else p_NC for m, p_NC in zip(pool, judged_MNC, strict=True)]
     return MemberPredictions(judged_MNC, np.stack(refits))

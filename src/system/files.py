@@ -155,6 +155,36 @@ def write_npy(path: Path, array: Any) -> None:
     atomic_write(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
+@contextmanager
+def npy_rows(path: Path, count: int) -> Iterator[Callable[[Any], None]]:
+    """Yield what writes the next rows of an array into a `.npy` file of `count` rows, which is never in memory as a whole.
+
+    The bytes are those of `write_npy`. Raises OSError that names `path`, for instance when the disk is full.
+    """
+    import numpy as np
+
+    left = count
+
+    def write(rows: Any) -> None:
+        nonlocal left
+        if left == count:
+            shape = (count, *rows.shape[1:])
+            header = {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(rows).data)
+        left -= len(rows)
+
+    try:
+        with path.open("xb") as file:
+            yield write
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    if left:
+        raise RuntimeError(f"{path} lacks {left} of {count} rows")
+
+
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays by name as `.npz`."""
     import numpy as np

@@ -13,6 +13,9 @@ from src.data.table_reader import TableFileReader, Tables
 if TYPE_CHECKING:
     import pandas as pd
 
+    from src.data.dialect import Dialect
+    from src.data.large_table import Chunks
+
 
 class Csv(TableFileReader):
     """A table in a text file: cells between separators, a row a line, compressed or not."""
@@ -35,11 +38,27 @@ class Csv(TableFileReader):
 
     def frames(self, paths: Sequence[Path]) -> Tables:
         """Read text files, every cell as text."""
-        from src.data.text_table import Dialect, read_text_table
+        from src.data.text_table import read_text_table
 
-        dialect = Dialect(self.separator, self.encoding, self.comment, self.columns, self.skip_rows, self.skip_footer)
-        frames, separators, warnings = zip(*(read_text_table(path, dialect) for path in paths), strict=True)
+        frames, separators, warnings = zip(*(read_text_table(path, self._dialect) for path in paths), strict=True)
         return Tables(list(frames), separators[0], [sentence for each in warnings for sentence in each])
+
+    def in_chunks(self, paths: Sequence[Path]) -> Sequence[Chunks]:
+        """Open text files of which one is large, every cell as text."""
+        from src.data.large_table import MOST_CELLS
+        from src.data.raw_file import may_have_more_bytes
+        from src.data.text_chunks import TextChunks
+
+        if not any(may_have_more_bytes(path, MOST_CELLS) for path in paths):
+            return []
+        files = [TextChunks(path, self._dialect) for path in paths]
+        return files if any(file.has_more_cells(MOST_CELLS) for file in files) else []
+
+    @property
+    def _dialect(self) -> Dialect:
+        from src.data.dialect import Dialect
+
+        return Dialect(self.separator, self.encoding, self.comment, self.columns, self.skip_rows, self.skip_footer)
 
     def _advice(self, name: str, frame: pd.DataFrame) -> str:
         if frame.shape[1] == 1:

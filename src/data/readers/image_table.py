@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +15,9 @@ from src.data.raw import Raw
 from src.data.reader import ImageReader
 from src.data.readers.csv import Csv
 from src.system.errors import UserError
+
+if TYPE_CHECKING:
+    from src.data.large_table import Chunks
 
 
 class ImageTable(ImageReader, Csv):
@@ -37,6 +42,10 @@ class ImageTable(ImageReader, Csv):
     def files(self) -> list[str]:
         """List the tables and all images."""
         return [*self.tables, *self._paths]
+
+    def in_chunks(self, paths: Sequence[Path]) -> Sequence[Chunks]:
+        """Read the table at once: images need far more memory than their names."""
+        return []
 
     def read(self) -> Raw:
         """Read the table and all images in one size and with the same channels.

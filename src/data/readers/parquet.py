@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from src.data.raw_file import MOST_COLUMNS, available_memory, check_size
+from src.data.raw_file import available_memory, check_size
 from src.data.table_reader import TableFileReader, Tables
-from src.system.errors import UserError, first_line
+from src.system.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from src.data.large_table import Chunks
 
 
 COPIES = 3  # of a table in memory until it is prepared
@@ -26,24 +28,25 @@ class Parquet(TableFileReader):
         """Read Parquet files, every cell of its column's type."""
         return Tables([_read(path) for path in paths])
 
+    def in_chunks(self, paths: Sequence[Path]) -> Sequence[Chunks]:
+        """Open Parquet files of which one is large by its own counts."""
+        from src.data.large_table import MOST_CELLS
+        from src.data.parquet_chunks import ParquetChunks
+
+        files = [ParquetChunks(path) for path in paths]
+        return files if any(file.n_cells > MOST_CELLS for file in files) else []
+
 
 def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    from src.data.parquet_chunks import opened
 
-        metadata = pq.ParquetFile(path).metadata
-        if metadata.num_columns > MOST_COLUMNS:
-            raise UserError(f"{path} has {metadata.num_columns:,} columns, more than {MOST_COLUMNS:,}: leave some out")
-        groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-        check_size(path, max(sum(g.total_byte_size for g in groups), metadata.num_rows), available_memory() // COPIES)
+    with opened(path) as file:
+        groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
+        size = max(sum(g.total_byte_size for g in groups), file.metadata.num_rows)
+        check_size(path, size, available_memory() // COPIES)
         frame = pd.read_parquet(path, engine="pyarrow").reset_index(drop=True)
-    except ImportError:
-        raise UserError("data.reader=parquet needs pyarrow: pip install -e '.[parquet]'") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a whole Parquet file: {first_line(error)}") from None
     if frame.empty:
         raise UserError(f"{path} has columns but no rows")
     return frame.set_axis(frame.columns.map(str), axis="columns")

@@ -38,8 +38,9 @@ class Splits(TableReader):
         import pandas as pd
 
         from src.data.columns import numbers
+        from src.data.dialect import Dialect
         from src.data.target import check_present
-        from src.data.text_table import Dialect, read_text_table
+        from src.data.text_table import read_text_table
 
         path = self.find("data.txt")
         with path.open(encoding="utf-8", errors="replace") as file:
