@@ -87,7 +87,10 @@ def within(rows: NDArray[np.intp], start: int, count: int) -> NDArray[np.intp]:
 
 
 def sampled(x: Any, n_train: int, seed: int) -> NDArray[np.intp] | slice:
-    """Choose the places, among `n_train` training rows of `x`, of those that are fitted on: all but of a large table."""
+    """Choose the places, among `n_train` training rows of `x`, of those that are fitted on.
+
+    They are all, but of a large table, of which a sample is drawn by `seed`.
+    """
     if not isinstance(x, LargeTable) or n_train <= x.sample_rows:
         return slice(None)
     return np.sort(np.random.default_rng([seed, n_train]).choice(n_train, x.sample_rows, replace=False))

@@ -74,8 +74,8 @@ class LargeTarget:
         """
         words, parts = [], []
         for cells, part in self._pieces():
-            known = cells[part != "test"]
-            words.append(known.iloc[:: -(-len(known) // WORDS) or 1])
+            fitted = cells[part != "test"]
+            words.append(fitted.iloc[:: -(-len(fitted) // WORDS) or 1])
             parts.append(part)
         self.part = _joined(parts)
         reading = number_reading(pd.concat(words), hints)

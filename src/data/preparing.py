@@ -87,7 +87,7 @@ class Fitted:
 
     @classmethod
     def on(cls, raw: Raw, train: NDArray[np.intp], reader: Reader) -> Self:
-        """Fit on the rows `train` of `raw`, of a large table on a sample of them."""
+        """Fit what the `reader` wants on the rows `train` of `raw`, of a large table on a sample of them."""
         places = sampled(raw.x, len(train), reader.seed)
         rows = train[places]
         preprocessor = reader.preprocessor(raw, rows)

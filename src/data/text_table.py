@@ -71,7 +71,11 @@ def _other_encoding(path: Path, encoding: str, error: UnicodeError) -> UserError
 
 
 def check_lines(data: bytes, path: Path) -> None:
-    """Refuse a line that no table has, before it is cut into cells."""
+    """Refuse a line that no table has, before it is cut into cells.
+
+    Raises:
+        UserError: there is one in the `data` of the file at `path`.
+    """
     view = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero((view == 10) | (view == 13)) if len(view) else view
     lengths = np.diff(np.concatenate([[-1], ends, [len(view)]]))
@@ -115,7 +119,7 @@ def parsing(path: Path, encoding: str, dialect: Dialect) -> Iterator[None]:
     """Make one sentence of what pandas finds wrong with a file inside of the block.
 
     Raises:
-        UserError: the file is empty, no text in this `encoding`, or no table.
+        UserError: the file at `path` is empty, no text in this `encoding`, or no table in this `dialect`.
     """
     try:
         with warnings.catch_warnings():

@@ -46,10 +46,11 @@ class Csv(TableFileReader):
     def in_chunks(self, paths: Sequence[Path]) -> Sequence[Chunks]:
         """Open text files of which one is large, every cell as text."""
         from src.data.large_table import MOST_CELLS
-        from src.data.raw_file import may_have_more_bytes
+        from src.data.raw_file import MOST_COLUMNS, has_more_lines, may_have_more_bytes
         from src.data.text_chunks import TextChunks
 
-        if not any(may_have_more_bytes(path, MOST_CELLS) for path in paths):
+        least = MOST_CELLS // MOST_COLUMNS  # lines
+        if not any(may_have_more_bytes(path, MOST_CELLS) and has_more_lines(path, least) for path in paths):
             return []
         files = [TextChunks(path, self._dialect) for path in paths]
         return files if any(file.has_more_cells(MOST_CELLS) for file in files) else []
