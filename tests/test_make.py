@@ -4,16 +4,15 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support.loopback import free_port
 from tests.support.running import ROOT, alive
 
 
@@ -58,9 +57,7 @@ def test_clean_leaves_what_git_tracks_and_what_is_not_of_runs(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_ui_is_two_processes(tmp_path: Path) -> None:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     command = recipe("ui").replace("5000", port).partition("\n")[2]
     assert "mlflow ui" in command
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

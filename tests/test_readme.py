@@ -6,16 +6,15 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.loopback import free_port
 from tests.support.running import ROOT, Place, end_all
 
 pytestmark = pytest.mark.slow
@@ -70,9 +69,7 @@ def test_the_file_for_pytorch_alone_answers_as_the_registered_model(from_python:
 
 
 def test_curl_is_answered_as_python_is(place: Place, from_python: dict[str, np.ndarray]) -> None:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     serve, curl = (block.replace("5001", port) for block in blocks("sh"))
     assert "mlflow models serve" in serve
     server = subprocess.Popen(

@@ -2,14 +2,8 @@
 
 import contextlib
 import json
-import os
 import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support import warm
+from tests.support.mlflow_server import mlflow_server
 
 ROOT = Path(__file__).parents[1]
 DRIVER = shutil.which("chromedriver")
@@ -48,37 +43,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        "sqlite:///mlflow.db",
-        "--host",
-        "127.0.0.1",
-    ]
-    command += ["--port", str(port), "--allowed-hosts", f"127.0.0.1:{port}", "--workers", "1"]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = (project / "ui.log").open("w")
-    process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            time.sleep(0.5)
-            try:
-                urllib.request.urlopen(address, timeout=2).read()
-                break
-            except OSError:
-                assert process.poll() is None, (project / "ui.log").read_text()
+    with mlflow_server(project, "--backend-store-uri", "sqlite:///mlflow.db") as address:
         yield address
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
-        log.close()
 
 
 @pytest.fixture(scope="module")

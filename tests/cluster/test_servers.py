@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import mlflow_server, postgres
-from tests.support.mlflow_server import mlflow_server as started
+from tests.support.mlflow_server import server_with_passwords
 from tests.support.postgres import Server
 from tests.support.running import Place
 
@@ -31,7 +31,7 @@ def test_passwords_stand_nowhere(
     monkeypatch.setenv("PGPASSWORD", PASSWORDS[0])
     place, said = Place(tmp_path / "clone", prepared, cold=True), ""
     words = ("n_trials=2", "epochs=1", "objective.candidates=1", "workers=1")
-    with started(tmp_path / "server", runs, f"{s3}/mlflow") as url:
+    with server_with_passwords(tmp_path / "server", runs, f"{s3}/mlflow") as url:
         places = {"LOCKSTEP_STORAGE": studies, "LOCKSTEP_STORE": s3, "MLFLOW_TRACKING_URI": url}
         for name, value in places.items():
             monkeypatch.setenv(name, value)

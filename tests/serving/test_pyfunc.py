@@ -6,13 +6,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from src.serving.registration import scores_on_newer_rows
 from src.system.errors import UserError
 from src.tracking.record import RunRecord
 from src.tracking.tracker import Tracker
+from tests.support.loopback import free_port
 from tests.support.training import config
 
 ROOT = Path(__file__).parents[2]
@@ -499,9 +498,7 @@ def test_a_registration_that_fails_leaves_no_run_running(shelf: Shelf) -> None:
 @pytest.mark.slow
 def test_the_champion_answers_over_http_far_from_the_project(shelf: Shelf, digits: Path, tmp_path: Path) -> None:
     assert shelf.add(0.9, "a")["alias"] == "champion"
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     where = ["-m", "models:/digits@champion", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
     (options_that_have := tmp_path / "elsewhere").mkdir()
     server = subprocess.Popen(

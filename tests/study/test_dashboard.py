@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from src.study.study import Study
+from tests.support.loopback import free_port
 from tests.support.stored import Stored, opened
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +34,7 @@ def dashboard() -> Iterator[Callable[[str], Ask]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(storage: str) -> Ask:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         program = Path(sys.executable).with_name("optuna-dashboard")
         words = ["--host", "127.0.0.1", "--port", str(port), "--server", "wsgiref", storage]
         started.append(subprocess.Popen([str(program), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from tests.support.loopback import free_port
+
 PASSWORD = "secret-of-postgres"
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))  # Debian's
 
@@ -27,9 +28,7 @@ class Server:
 
     def __init__(self, programs: Path, folder: Path, account: str) -> None:
         self.programs, self.folder, self.account = programs, folder, account
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         (folder / "password").write_text(PASSWORD)
         init = [
             "initdb",

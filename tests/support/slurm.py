@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.loopback import free_port
+
 PROGRAMS = ("slurmctld", "slurmd", "salloc", "srun", "sinfo")
 SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 CONF = """
@@ -55,7 +57,7 @@ class Slurm:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.environment = folder, {"SLURM_CONF": str(folder / "slurm.conf")}
         values = {"host": socket.gethostname().partition(".")[0], "user": pwd.getpwuid(os.geteuid()).pw_name}
-        ports = {"controller": _free_port(), "node": _free_port()}
+        ports = {"controller": free_port(), "node": free_port()}
         conf = CONF.format(folder=folder, **values, **ports)
         (folder / "slurm.conf").write_text(conf)
         (folder / "state").mkdir()
@@ -97,9 +99,3 @@ def slurm(folder: Path) -> Iterator[Slurm]:
         yield cluster
     finally:
         cluster.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

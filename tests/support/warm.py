@@ -38,6 +38,7 @@ MODULES = (  # what a verb and its processes import, by the time that it takes
     "src.sweeps.opening",
     "src.sweeps.exports",
     "src.data.preparing",
+    "skops.io",
     "src.ensembles.evaluation",
     "src.tracking.runs",
     "mlflow.store.tracking.sqlalchemy_store",
