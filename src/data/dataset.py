@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 AGAIN = "run prepare again"
 ARRAYS = tuple(f"{axis}_{part}.npy" for part in PARTS for axis in "xy")
+BESIDE = ("meta.json", "preprocessing.skops", "example.json")  # the files beside the arrays
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ def standardise(y: NDArray[Any], meta: DataMeta) -> NDArray[np.float32]:
 
 
 def verify(folder: Path) -> None:
-    """Compare the digest of the six arrays with that of `meta.json`, once a process for the same files.
+    """Compare each file with the digest that `prepare` wrote of it, once a process for the same files.
 
     Raises:
-        UserError: the arrays are not those that `prepare` wrote.
+        UserError: one is missing, or is not as `prepare` wrote it.
     """
-    paths = [folder / name for name in (*ARRAYS, "meta.json")]
+    paths = [folder / name for name in (*ARRAYS, *BESIDE)]
     try:
         stamps = tuple((stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in (path.stat() for path in paths))
         whole = _is_whole(folder, stamps)
@@ -82,6 +83,8 @@ def verify(folder: Path) -> None:
 
 @lru_cache(maxsize=8)
 def _is_whole(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> bool:
+    for name in BESIDE:
+        read_checked(folder / name, AGAIN)
     return digest(folder) == read_meta(folder).sha256
 
 

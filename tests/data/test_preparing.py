@@ -21,7 +21,7 @@ import yaml
 from src.data.dataset import load, load_test, raw_example, transform, verify
 from src.data.preparing import prepare
 from src.data.reader import parse
-from src.system.checksums import write_checksums
+from src.system.checksums import FILE, write_checksums
 from src.system.data_meta import DataMeta
 from src.system.errors import UserError
 from tests.data.support import conf, csv
@@ -576,6 +576,24 @@ def test_splits_that_overlap(tmp_path: Path) -> None:
     refused(config, tmp_path, "column 'f1', data row 2 of data.txt: 'x' is not a number")
     (tmp_path / "index_test_0.txt").write_text("15 last")
     refused(config, tmp_path, "index_test_0.txt", "numbers from 0 to 19")
+
+
+def test_a_flipped_byte_of_any_prepared_file_is_refused_before_it_is_used(tmp_path: Path) -> None:
+    """By `verify`, with which every stage that reads prepared data begins."""
+    folder = tmp_path / "out"
+    prepare(csv(tmp_path, frame()), folder)
+    verify(folder)
+    for path in sorted(path for path in folder.iterdir() if path.name != FILE):
+        content = path.read_bytes()
+        for place in (0, len(content) // 2, len(content) - 2):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            with pytest.raises(UserError, match="run prepare again"):
+                verify(folder)
+        path.unlink()
+        with pytest.raises(UserError, match=f"{folder} lacks some of its files: run prepare again"):
+            verify(folder)
+        path.write_bytes(content)
+    verify(folder)
 
 
 def test_prepared_folder_that_changed(tmp_path: Path) -> None:
