@@ -388,12 +388,13 @@ def main() -> None:
 
 
 def _pairs(kinds: list[str], victims: list[str]) -> list[tuple[str, str]]:
-    """What can be killed: `ensemble` has no workers, and dvc is only there where it runs."""
+    """What can be killed: `ensemble` has one process, and dvc is only there where it runs."""
     return [
         (kind, victim)
         for kind in kinds
         for victim in victims
-        if not (kind == "ensemble" and victim in ("worker", "forkserver")) and (victim != "dvc" or kind == "dvc")
+        if not (kind == "ensemble" and victim in ("worker", "forkserver", "writer"))
+        and (victim != "dvc" or kind == "dvc")
     ]
 
 

@@ -18,10 +18,11 @@ def engine_of(config: Mapping[str, Any], setup: WorkerSetup) -> Engine:
 
 def starter(config: Mapping[str, Any]) -> Callable[[], Executor]:
     """Return what starts the executor of a config; the engine starts it again where it breaks."""
-    url = config["store"]["url"]
+    url, section = config["store"]["url"], config["executor"]
 
     def start() -> Executor:
-        executor = make("executor", config["executor"], config["workers"])
-        return executor if isinstance(executor, Executor) else Courier(executor, Store(url) if url else None)
+        store = Store.writable(url) if url and section["name"] != "local" else None
+        executor = make("executor", section, config["workers"])
+        return executor if isinstance(executor, Executor) else Courier(executor, store)
 
     return start

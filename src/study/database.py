@@ -10,12 +10,12 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from src.system.services import connect_options
+
 PATIENCE = 90.0  # seconds that a database may be locked, restarted or out of reach while a study goes on
-CONNECT = 10  # seconds
 READS = (
     "get_study_id_from_name",
     "get_study_directions",
@@ -38,11 +38,9 @@ class Database(RDBStorage):
 
     def __init__(self, url: str) -> None:
         """Raises SQLAlchemyError, ImportError or ValueError where the database cannot be opened."""
-        takes_timeout = make_url(url).get_backend_name() in ("postgresql", "mysql")
-        options = {"connect_args": {"connect_timeout": CONNECT}} if takes_timeout else {}
         for attempt in range(OPENINGS):
             try:
-                super().__init__(url, {"pool_pre_ping": True, **options})
+                super().__init__(url, {"pool_pre_ping": True, **connect_options(url)})
                 break
             except SQLAlchemyError as error:
                 made_by_another = isinstance(error, IntegrityError | ProgrammingError) or "already exists" in str(error)

@@ -1,7 +1,5 @@
 """The places where studies stand: a journal file each, or one database for all."""
 
-import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +13,9 @@ from optuna.storages.journal import BaseJournalBackend
 from src.study.journal import Journal, JournalReader
 from src.study.records import Damaged, folder_below
 from src.system.errors import UserError, masked, refuse_unescaped_password, require_one_of
+from src.system.services import STARTING, until_it_answers
 
 OPENING = 20.0  # seconds for a server that restarts when its database is opened
-AWAY = re.compile(r"(?i)refused|starting up|shutting down|terminating|closed|reset by peer|recovery|database is locked")
 
 T = TypeVar("T")
 
@@ -33,7 +31,7 @@ def storage_errors_as_user_errors() -> Iterator[None]:
         yield
     except StorageInternalError as error:
         raise UserError(
-            f"storage: {_first_line(error.__cause__ or error)}; the study is whole, so the same command goes on"
+            f"storage: {_first_line(_cause(error))}; the study is whole, so the same command goes on"
         ) from error
 
 
@@ -45,19 +43,17 @@ def open_database(url: str, connect: Callable[[], T]) -> T:
     """
     from sqlalchemy.exc import SQLAlchemyError  # not at the top: a journal does not need it
 
-    end, said = time.monotonic() + OPENING, False
-    while True:
-        try:
-            return connect()
-        except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
-            cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-            reason = _first_line(cause)
-            if not AWAY.search(str(cause)) or time.monotonic() > end:
-                raise UserError(f"storage: {masked(url)} cannot be opened ({reason})") from error
-        if not said:
-            print(f"waiting for the database {masked(url)}: {reason}", flush=True)
-            said = True
-        time.sleep(0.5)
+    def away(error: Exception) -> str:
+        return _first_line(_cause(error)) if STARTING.search(str(_cause(error))) else ""
+
+    try:
+        return until_it_answers(connect, away, f"the database {masked(url)}", OPENING)
+    except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
+        raise UserError(f"storage: {masked(url)} cannot be opened ({_first_line(_cause(error))})") from error
+
+
+def _cause(error: Exception) -> BaseException:
+    return error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
 
 
 class Shelf:

@@ -8,6 +8,7 @@ from typing import Any
 from src.study.storage import open_database
 from src.system.errors import UserError, first_line
 from src.system.fingerprint import digest
+from src.system.services import connect_options
 
 PATIENCE = 90.0  # seconds that a server may be away
 MOMENT = 5.0  # seconds in which a driver that was killed is forgotten
@@ -34,7 +35,7 @@ class Writer:
         from sqlalchemy import NullPool, create_engine
 
         self._number, self._task = int(digest(stem)[:15], 16), task
-        self._engine = open_database(url, lambda: create_engine(url, poolclass=NullPool))
+        self._engine = open_database(url, lambda: create_engine(url, poolclass=NullPool, **connect_options(url)))
         self._connection: Any = open_database(url, self._taken)
 
     def renew(self) -> None:

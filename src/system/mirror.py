@@ -21,8 +21,12 @@ class Mirror:
 
     @classmethod
     def of(cls, folder: Path, url: str | None, name: str) -> "Mirror":
-        """Open the mirror of `folder` below `name` in the store of a `url`; None: there is no store."""
-        return cls(folder, Store(url) if url else None, name)
+        """Open the mirror of `folder` below `name` in the store of a `url`; None: there is no store.
+
+        Raises:
+            UserError: nothing can be written there.
+        """
+        return cls(folder, Store.writable(url) if url else None, name)
 
     def fetch(self) -> None:
         """Take from the store what is not here, or not in its size."""

@@ -1,13 +1,14 @@
 """A store: files by name below a URL, in a folder, in S3 or wherever else fsspec reaches."""
 
+import secrets
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from src.system.errors import UserError, first_line, masked
 from src.system.files import atomic_write
+from src.system.services import until_it_answers
 
 EXTRAS = {"s3": "s3", "s3a": "s3"}  # a protocol and the extra of this project that has its package
 PATIENCE = 90.0  # seconds for which a service that does not answer is asked again
@@ -40,6 +41,20 @@ class Store:
         except Exception as error:  # whatever a package makes of a URL
             raise UserError(f"store.url: {masked(url)} is no place for files ({first_line(error)})") from error
         self._is_local = protocol in ("file", "local")
+
+    @classmethod
+    def writable(cls, url: str) -> "Store":
+        """Open a store, once a file could be written, read and deleted there: what is no store may say that it is empty.
+
+        Raises:
+            UserError: it does not work, or is none.
+        """
+        store, probe, content = cls(url), f".{secrets.token_hex(8)}", secrets.token_bytes(4096)
+        store.write(probe, content)
+        if store.read(probe) != content:
+            raise UserError(f"store.url: {masked(url)} is no store: what is written there does not come back")
+        store.remove(probe)
+        return store
 
     def sizes(self, folder: str) -> dict[str, int]:
         """List the files right below `folder` by name, with their bytes."""
@@ -91,7 +106,7 @@ class Store:
             UserError: the store does not allow it, or has not answered for long.
         """
         try:
-            return self._insist(query)
+            return until_it_answers(query, self._away, f"the store {masked(self.url)}", PATIENCE)
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever a service or its package raises
@@ -112,17 +127,7 @@ class Store:
 
         self._ask(required)
 
-    def _insist(self, query: Callable[[], T]) -> T:
-        """Ask until a service answers that is away, and say that it is."""
-        end, said = time.monotonic() + PATIENCE, False
-        while True:
-            try:
-                return query()
-            except Exception as error:
-                away = AWAY & {kind.__name__ for kind in type(error).__mro__}
-                if not away or self._is_local or time.monotonic() > end:
-                    raise
-            if not said:
-                print(f"waiting for the store {masked(self.url)}", flush=True)
-                said = True
-            time.sleep(1.0)
+    def _away(self, error: Exception) -> str:
+        """Say what a service that is away answers; "" where it is there, or a folder."""
+        away = AWAY & {kind.__name__ for kind in type(error).__mro__}
+        return first_line(error) if away and not self._is_local else ""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from src.system.errors import UserError, first_line, masked
+from src.system.errors import UserError, masked
+from src.tracking.obstacles import obstacle
 from src.tracking.uri import absolute, sqlite_file
 
 
@@ -29,6 +30,6 @@ def read(
         names = needed(client.get_run(run).data.metrics, f"run {run}")
         history = {ours: client.get_metric_history(run, theirs) for ours, theirs in names.items()}
     except MlflowException as error:
-        raise UserError(f"run {run} cannot be read from {masked(uri)} ({first_line(error)})") from error
+        raise UserError(f"run {run} cannot be read from {masked(uri)} ({obstacle(error)})") from error
     points = {ours: sorted((m.step, m.timestamp, m.value) for m in metrics) for ours, metrics in history.items()}
     return {ours: [(float(step), value) for step, _, value in curve] for ours, curve in points.items()}, names

@@ -19,11 +19,12 @@ from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service.utils import _use_tracking_uri
 
-from src.system.errors import UserError, first_line, masked
+from src.system.errors import UserError, masked
 from src.tracking.champion import Contender, line, promote
 from src.tracking.change import folder_digest
+from src.tracking.obstacles import curable, obstacle
 from src.tracking.record import RunRecord
-from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs, curable
+from src.tracking.runs import BUNDLE, FINGERPRINT, KEY, Runs
 from src.tracking.uri import absolute, artifacts
 from src.tracking.writer import PATIENCE
 
@@ -82,7 +83,7 @@ def register(
                 raise
             if time.monotonic() > began + PATIENCE:
                 raise UserError(
-                    f"tracking.uri={masked(uri)}: {first_line(error)}, for more than {PATIENCE:.0f} s."
+                    f"tracking.uri={masked(uri)}: {obstacle(error)}, for more than {PATIENCE:.0f} s."
                 ) from error
         time.sleep(1.0)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from src.system.errors import UserError, first_line, masked
+from src.system.errors import UserError, masked
+from src.tracking.obstacles import obstacle
 from src.tracking.uri import absolute
 
 
@@ -19,5 +20,5 @@ def log_report(uri: str, run: str, page: Path) -> None:
         MlflowClient(absolute(uri)).log_artifact(run, str(page), "report")
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"tracking.uri={masked(uri)}: the report is not in the run {run} ({first_line(error)})"
+            f"tracking.uri={masked(uri)}: the report is not in the run {run} ({obstacle(error)})"
         ) from error

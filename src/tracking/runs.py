@@ -29,15 +29,6 @@ FINGERPRINT, KEY, CONTENT, BUNDLE = "lockstep.fingerprint", "lockstep.key", "loc
 _TAG_LENGTH = 8000  # MLflow's
 
 
-def curable(error: Exception) -> bool:
-    """Tell whether waiting may help: a locked database, a server that is away, a full disk."""
-    if isinstance(error, MlflowException):
-        bug = isinstance(error.__cause__, TypeError | ValueError | LookupError | AttributeError)
-        return error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED") and not bug
-    absent = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-    return type(error).__name__ == "OperationalError" or (isinstance(error, OSError) and not absent)
-
-
 class Runs:
     """The runs of one experiment, written by the one process that has claimed their fingerprint with a lock file."""
 

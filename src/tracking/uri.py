@@ -4,11 +4,17 @@ import os
 import socket
 import sqlite3
 from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import SSLError
 from urllib.parse import urlsplit
 
 from src.system.errors import UserError, first_line, masked, refuse_unescaped_password
+from src.system.services import STARTING, connect_options, connection_error, until_it_answers
+
+OPENING = 20.0  # seconds for a server that starts
+ATTEMPT = 5.0  # seconds for one attempt to reach it
 
 
 def absolute(uri: str) -> str:
@@ -43,26 +49,31 @@ def artifacts(uri: str) -> Path | None:
 
 
 def check(uri: str) -> None:
-    """Refuse in one sentence, within seconds and without importing mlflow, a tracking.uri that cannot work.
+    """Refuse in one sentence, without importing mlflow, a tracking.uri that cannot work; wait for a server that is away.
 
     Raises:
         UserError: a store that MLflow no longer writes, a SQLite file that cannot be read and written or that a newer
-            MLflow made, a server that does not answer, a database that lets nobody in.
+            MLflow made, a server that does not answer for long or is none of MLflow's, a database that lets nobody in.
     """
     refuse_unescaped_password("tracking.uri", uri)
-    scheme = urlsplit(uri).scheme.split("+")[0]
+    scheme = uri.partition("://")[0].partition("+")[0].lower()
     if path := sqlite_file(uri):
         _check_sqlite(uri, path)
-    elif scheme in _PORTS:
-        _check_server(uri, _PORTS[scheme])
-        if scheme not in ("http", "https"):
-            _check_database(uri)
+    elif scheme in ("http", "https", *_PORTS):
+        ask = _ask_server if scheme in ("http", "https") else _ask_database
+        _check_place(uri)
+        try:
+            until_it_answers(partial(ask, uri), _away, f"MLflow at {masked(uri)}", OPENING)
+        except OSError as error:
+            raise UserError(
+                f"tracking.uri={masked(uri)}: {connection_error(error)}, so start the server or correct the URI."
+            ) from error
     else:
         ways = "sqlite:///mlflow.db, http://host:5000 or postgresql://user@host/database"
         raise UserError(f"tracking.uri={masked(uri)}: MLflow writes to a database or a server, so give {ways}.")
 
 
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def _check_sqlite(uri: str, path: Path) -> None:
@@ -93,21 +104,46 @@ def _check_sqlite(uri: str, path: Path) -> None:
         )
 
 
-def _check_server(uri: str, port: int) -> None:
-    parts = urlsplit(uri)
+def _away(error: Exception) -> str:
+    """Say why a server may be away for a moment only; a host that is not known, and a bad certificate, are mistakes."""
+    lasting = isinstance(error, socket.gaierror | SSLError) and error.errno != socket.EAI_AGAIN
+    return connection_error(error) if isinstance(error, OSError) and not lasting else ""
+
+
+def _check_place(uri: str) -> None:
+    """Refuse a URI whose host or port is none."""
     try:
-        socket.create_connection((parts.hostname or "", parts.port or port), timeout=5.0).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"tracking.uri={masked(uri)}: nothing answers there ({error}), so start the server or correct the URI."
-        ) from error
+        parts = urlsplit(uri)
+        if parts.port == 0 or not (
+            parts.hostname or parts.scheme.partition("+")[0] in _PORTS
+        ):  # or a database's socket
+            raise ValueError("it names no host, or no port")
+    except ValueError as error:
+        raise UserError(f"tracking.uri={masked(uri)}: {first_line(error)}, so correct the URI.") from error
 
 
-def _check_database(uri: str) -> None:
+def _ask_server(uri: str) -> None:
+    from src.tracking.server import ask
+
+    ask(uri, ATTEMPT)
+
+
+def _ask_database(uri: str) -> None:
+    """Open the database once.
+
+    Raises:
+        UserError: it lets nobody in.
+    """
     from sqlalchemy import NullPool, create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
+    parts = urlsplit(uri)
+    port = parts.port or _PORTS[parts.scheme.partition("+")[0]]
+    if parts.hostname:  # else a socket file, of the driver's own choice
+        socket.create_connection((parts.hostname, port), timeout=ATTEMPT).close()
     try:
-        create_engine(uri, poolclass=NullPool).connect().close()
+        create_engine(uri, poolclass=NullPool, **connect_options(uri)).connect().close()
     except (SQLAlchemyError, ImportError) as error:
+        if STARTING.search(str(error)):
+            raise OSError(first_line(error)) from error
         raise UserError(f"tracking.uri={masked(uri)}: cannot be opened ({first_line(error)}).") from error

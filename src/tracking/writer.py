@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from threading import Timer
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from src.system.errors import UserError, first_line, masked
+from src.system.errors import UserError, masked
 from src.tracking.record import RunRecord
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Writer:
 
     def _insist(self, act: Callable[[], T], last: bool = False) -> T:
         """Try `act` until it works; twice where waiting cures nothing; at most `PATIENCE` seconds after the sweep's end."""
-        from src.tracking.runs import curable
+        from src.tracking.obstacles import curable, obstacle
 
         failed_at, pause, hopeless = 0.0, 0.1, False
         while True:
@@ -162,7 +162,7 @@ class _Writer:
             except UserError:
                 raise
             except Exception as error:
-                cause = f"{self._where}: {first_line(error)}"
+                cause = f"{self._where}: {obstacle(error)}"
                 if not curable(error):
                     if hopeless:
                         raise UserError(f"{cause}.") from error

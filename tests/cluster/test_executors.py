@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.support.dask_workers import Scheduler, scheduler
 from tests.support.running import ROOT, Place
 from tests.support.slurm import obstacle, slurm
 from tests.support.training import digits, setup
+from tests.tracking.test_server import talking
 
 
 def load(words: list[str]) -> Config:
@@ -164,6 +166,33 @@ def test_what_is_missing_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(UserError, match=rf"executor: {name} needs pip install -e '\.\[{name}\]'"):
             starter(config(name))()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tcp://{closed}", r"no scheduler of Dask answers at .* \((nothing answers there|no answer)\); start one"),
+        ("tcp://no.such.host.invalid:8786", r"\((its host is not known|no answer)\); start one with dask scheduler"),
+        ("tcp://{closing}", r"\(what takes the connection does not greet as a scheduler does\); start one"),
+        ("{silent}", r"\(what takes the connection does not greet as a scheduler does\); start one"),
+        ("http://{silent}", r"is no address of a scheduler \(unknown address scheme 'http'"),
+        ("tls://{silent}", r"is no address of a scheduler \(TLS expects"),
+        ("tcp://host:port", r"is no address of a scheduler \("),
+        ("{folder}/torn.json", r"\(Expecting value"),
+    ],
+)
+def test_an_address_that_is_no_scheduler(
+    address: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.cluster.executors.dask.ATTEMPT", 0.3)
+    (tmp_path / "torn.json").write_text('{"address":')
+    with socket.create_server(("127.0.0.1", 0)) as silent, talking(b"") as closing:
+        with talking(b"") as closed:
+            pass
+        places = {"closed": closed, "closing": closing, "silent": f"127.0.0.1:{silent.getsockname()[1]}"}
+        place = address.format(folder=tmp_path, **places)
+        with pytest.raises(UserError, match=rf"^executor\.address: .*{words}"):
+            starter(config("dask", address=place, wait=0.0))()
 
 
 @pytest.fixture

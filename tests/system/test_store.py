@@ -6,6 +6,9 @@ import pytest
 
 from src.system.errors import UserError
 from src.system.store import Store
+from tests.tracking.test_server import answering
+
+METHODS = "GET", "HEAD", "PUT", "DELETE"
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -38,3 +41,20 @@ def test_a_store_that_does_not_work_is_said_without_a_secret(s3: str, tmp_path: 
         Store(str(tmp_path / "file")).write("name", b"")
     with pytest.raises(UserError, match=r"store\.url: "):
         Store("nosuch://me:secret@host/x")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_what_is_no_store_is_refused_before_anything_is_to_be_kept_there(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server of another kind says of each file that there is none, and of each folder that it is empty."""
+    monkeypatch.setattr("src.system.store.PATIENCE", 0.0)
+    assert Store.writable(s3).sizes("") == {}
+    assert Store.writable(str(tmp_path / "store")).sizes("") == {}
+    assert not list((tmp_path / "store").iterdir())
+    with answering(404, b"", methods=METHODS) as web, answering(200, b"<html>", methods=METHODS) as friendly:
+        assert Store(web).read("name") is None
+        with pytest.raises(UserError, match=r"^store\.url: .* does not work"):
+            Store.writable(web)
+        with pytest.raises(UserError, match=r"^store\.url: .* is no store: what is written there does not come back"):
+            Store.writable(friendly)

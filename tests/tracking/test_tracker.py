@@ -193,7 +193,8 @@ def check_refuses(uri: str, *words: str) -> None:
         assert word in message
 
 
-def test_uris_that_cannot_work(tmp_path: Path, database: Path) -> None:
+def test_uris_that_cannot_work(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.tracking.uri.OPENING", 0.0)
     file = tmp_path / "file"
     file.write_text("this is no database, " * 100)
     for store in ("mlruns", "file:///tmp/mlruns", "", "sqlite://", "sqlite:///:memory:", "ftp://host"):
@@ -202,7 +203,9 @@ def test_uris_that_cannot_work(tmp_path: Path, database: Path) -> None:
     check_refuses(f"sqlite:///{file}", "not a SQLite database")
     check_refuses("postgresql://me:secret@127.0.0.1:1/x", "nothing answers", "***@127.0.0.1")
     check_refuses("postgresql+psycopg://me:secret@127.0.0.1:1/x", "nothing answers", "***@127.0.0.1")
-    check_refuses("http://no.such.host.invalid", "nothing answers")
+    check_refuses("http://no.such.host.invalid", "its host is not known")
+    for uri in ("http://", "http://[::1", "http://host:port", "https://host:99999", "postgresql://host:0/x"):
+        check_refuses(uri, "so correct the URI")
     check(f"sqlite:///{tmp_path}/new/folder/mlflow.db")
     check(f"sqlite:///{database}")
     with closing(lock(database)):

@@ -1,7 +1,8 @@
 """Workers of Dask: those of a scheduler that runs, or of a cluster that is started for one command."""
 
+import asyncio
 import importlib
-import time
+import json
 import uuid
 from concurrent.futures import BrokenExecutor, Executor, Future
 from logging import ERROR
@@ -13,6 +14,7 @@ from src.cluster.protocol import Cluster
 from src.config.components import trusted
 from src.system.cores import n_workers
 from src.system.errors import UserError, first_line
+from src.system.services import connection_error, until_it_answers
 
 ATTEMPT = 5.0  # seconds for one attempt to reach the scheduler
 
@@ -106,27 +108,37 @@ class ClientPool(Executor):
 def _connected(address: str, wait: float) -> Any:
     """Connect to a scheduler that may take a while to answer, and say what is waited for."""
     from distributed import Client
+    from distributed.comm.core import CommClosedError
 
-    place = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
-    end, said = time.monotonic() + wait, False
-    while True:
-        try:
-            if address.endswith(".json"):
-                Path(address).stat()  # the client would wait for it without end
-            return Client(timeout=ATTEMPT, **place)  # type: ignore[no-untyped-call]
-        except ValueError as error:
-            raise UserError(
-                f"executor.address: {address} is no address of a scheduler ({first_line(error)})"
-            ) from error
-        except OSError as error:  # time-outs, and files that are not there yet
-            if time.monotonic() > end:
-                raise UserError(
-                    f"executor.address: no scheduler of Dask answers at {address}; start one with dask scheduler"
-                ) from error
-        if not said:
-            print(f"waiting for Dask's scheduler at {address}", flush=True)
-            said = True
-        time.sleep(0.5)
+    def connect() -> Any:
+        place = json.loads(Path(address).read_text())["address"] if address.endswith(".json") else address
+        asyncio.run(_greet(place))
+        return Client(place, timeout=ATTEMPT)  # type: ignore[no-untyped-call]
+
+    def away(error: Exception) -> str:
+        if isinstance(error, TimeoutError | CommClosedError):
+            return "what takes the connection does not greet as a scheduler does"
+        return connection_error(error) if isinstance(error, OSError | json.JSONDecodeError) else ""
+
+    try:
+        return until_it_answers(connect, away, f"Dask's scheduler at {address}", wait)
+    except (OSError, json.JSONDecodeError) as error:  # its file may not be there yet, or not be whole
+        raise UserError(
+            f"executor.address: no scheduler of Dask answers at {address} ({away(error)}); start one with dask scheduler"
+        ) from error
+    except Exception as error:  # whatever Dask makes of an address, or of an answer that is not Dask's
+        raise UserError(f"executor.address: {address} is no address of a scheduler ({first_line(error)})") from error
+
+
+async def _greet(address: str) -> None:
+    """Shake hands with what is at an address: the client waits without end for one who takes a connection and is silent."""
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    greeting = connect(address, timeout=ATTEMPT, **arguments)  # type: ignore[no-untyped-call]
+    comm = await asyncio.wait_for(greeting, 2 * ATTEMPT)
+    await comm.close()
 
 
 def _started(name: str | None, options: dict[str, Any], workers: int) -> Any:
