@@ -346,6 +346,9 @@ def page(runs: list[dict[str, Any]]) -> str:
     lines += ["", "| boundary | kills |", "|---|---:|"]
     hits = Counter(where for run in runs for where in run["kills"])
     lines += [f"| {where} | {count} |" for where, count in sorted(hits.items())]
+    faults = Counter(f"{name}: {thing}" for run in runs for name in columns for thing in run[name])
+    lines += ["", "| what was wrong | runs |", "|---|---:|"] * bool(faults)
+    lines += [f"| {fault} | {count} |" for fault, count in sorted(faults.items())]
     return "\n".join([*lines, ""])
 
 

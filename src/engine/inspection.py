@@ -19,6 +19,7 @@ from src.engine.processes import start
 from src.system.errors import UserError, first_line
 
 SECONDS = 30.0  # for one answer
+ATTEMPTS = 3  # a model that ends the process does so in each; one that the system or a person ended is asked again
 T = TypeVar("T")
 
 
@@ -46,20 +47,22 @@ class Inspector:
         name = str(model.get("_target_", model.get("name")))
         if name in self._slow:
             raise NoAnswerError(f"model {name} took more than {self._seconds:.0f} s before")
-        pipe = self._pipe or self._start()
-        try:
-            pipe.send((trusted(), question, (model, *more)))
-            if not pipe.poll(self._seconds):
-                self._slow.add(name)
+        for _ in range(ATTEMPTS):
+            try:
+                pipe = self._pipe or self._start()
+                pipe.send((trusted(), question, (model, *more)))
+                if not pipe.poll(self._seconds):
+                    self._slow.add(name)
+                    self.close()
+                    raise NoAnswerError(f"model {name} takes more than {self._seconds:.0f} s")
+                kind, answer = pipe.recv()
+            except (EOFError, OSError):
                 self.close()
-                raise NoAnswerError(f"model {name} takes more than {self._seconds:.0f} s")
-            kind, answer = pipe.recv()
-        except (EOFError, OSError) as error:
-            self.close()
-            raise NoAnswerError(f"model {name} ends the process that looks at it") from error
-        if kind == "answer":
-            return answer  # type: ignore[no-any-return]
-        raise UserError(answer) if kind == "refusal" else NoAnswerError(answer)
+                continue
+            if kind == "answer":
+                return answer  # type: ignore[no-any-return]
+            raise UserError(answer) if kind == "refusal" else NoAnswerError(answer)
+        raise NoAnswerError(f"model {name} ends the process that looks at it")
 
     def close(self) -> None:
         """End the process; the next question starts another."""
@@ -72,11 +75,12 @@ class Inspector:
     def _start(self) -> Connection:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOAD))
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        process.start()
         theirs.close()
-        return self._pipe
+        self._pipe, self._process = ours, process
+        return ours
 
 
 INSPECTOR = Inspector()

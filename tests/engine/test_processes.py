@@ -130,6 +130,17 @@ def test_a_model_that_ends_whoever_builds_it_does_not_end_who_asks(way: str, ins
     assert inspector.ask(size, plain, digits().meta, 64) == counted
 
 
+def test_who_looks_at_models_is_replaced_where_it_is_killed_and_gives_the_same_answer(inspector: Inspector) -> None:
+    """The cost of a trial orders a sweep: a kill gave one trial another cost, and the sweep another order."""
+    plain = {"_target_": "tests.support.zoo.Plain"}
+    answers = []
+    for _ in range(3):
+        answers.append(inspector.ask(size, plain, digits().meta, 64))
+        os.kill(inspector._process.pid, signal.SIGKILL)
+        inspector._process.join()
+    assert answers[0] == answers[1] == answers[2]
+
+
 def test_a_model_that_asks_for_all_memory_gets_no_answer(inspector: Inspector) -> None:
     with pytest.raises(NoAnswerError, match="memory"):
         inspector.ask(size, {"_target_": "tests.support.zoo.Fatal", "way": "grows"}, digits().meta, 64)
