@@ -2,12 +2,14 @@
 
 import src.population  # isort: split
 
+import os
 from collections import Counter
 
 import pytest
 
 from src.config.components import trust
 from src.population.member import one_thread
+from tests.support import warm
 from tests.support.object_store import s3
 from tests.support.postgres import no_connection_stays, postgres
 from tests.support.sweeps import prepared
@@ -28,6 +30,13 @@ def _as_at_the_start() -> None:
     """
     trust(["tests"])
     one_thread()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _servers_are_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let the processes of pytest-xdist use the same servers, in the folder that theirs have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    warm.FOLDERS.append(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

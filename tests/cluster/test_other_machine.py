@@ -25,7 +25,7 @@ WORDS = (
 
 def machine(folder: Path, prepared: Path) -> Place:
     """A clone with folders of its own, the prepared data too."""
-    place = Place(folder, cold=True)
+    place = Place(folder)
     shutil.copytree(prepared, folder / "data" / "prepared")
     return place
 

@@ -29,7 +29,7 @@ def test_passwords_stand_nowhere(
     """A sweep and its members with PostgreSQL, MLflow and a store, all by the environment; and each password wrong once."""
     studies, runs = (postgres.fresh().replace(f":{PASSWORDS[0]}@", "@") for _ in range(2))
     monkeypatch.setenv("PGPASSWORD", PASSWORDS[0])
-    place, said = Place(tmp_path / "clone", prepared, cold=True), ""
+    place, said = Place(tmp_path / "clone", prepared), ""
     words = ("n_trials=2", "epochs=1", "objective.candidates=1", "workers=1")
     with server_with_passwords(tmp_path / "server", runs, f"{s3}/mlflow") as url:
         places = {"LOCKSTEP_STORAGE": studies, "LOCKSTEP_STORE": s3, "MLFLOW_TRACKING_URI": url}

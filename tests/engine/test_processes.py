@@ -35,6 +35,12 @@ def no_process_stays() -> Iterator[None]:
 
 @pytest.fixture
 def place(tmp_path: Path, prepared: Path) -> Place:
+    return Place(tmp_path, prepared)
+
+
+@pytest.fixture
+def cold(tmp_path: Path, prepared: Path) -> Place:
+    """Where the processes of a sweep have command lines of their own."""
     return Place(tmp_path, prepared, cold=True)
 
 
@@ -66,9 +72,9 @@ def forkserver(pid: int) -> int:
     return server
 
 
-def test_nothing_outlives_a_sweep_whose_process_alone_is_killed(place: Place) -> None:
-    sweep = place.start(*LONG)
-    assert wait_until(lambda: place.events() >= 1, sweep), sweep.communicate()
+def test_nothing_outlives_a_sweep_whose_process_alone_is_killed(cold: Place) -> None:
+    sweep = cold.start(*LONG)
+    assert wait_until(lambda: cold.events() >= 1, sweep), sweep.communicate()
     family = descendants(sweep.pid)
     assert len(family) >= 5, "a forkserver, two workers, a writer, a tracker of resources"
     sweep.send_signal(signal.SIGKILL)
@@ -78,17 +84,17 @@ def test_nothing_outlives_a_sweep_whose_process_alone_is_killed(place: Place) ->
         time.sleep(0.05)
 
 
-def test_a_killed_forkserver_is_replaced_and_nothing_shows(place: Place, tmp_path: Path, prepared: Path) -> None:
-    undisturbed = Place(tmp_path / "undisturbed", prepared, cold=True)
+def test_a_killed_forkserver_is_replaced_and_nothing_shows(cold: Place, tmp_path: Path, prepared: Path) -> None:
+    undisturbed = Place(tmp_path / "undisturbed", prepared)
     undisturbed.run(*SHORT)
-    sweep = place.start(*SHORT)
+    sweep = cold.start(*SHORT)
     for count in (1, 3, 5):
-        assert wait_until(lambda count=count: place.events() >= count, sweep), sweep.communicate()
+        assert wait_until(lambda count=count: cold.events() >= count, sweep), sweep.communicate()
         os.kill(forkserver(sweep.pid), signal.SIGKILL)
     _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 0, err
     assert "Traceback" not in err
-    assert place.trials == undisturbed.trials
+    assert cold.trials == undisturbed.trials
 
 
 # --- a user's model ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.running import ROOT
 
 
@@ -66,7 +67,7 @@ class Scheduler:
             script = f'mount -t tmpfs none {self.hidden} && cd {folder} && exec "$@"'
             command = ["unshare", "-m", "sh", "-c", script, "sh", *command]
         with (self.folder / f"{program}.log").open("a") as log:
-            return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
+            return warm.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
 
 
 def may_mount() -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.loopback import free_port
 
 PASSWORD = "secret-of-mlflow-admin"
@@ -22,13 +23,12 @@ def mlflow_server(folder: Path, *options: str, port: int | None = None, **enviro
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
     with (folder / "server.log").open("a") as log:
-        process = subprocess.Popen(
+        process = warm.Popen(
             [sys.executable, "-m", *command],
             cwd=folder,
             env=os.environ | quiet | environment,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
         try:
             _wait(f"http://127.0.0.1:{port}/health", process, folder / "server.log")

@@ -12,12 +12,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.support.warm import Verb
+from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 
 
-Process = subprocess.Popen[str] | Verb
+Process = subprocess.Popen[str]
 STARTED: list[Process] = []
 
 
@@ -41,18 +41,15 @@ class Place:
         """In a process group of its own, so that all of it can be killed at once."""
         paths = [str(path) for path in (first_path, self.root) if path]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "300"}
-        process: Process = (
-            subprocess.Popen(
-                [sys.executable, "-m", f"src.{verb}", *words],
-                cwd=self.folder,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            if self.cold or self.root != ROOT
-            else Verb(verb, words, self.folder, environment)
+        start = subprocess.Popen if self.cold or self.root != ROOT else warm.Popen
+        process = start(
+            [sys.executable, "-m", f"src.{verb}", *words],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         STARTED.append(process)
         return process

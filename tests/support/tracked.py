@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from src.tracking.record import RunRecord
+from tests.support import warm
 
 ROOT = Path(__file__).parents[2]
 FINGERPRINT = "f1e2d3"
@@ -29,7 +29,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = (
         f"from pathlib import Path; from src.tracking.sqlite import make; make(Path({str(path)!r}), Path('/nowhere'))"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    assert warm.Popen([sys.executable, "-c", code], cwd=ROOT).wait() == 0
     return path
 
 
@@ -101,18 +101,19 @@ def wait_for(condition: Any, seconds: float = 30.0) -> None:
 
 
 @pytest.fixture
-def nothing_is_left_running() -> Iterator[None]:
+def writers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The writers of this process are forked, which costs little; none outlives its test by 10 seconds."""
+    started: list[warm.Popen] = []
+
+    class Popen(warm.Popen):
+        def __init__(self, *words: Any, **keys: Any) -> None:
+            super().__init__(*words, **keys)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
     yield
-    left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _is_writer(path)]
-    wait_for(lambda: not any(_is_writer(path) for path in left), 10)
+    for process in started:
+        process.wait(10)
 
 
-def _is_writer(cmdline: Path) -> bool:
-    try:
-        status = (cmdline.parent / "stat").read_text().split()[3]
-        return b"src.tracking.writer" in cmdline.read_bytes() and status == str(os.getpid())
-    except OSError:
-        return False
-
-
-FIXTURES = empty, database, uri, nothing_is_left_running  # a test module takes them over by name
+FIXTURES = empty, database, uri, writers  # a test module takes them over by name

@@ -1,9 +1,9 @@
-"""Verbs as processes that are forked from one which has imported PyTorch, MLflow and the rest: a start costs little.
+"""Python programs as processes that are forked from one which has imported PyTorch, MLflow and the rest, at little cost.
 
 Each is a process of its own as `python -m src.<verb>` is, with its own session, folder, environment, pipes and exit
 code, and runs the same code from its first line. What it starts in turn, the process from which workers fork and the writer
 of MLflow's runs, is forked from it likewise. What a fork cannot show (imports, sites, the command line of a process) is
-shown by the tests that start verbs cold: those of processes, of other trees of code, and whatever DVC starts.
+shown by the tests that start programs cold: those of processes, of other trees of code, and whatever DVC starts.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import types
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 from functools import cache
 from pathlib import Path
-from typing import Any
+from subprocess import PIPE
+from typing import IO, Any
+
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
-MODULES = (  # what a verb and its processes import, by the time that it takes
+MODULES = (  # what programs import, by the time that it takes
     "src.population",  # first: it fixes the kernels of MKL
     "src.engine.worker",
     "torch.fx.experimental.symbolic_shapes",
@@ -44,182 +51,237 @@ MODULES = (  # what a verb and its processes import, by the time that it takes
     "mlflow.store.tracking.sqlalchemy_store",
     "src.tracking.registry",
     "src.reporting.page",
+    "mlflow.cli",
+    "distributed",
+    "s3fs",
 )
 HASH_SEEDS = ("1", "2")  # of the servers in turn: no table may depend on the order of a set
+Cold = subprocess.Popen  # in a forked process and under some fixtures, `subprocess.Popen` is the one below
+FOLDERS: list[Path] = []  # where the processes of a session of tests share its servers
 
 
-class Verb:
-    """A verb that runs: as much of a `subprocess.Popen` as tests use."""
+class Popen(subprocess.Popen[Any]):
+    """A `subprocess.Popen` that forks where the program is `[sys.executable, "-m" or "-c", …]`, in a session of its own."""
 
-    def __init__(self, verb: str, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-        control, lock = _server(next(_turns) % len(HASH_SEEDS))
-        out, err, state = os.pipe(), os.pipe(), os.pipe()
-        message = pickle.dumps((verb, list(words), str(folder), dict(environment)))
-        with lock:
-            socket.send_fds(control, [message], [out[1], err[1], state[1]])
-        for _, end in (out, err, state):
-            os.close(end)
-        self.returncode: int | None = None
-        self.stdout, self.stderr = (open(end, encoding="utf-8") for end in (out[0], err[0]))  # noqa: PTH123, SIM115
-        self._state = os.fdopen(state[0], encoding="utf-8")
-        self.pid = int(self._state.readline())
+    _state: IO[str] | None = None  # where the process that forked it says how it ends
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code.
+    def _execute_child(self, *words: Any, **keys: Any) -> None:
+        method = super()._execute_child  # type: ignore[misc]
+        given = inspect.signature(method).bind(*words, **keys).arguments
+        if not _forks(given["args"]):
+            method(*words, **keys)
+            return
+        streams = {number: given[name] for number, name in enumerate(("p2cread", "c2pwrite", "errwrite"))}
+        program = _Program(
+            tuple(given["args"][1:]),
+            os.fspath(given["cwd"] or Path.cwd()),
+            dict(os.environ if given["env"] is None else given["env"]),
+            {number: number if end == -1 else end for number, end in streams.items()}
+            | {end: end for end in given["pass_fds"]},
+        )
+        self.pid, self._state = _start(program)
+        self._child_created = True
+        pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in pipes))  # type: ignore[attr-defined]
 
-        Raises:
-            subprocess.TimeoutExpired: it has not ended in time.
-        """
-        if self.returncode is None:
-            if not select.select([self._state], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("src", timeout or 0.0)
-            with self._state:
-                self.returncode = int(self._state.readline())
+    def _wait(self, timeout: float | None) -> int | None:
+        if self._state is None:
+            return super()._wait(timeout)  # type: ignore[misc, no-any-return]
+        if self.returncode is None and not select.select([self._state], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        with self._waitpid_lock:  # type: ignore[attr-defined]
+            if self.returncode is None:
+                with self._state:
+                    self.returncode = int(self._state.readline())
         return self.returncode
 
-    def poll(self) -> int | None:
-        """Return the exit code, None while it runs."""
+    def _internal_poll(self, *words: Any, **keys: Any) -> int | None:
+        if self._state is None:
+            return super()._internal_poll(*words, **keys)  # type: ignore[misc, no-any-return]
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.wait(0.0)
+            self._wait(0.0)
         return self.returncode
-
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Read all that it prints until its end."""
-        texts: dict[str, str] = {}
-
-        def read(name: str) -> None:
-            texts[name] = getattr(self, name).read()
-
-        readers = [threading.Thread(target=read, args=[name], daemon=True) for name in ("stdout", "stderr")]
-        for reader in readers:
-            reader.start()
-        self.wait(timeout)
-        for reader in readers:
-            reader.join()
-        self.stdout.close()
-        self.stderr.close()
-        return texts["stdout"], texts["stderr"]
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
 
 
 def run(folder: Path, verb: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a verb in a folder to its end, with so much more in its environment."""
-    process = Verb(verb, words, folder, os.environ | {"PYTHONPATH": str(ROOT)} | environment)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(words, process.wait(), out, err)
+    command = [sys.executable, "-m", f"src.{verb}", *words]
+    more = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    with Popen(command, cwd=folder, env=more, stdout=PIPE, stderr=PIPE, text=True) as process:
+        out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, process.wait(), out, err)
+
+
+@dataclass(frozen=True)
+class _Program:
+    """What Python is started with: its arguments, folder, environment, and files by the number that they have there."""
+
+    words: tuple[str, ...]
+    folder: str
+    environment: dict[str, str]
+    files: dict[int, int]
+
+    def take_over(self, files: dict[int, int]) -> None:
+        """Give this process what it would have if it was started so: these files, and no other."""
+        free = max(files) + 1
+        copies = {number: fcntl(end, F_DUPFD_CLOEXEC, free) for number, end in files.items()}
+        for number, copy in copies.items():
+            os.dup2(copy, number)
+        for last, following in itertools.pairwise([*sorted(files), os.sysconf("SC_OPEN_MAX")]):
+            os.closerange(last + 1, following)
+        os.setsid()
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        paths = [path for path in self.environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+        sys.path[:] = [self.folder, *paths, *(path for path in sys.path if path not in ("", str(ROOT)))]
+        importlib.invalidate_caches()
+
+    def run(self) -> None:
+        """Run the module or the code as the main program."""
+        kind, what, *words = self.words
+        sys.argv[:] = [kind, *words]
+        if kind == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            main = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(what, main.__dict__)
+
+
+def _is_python(args: Any) -> bool:
+    return not isinstance(args, str) and list(args[:1]) == [sys.executable] and args[1] in ("-m", "-c")
+
+
+def _is_writer(args: Any) -> bool:
+    return _is_python(args) and "src.tracking.writer" in args[2]
+
+
+_forks = _is_python
+
+# --- in the tests ----------------------------------------------------------------------------------------------------
 
 
 _turns = itertools.count()
 
 
+def _start(program: _Program) -> tuple[int, IO[str] | None]:
+    """Have a program forked by the servers in turn; return its number, and where its exit code is said."""
+    control, lock = _server(next(_turns) % len(HASH_SEEDS))
+    state, theirs = os.pipe()
+    with lock:
+        socket.send_fds(control, [pickle.dumps(program)], [theirs, *program.files.values()])
+    os.close(theirs)
+    said = os.fdopen(state, encoding="utf-8")
+    return int(said.readline()), said
+
+
 @cache
 def _server(turn: int) -> tuple[socket.socket, threading.Lock]:
-    """Start a server; it ends with this process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    fixed = {"PYTHONHASHSEED": HASH_SEEDS[turn], "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm", str(theirs.fileno())],
-            cwd=ROOT,
-            env=os.environ | fixed,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-        )
-
-    def end() -> None:
-        ours.close()
-        process.wait()
-
-    atexit.register(end)
-    return ours, threading.Lock()
+    """Connect to a server, and start it where no other process of this session has; it ends with the last of them."""
+    path = FOLDERS[-1] / f"warm{turn}"
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with FileLock(path.with_suffix(".lock")):
+        try:
+            control.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(str(path))
+                listener.listen()
+                control.connect(str(path))
+                fixed = {"PYTHONHASHSEED": HASH_SEEDS[turn], "MLFLOW_DISABLE_TELEMETRY": "true"}
+                process = Cold(
+                    [sys.executable, "-m", "tests.support.warm", str(listener.fileno())],
+                    cwd=ROOT,
+                    env=os.environ | fixed,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[listener.fileno()],
+                    start_new_session=True,
+                )
+                process.returncode = 0  # it may outlive this process, which does not wait for it
+    atexit.register(control.close)
+    return control, threading.Lock()
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-def _serve(control: socket.socket) -> str:
-    """Fork a verb for each message until the tests end; return its name in the verb's process."""
-    for name in MODULES:
-        importlib.import_module(name)
+def _serve(listener: socket.socket) -> _Program:
+    """Fork a process for each message until the tests end; return the program in that process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in MODULES:
+            importlib.import_module(name)
     assert threading.active_count() == 1, "only then a fork is whole"
     gc.collect()
     gc.freeze()
-    while True:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
-        message, ends, *_ = socket.recv_fds(control, 1 << 20, 3)
-        if not message:
-            os._exit(0)
-        if not os.fork():
-            control.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _keep(*ends)
-            return _become(*pickle.loads(message))
-        for end in ends:
-            os.close(end)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    clients = [listener.accept()[0]]
+    while clients:
+        for ready in select.select([listener, *clients], [], [])[0]:
+            if ready is listener:
+                clients.append(listener.accept()[0])
+                continue
+            message, ends, *_ = socket.recv_fds(ready, 1 << 20, 250)
+            if not message:
+                clients.remove(ready)
+                ready.close()
+            elif not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                return _keep(pickle.loads(message), *ends)
+            for end in ends:
+                os.close(end)
+    os._exit(0)
 
 
-def _keep(out: int, err: int, state: int) -> None:
-    """Fork the verb and say its number and its exit code; return in the verb alone."""
+def _keep(program: _Program, state: int, *ends: int) -> _Program:
+    """Fork a program and say its number and its exit code; return in that process alone."""
     if pid := os.fork():
-        os.close(out)
-        os.close(err)
+        os.closerange(0, state)
+        os.closerange(state + 1, os.sysconf("SC_OPEN_MAX"))
         os.write(state, f"{pid}\n".encode())
         os.write(state, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
         os._exit(0)
-    os.setsid()
-    for end, number in ((out, 1), (err, 2)):
-        os.dup2(end, number)
-    for end in (out, err, state):
-        os.close(end)
+    program.take_over(dict(zip(program.files, ends, strict=True)))
+    return program
 
 
-def _become(verb: str, words: Sequence[str], folder: str, environment: Mapping[str, str]) -> str:
-    """Take over what else a process gets when it is started."""
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:] = [folder, *paths, *(path for path in sys.path if path not in ("", str(ROOT)))]
-    sys.argv[:] = ["", *words]
-    importlib.invalidate_caches()
-    multiprocessing.util.spawnv_passfds = _spawn  # type: ignore[assignment]
-    subprocess.Popen = _Process  # type: ignore[misc]
-    return f"src.{verb}"
+# --- what a program starts -------------------------------------------------------------------------------------------
 
 
-# --- what a verb starts ----------------------------------------------------------------------------------------------
+def _fork(program: _Program) -> tuple[int, None]:
+    """Fork a program from this process."""
+
+    def act() -> None:
+        program.take_over(program.files)
+        program.run()
+
+    return _forked(act), None
 
 
-def _forked(act: Callable[[], object], inherited: Sequence[int]) -> int:
+def _forked(act: Callable[[], object]) -> int:
     """Fork a process that acts, and ends."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if pid := os.fork():
         return pid
-    code = _acted(act, inherited)
+    code = _acted(act)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
 
 
-def _acted(act: Callable[[], object], inherited: Sequence[int]) -> int:
-    """Act as a new process would, with default signals and no other files, and return the exit code."""
+def _acted(act: Callable[[], object]) -> int:
+    """Act as a new process would, with default signals, and return the exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    ends = [2, *sorted(inherited), os.sysconf("SC_OPEN_MAX")]
-    for last, following in itertools.pairwise(ends):
-        os.closerange(last + 1, following)
     try:
         act()
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 0
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
     except BaseException:
         sys.excepthook(*sys.exc_info())
         return 1
@@ -229,33 +291,18 @@ def _acted(act: Callable[[], object], inherited: Sequence[int]) -> int:
 def _spawn(path: str, args: Sequence[Any], inherited: Sequence[int]) -> int:
     """Start the server from which workers fork, or the tracker of resources, as `multiprocessing.util` does."""
     code = os.fsdecode(args[-1])
-    return _forked(lambda: exec(code, {"__name__": "__main__"}), inherited)
 
+    def act() -> None:
+        for last, following in itertools.pairwise([2, *sorted(inherited), os.sysconf("SC_OPEN_MAX")]):
+            os.closerange(last + 1, following)
+        exec(code, {"__name__": "__main__"})
 
-class _Process(subprocess.Popen[Any]):
-    """A `subprocess.Popen` that forks where a program of ours would be run by another Python."""
-
-    def _execute_child(self, *words: Any, **keys: Any) -> None:
-        method = super()._execute_child  # type: ignore[misc]
-        given = inspect.signature(method).bind(*words, **keys).arguments
-        args = given["args"]
-        if isinstance(args, str) or list(args[:2]) != [sys.executable, "-c"] or "src.tracking.writer" not in args[2]:
-            method(*words, **keys)
-            return
-
-        def act() -> None:
-            os.setsid()
-            os.dup2(given["p2cread"], 0)
-            os.chdir(given["cwd"])
-            os.environ.clear()
-            os.environ.update(given["env"])
-            exec(args[2], {"__name__": "__main__"})
-
-        self.pid = _forked(act, [*given["pass_fds"], given["p2cread"]])
-        self._child_created = True
-        os.close(given["p2cread"])
+    return _forked(act)
 
 
 if __name__ == "__main__":
-    name = _serve(socket.socket(fileno=int(sys.argv[1])))
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    program = _serve(socket.socket(fileno=int(sys.argv[1])))
+    _start, _forks = _fork, _is_writer
+    subprocess.Popen = Popen  # type: ignore[misc]
+    multiprocessing.util.spawnv_passfds = _spawn  # type: ignore[assignment]
+    program.run()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from src.tracking.record import RunRecord
 from src.tracking.tracker import Tracker
 from src.tracking.uri import check
+from tests.support import warm
 from tests.support.loopback import free_port
 from tests.support.mlflow_server import mlflow_server
 from tests.support.tracked import (
@@ -33,9 +36,9 @@ from tests.support.tracked import (
     wait_for,
 )
 
-empty, database, uri, nothing_is_left_running = FIXTURES
+empty, database, uri, writers = FIXTURES
 pytestmark = [
-    pytest.mark.usefixtures("nothing_is_left_running"),
+    pytest.mark.usefixtures("writers"),
     # MLflow's own use of SQLAlchemy, where a test reads through it
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning", "ignore::DeprecationWarning:mlflow"),
 ]
@@ -60,9 +63,11 @@ SWEEP = """
 """
 
 
-def sweep(uri: str, code: str = SWEEP) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), uri]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def sweep(uri: str, code: str = SWEEP, cold: bool = False) -> subprocess.Popen[str]:
+    """Start a program; it and its writer are forked, unless `cold`, when they import all anew."""
+    command = [sys.executable, "-c", textwrap.dedent(code), uri]
+    start = warm.Cold if cold else warm.Popen
+    return start(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def gone(pid: int) -> bool:
@@ -82,8 +87,8 @@ def assert_whole(uri: str, trials: int = 6) -> None:
             assert curve(uri, run, name) == list(enumerate(values, 1)), (key, name)
 
 
-def kill_and_level(uri: str, after: float, writer_too: bool = False) -> None:
-    with sweep(uri) as process:
+def kill_and_level(uri: str, after: float, writer_too: bool = False, cold: bool = False) -> None:
+    with sweep(uri, cold=cold) as process:
         assert process.stdout
         writer = int(process.stdout.readline())
         time.sleep(after)
@@ -104,10 +109,14 @@ def test_sigkill_of_the_sweep_leaves_killed_runs_and_level_makes_them_whole(uri:
 
 @pytest.mark.slow
 def test_sigkill_at_any_moment_from_the_first(tmp_path: Path) -> None:
-    """Ten sweeps, five at once since they mostly wait; the writer of every other one dies with it."""
+    """Ten sweeps, five at once since they mostly wait; the writer of every other one dies with it.
+
+    Two are killed while their writer imports MLflow.
+    """
 
     def killed(n: int) -> None:
-        kill_and_level(f"sqlite:///{tmp_path}/{n}.db", random.Random(n // 2).uniform(0.0, 6.0), writer_too=n % 2 == 1)
+        after, cold = random.Random(n // 2).uniform(0.0, 4.0), n // 2 == 1
+        kill_and_level(f"sqlite:///{tmp_path}/{n}.db", after, writer_too=n % 2 == 1, cold=cold)
 
     with ThreadPoolExecutor(5) as pool:
         assert list(pool.map(killed, range(10))) == [None] * 10
@@ -152,24 +161,6 @@ def test_sigkill_of_the_writer_goes_unnoticed(uri: str) -> None:
             tracker.project(record(f"trial-{n}"))
         tracker.project(record("sweep"))
         tracker.close()
-    assert_whole(uri)
-
-
-def test_the_writer_may_die_any_number_of_times(uri: str) -> None:
-    """The sweep never stops for it, says what it waits for, and in the end everything is there."""
-    with Tracker(uri, STUDY) as tracker:
-        said = set()
-        for epoch in range(1, 8):
-            tracker._process.kill()
-            tracker._process.wait()
-            began = time.monotonic()
-            tracker.level([record(f"trial-{n}", epoch, "RUNNING") for n in range(6)])
-            said.add(tracker.waiting())
-            assert time.monotonic() - began < 1
-            wait_for(lambda: not tracker.waiting())
-        assert any("died" in words for words in said)
-        assert tracker._deaths == 7
-        tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
     assert_whole(uri)
 
 
@@ -223,7 +214,7 @@ def test_four_sweeps_start_together_on_a_fresh_database(tmp_path: Path) -> None:
             tracker.project(RunRecord("sweep", sys.argv[2], sys.argv[2], None, "FINISHED", curves={"loss": [1.0] * 50}))
     """)
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
-    together = [subprocess.Popen([sys.executable, "-c", code, uri, f"sweep {n}"], cwd=ROOT) for n in range(4)]
+    together = [warm.Popen([sys.executable, "-c", code, uri, f"sweep {n}"], cwd=ROOT) for n in range(4)]
     assert [process.wait(100) for process in together] == [0] * 4
     assert sorted(run.info.run_name for run in runs(uri)) == [f"sweep {n}" for n in range(4)]
     assert {len(curve(uri, run, "loss")) for run in runs(uri)} == {50}
@@ -244,23 +235,43 @@ def test_a_locked_database_delays_and_loses_nothing(uri: str, database: Path) ->
     assert_whole(uri)
 
 
-@pytest.mark.slow
-def test_a_database_locked_for_longer_than_mlflow_waits(uri: str, database: Path) -> None:
+# For half a minute
+
+
+def the_writer_may_die_any_number_of_times(uri: str) -> None:
+    """The sweep never stops for it, says what it waits for, and in the end everything is there."""
+    with Tracker(uri, STUDY) as tracker:
+        said = set()
+        for epoch in range(1, 8):
+            tracker._process.kill()
+            tracker._process.wait()
+            began = time.monotonic()
+            tracker.level([record(f"trial-{n}", epoch, "RUNNING") for n in range(6)])
+            said.add(tracker.waiting())
+            assert time.monotonic() - began < 1
+            wait_for(lambda: not tracker.waiting())
+        assert any("died" in words for words in said)
+        assert tracker._deaths == 7
+        tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
+    assert_whole(uri)
+
+
+def a_database_may_be_locked_for_longer_than_mlflow_waits(uri: str) -> None:
     with Tracker(uri, STUDY) as tracker:
         wait_for(lambda: client(uri).get_experiment_by_name(STUDY))
-        with closing(lock(database)):
+        with closing(lock(Path(uri.removeprefix("sqlite:///")))):
             tracker.level([record("sweep"), *(record(f"trial-{n}") for n in range(6))])
             time.sleep(30.0)
     assert_whole(uri)
 
 
-@pytest.mark.slow
-def test_a_server_that_restarts_loses_nothing(database: Path, tmp_path: Path) -> None:
+def a_server_that_restarts_loses_nothing(store: str) -> None:
+    tmp_path = Path(store.removeprefix("sqlite:///")).parent
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "MLmodel").write_text("flavors: {}")
     port = free_port()
-    options = "--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(tmp_path / "artifacts")
+    options = "--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts")
     uri = f"http://127.0.0.1:{port}"
     with ExitStack() as up:
         up.enter_context(mlflow_server(tmp_path, *options, port=port))
@@ -275,3 +286,20 @@ def test_a_server_that_restarts_loses_nothing(database: Path, tmp_path: Path) ->
         assert_whole(uri)
         run = by_key(uri)["trial-5"]
         assert [item.path for item in client(uri).list_artifacts(run.info.run_id, "model")] == ["model/MLmodel"]
+
+
+@pytest.mark.slow
+def test_what_takes_long_loses_nothing(empty: Path, tmp_path: Path) -> None:
+    """All at once, since they mostly wait."""
+    waits = [
+        the_writer_may_die_any_number_of_times,
+        a_database_may_be_locked_for_longer_than_mlflow_waits,
+        a_server_that_restarts_loses_nothing,
+    ]
+
+    def run(wait: Callable[[str], None]) -> None:
+        (tmp_path / wait.__name__).mkdir()
+        wait(f"sqlite:///{shutil.copy(empty, tmp_path / wait.__name__)}")
+
+    with ThreadPoolExecutor(len(waits)) as pool:
+        assert list(pool.map(run, waits)) == [None] * len(waits)

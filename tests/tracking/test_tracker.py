@@ -30,9 +30,9 @@ from tests.support.tracked import (
     wait_for,
 )
 
-empty, database, uri, nothing_is_left_running = FIXTURES
+empty, database, uri, writers = FIXTURES
 pytestmark = [
-    pytest.mark.usefixtures("nothing_is_left_running"),
+    pytest.mark.usefixtures("writers"),
     # MLflow's own use of SQLAlchemy, where a test reads through it
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning", "ignore::DeprecationWarning:mlflow"),
 ]
