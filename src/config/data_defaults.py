@@ -28,6 +28,8 @@ CANDIDATES = 5000  # training rows that such a step looks at
 EMBEDDED = 1000  # rows from which on a table has enough to learn embeddings of its numbers
 MOST_EMBEDDED = 100  # columns of numbers, each of which becomes 16 inputs
 LARGE = 10_000  # rows from which on a table is worth a wider net
+FLAT = ("linear", "mlp")  # models to which an image is a row of pixels: an epoch takes seconds
+MANY_IMAGES = 5_000  # from which on they are worth a deeper convolutional net
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,14 @@ def batch_sizes(facts: Facts, model: str = "") -> list[int]:
 
 
 def epochs(facts: Facts, model: str = "") -> int:
-    """Choose the epochs of about 4,000 steps, from 8 to 100, of a `model` that looks up neighbours 1,000; for images 20."""
+    """Choose the epochs of about 4,000 steps, from 8 to 100, of a `model` that looks up neighbours 1,000.
+
+    For images 20, of more than 10,000 fewer, down to 8.
+    """
+    if not facts.table:
+        return _within(8, 200_000 / facts.rows, 20)
     steps = NEIGHBOUR_STEPS if model in NEIGHBOURS else STEPS
-    return _within(8, steps * batch_size(facts, model) / facts.rows, 100) if facts.table else 20
+    return _within(8, steps * batch_size(facts, model) / facts.rows, 100)
 
 
 def patience(facts: Facts, model: str = "", search: str = "") -> int | None:
@@ -74,11 +81,13 @@ def patience(facts: Facts, model: str = "", search: str = "") -> int | None:
 
 
 def n_trials(facts: Facts, model: str = "") -> int:
-    """Choose the number of trials: 100, of more than 7,500 rows of a table the fewer the more there are, down to 16.
+    """Choose the number of trials: 100, of more than 7,500 rows the fewer the more there are, down to 16.
 
-    A `model` that looks up neighbours has a third as many.
+    A `model` that looks up neighbours has a third as many. One of convolutions has fewer from 1,200 images on, down to 3.
     """
-    count = _within(16, 750_000 / facts.rows, 100) if facts.table else 100
+    if not (facts.table or model in FLAT):
+        return _within(3, 120_000 / facts.rows, 100)
+    count = _within(16, 750_000 / facts.rows, 100)
     return max(8, count // 3) if model in NEIGHBOURS else count
 
 
@@ -112,6 +121,11 @@ def embedding(facts: Facts, kind: str = "piecewise_linear") -> str:
     return kind if facts.table and facts.rows >= EMBEDDED and 0 < facts.numbers <= MOST_EMBEDDED else "none"
 
 
+def image_form(facts: Facts, few: Any = "few", many: Any = "many") -> Any:
+    """Choose between what is right for `few` images and for `many`, from 5,000 training images on (docs/models.md)."""
+    return few if facts.table or facts.rows < MANY_IMAGES else many
+
+
 RULES: dict[str, Callable[..., Any]] = {
     rule.__name__: rule
     for rule in (
@@ -126,6 +140,7 @@ RULES: dict[str, Callable[..., Any]] = {
         most_width,
         embedding,
         n_bins,
+        image_form,
     )
 }
 

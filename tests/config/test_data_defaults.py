@@ -14,6 +14,7 @@ from tests.config.test_loading import made
 from tests.support.metas import data_meta
 from tests.test_architecture import ROOT
 
+IMAGES = (1000, 6000, 50_000)
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000, 1_000_000)
 
 
@@ -39,12 +40,12 @@ def config(*words: str) -> Config:
 
 
 def table_of_the_docs() -> str:
-    """A line a rule: its purpose, its value for images, and for tables of some sizes."""
-    head = ["default", "images", *(f"{n:,} rows" for n in SIZES)]
+    """A line a rule: its name, its value for a convolutional net on images, and for tables of some sizes."""
+    head = ["default", *(f"{n:,} images" for n in IMAGES), *(f"{n:,} rows" for n in SIZES)]
     lines = [head, ["---"] * len(head)]
     for name, rule in RULES.items():
-        of_tables = [rule(Facts(n, table=True)) for n in SIZES]
-        lines.append([f"`{name}`", *(_text(value) for value in (rule(Facts(1000, table=False)), *of_tables))])
+        facts = [*(Facts(n, table=False) for n in IMAGES), *(Facts(n, table=True) for n in SIZES)]
+        lines.append([f"`{name}`", *(_text(rule(each)) for each in facts)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -65,6 +66,7 @@ def test_any_size_has_sensible_ones(rows: int, table: bool) -> None:
     assert 16 <= values["batch_size"] <= 1024
     assert values["batch_size"] in values["batch_sizes"]
     assert 8 <= values["epochs"] <= 100
+    assert 3 <= values["n_trials"] <= 100
     assert values["patience"] is None or values["patience"] < values["epochs"]
     assert values["least_width"] <= values["width"] <= values["most_width"]
     assert (values["most_width"] - values["least_width"]) % values["least_width"] == 0, "the step of the space"
@@ -146,3 +148,28 @@ def test_a_net_that_looks_up_neighbours_makes_fewer_and_larger_steps(table: Path
     assert 900 < steps < 1100
     assert 4900 < net["model"]["candidates"] * 26_048 < 5100
     assert net["training"]["early_stopping"]["patience"] == net["epochs"] // 3
+
+
+@pytest.fixture
+def images(table: Path) -> Path:
+    """A folder in which 48,000 training images are prepared, as the data set `adult`."""
+    meta = data_meta(14, n_train=48_000)
+    (table / "meta.json").write_text(json.dumps(meta.to_json() | {"input_shape": [1, 28, 28]}), encoding="utf-8")
+    return table
+
+
+def test_many_images_get_a_deeper_net_and_few_long_trials(images: Path) -> None:
+    net, of_few = config("model=cnn"), config("model=cnn", "data.rows=1000")
+    assert (net["n_trials"], net["epochs"]) == (3, 8)
+    assert (of_few["n_trials"], of_few["epochs"]) == (100, 20)
+    assert net["model"] | {"channels": 32, "convolutions": 2, "norm": "batch", "initial": "dirac"} == net["model"]
+    assert (
+        of_few["model"] | {"channels": 16, "convolutions": 1, "norm": "group", "initial": "random"} == of_few["model"]
+    )
+    assert config("model=cnn", "model.norm=group")["model"]["norm"] == "group", "a person's own value wins"
+    (_, leaf), *_ = net.space.leaves()
+    assert leaf.dimensions["model.channels"].distribution.low == 16  # type: ignore[attr-defined]
+
+
+def test_a_net_to_which_images_are_rows_of_pixels_is_searched_for_longer(images: Path) -> None:
+    assert config("model=mlp")["n_trials"] == 16
