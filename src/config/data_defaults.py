@@ -122,7 +122,7 @@ def embedding(facts: Facts, kind: str = "piecewise_linear") -> str:
 
 
 def image_form(facts: Facts, few: Any = "few", many: Any = "many") -> Any:
-    """Choose between what is right for `few` images and for `many`, from 5,000 training images on (docs/models.md)."""
+    """Choose by the `facts` between a value for `few` images and one for `many`, from 5,000 on (docs/models.md)."""
     return few if facts.table or facts.rows < MANY_IMAGES else many
 
 
