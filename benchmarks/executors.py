@@ -82,12 +82,13 @@ def run(row: str, sweep: Sweep, folder: Path) -> int:
 
 def disturbed(sweep: Sweep, disturb: Callable[[Scheduler, Any, int], Any], scheduler: Scheduler) -> int:
     """Run a sweep on Dask, disturbed every few seconds, started again where it was killed itself."""
-    kills, process = 0, sweep.start()
+    kills, looks, process = 0, 0, sweep.start()
     while True:
         try:
             code = process.wait(PAUSE)
         except subprocess.TimeoutExpired:
-            kills += bool(disturb(scheduler, process, kills))
+            kills += bool(disturb(scheduler, process, looks))
+            looks += 1
             continue
         if code == 0:
             return kills
@@ -95,27 +96,27 @@ def disturbed(sweep: Sweep, disturb: Callable[[Scheduler, Any, int], Any], sched
         process = sweep.start()
 
 
-def kill_worker(scheduler: Scheduler, _: Any, kills: int) -> bool:
-    oldest = scheduler.workers[kills]
+def kill_worker(scheduler: Scheduler, _: Any, looks: int) -> bool:
+    oldest = scheduler.workers[looks]
     oldest.kill()
     scheduler.add_worker()
     return True
 
 
-def restart_scheduler(scheduler: Scheduler, _: Any, kills: int) -> bool:
-    if kills == 1:  # the second look; the workers of a scheduler that is gone end themselves
+def restart_scheduler(scheduler: Scheduler, _: Any, looks: int) -> bool:
+    if looks == 1:  # the workers of a scheduler that is gone end themselves
         scheduler.process.kill()
         scheduler.process.wait()
         scheduler.start()
         for _ in range(2):
             scheduler.add_worker()
-    return True
+    return looks == 1
 
 
-def kill_driver(_: Scheduler, process: Any, kills: int) -> bool:
-    if kills in (1, 3):
+def kill_driver(_: Scheduler, process: Any, looks: int) -> bool:
+    if looks in (1, 3):
         process.kill()
-    return True
+    return looks in (1, 3)
 
 
 DISTURBANCES = {"killed": kill_worker, "restarted": restart_scheduler, "driver": kill_driver}

@@ -30,6 +30,7 @@ MOST_EMBEDDED = 100  # columns of numbers, each of which becomes 16 inputs
 LARGE = 10_000  # rows from which on a table is worth a wider net
 FLAT = ("linear", "mlp")  # models to which an image is a row of pixels: an epoch takes seconds
 MANY_IMAGES = 5_000  # from which on they are worth a deeper convolutional net
+VERY_MANY_IMAGES = 20_000  # from which on a training of such a net takes about ten minutes
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,17 @@ def embedding(facts: Facts, kind: str = "piecewise_linear") -> str:
     return kind if facts.table and facts.rows >= EMBEDDED and 0 < facts.numbers <= MOST_EMBEDDED else "none"
 
 
-def image_form(facts: Facts, few: Any = "few", many: Any = "many") -> Any:
-    """Choose by the `facts` between a value for `few` images and one for `many`, from 5,000 on (docs/models.md)."""
-    return few if facts.table or facts.rows < MANY_IMAGES else many
+def n_members(facts: Facts, model: str = "") -> int:
+    """Choose how many final members of the best trial's config train: 5, of a `model` of convolutions on 20,000 images 3."""
+    return 5 if facts.table or model in FLAT or facts.rows < VERY_MANY_IMAGES else 3
+
+
+def image_form(facts: Facts, few: Any = "few", many: Any = "many", model: str = "") -> Any:
+    """Choose by the `facts` between a value for `few` images and one for `many`, from 5,000 on (docs/models.md).
+
+    A `model` to which an image is a row of pixels gets that for `few`.
+    """
+    return few if facts.table or facts.rows < MANY_IMAGES or model in FLAT else many
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -134,6 +143,7 @@ RULES: dict[str, Callable[..., Any]] = {
         epochs,
         patience,
         n_trials,
+        n_members,
         candidates,
         width,
         least_width,

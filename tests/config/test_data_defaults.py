@@ -160,13 +160,14 @@ def images(table: Path) -> Path:
 
 def test_many_images_get_a_deeper_net_and_few_long_trials(images: Path) -> None:
     net, of_few = config("model=cnn"), config("model=cnn", "data.rows=1000")
-    assert (net["n_trials"], net["epochs"]) == (3, 8)
-    assert (of_few["n_trials"], of_few["epochs"]) == (100, 20)
+    assert (net["n_trials"], net["epochs"], net["members"]["n"]) == (3, 8, 3)
+    assert (of_few["n_trials"], of_few["epochs"], of_few["members"]["n"]) == (100, 20, 5)
     assert net["model"] | {"channels": 32, "convolutions": 2, "norm": "batch", "initial": "dirac"} == net["model"]
     assert (
         of_few["model"] | {"channels": 16, "convolutions": 1, "norm": "group", "initial": "random"} == of_few["model"]
     )
     assert config("model=cnn", "model.norm=group")["model"]["norm"] == "group", "a person's own value wins"
+    assert (net["lr_range"]["rows"], of_few["lr_range"]["rows"]) == (2000, 5000)
     (_, leaf), *_ = net.space.leaves()
     assert leaf.dimensions["model.channels"].distribution.low == 16  # type: ignore[attr-defined]
 
