@@ -23,7 +23,7 @@ def main() -> None:
     """Print the results in `metrics.json`, and where to look next."""
     if not METRICS.exists():
         sys.exit(f"error: {METRICS} is not there; run dvc repro first")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     try:
         with intact(METRICS, AGAIN):
             _require_recorded(METRICS.read_bytes())

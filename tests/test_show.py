@@ -65,6 +65,12 @@ def test_the_chosen_one_is_marked_and_the_names_are_whole(tmp_path: Path) -> Non
     ]
 
 
+def test_names_are_shown_as_they_are_and_are_no_commands_to_a_terminal(tmp_path: Path) -> None:
+    metrics = results(dict(CLASSES))
+    metrics["ensembles"]["[/red] =cmd \x1b[31m"] = metrics["ensembles"][LABELS[1]]
+    assert r"[/red] =cmd \x1b[31m" in shown(tmp_path, 200, metrics)
+
+
 def test_what_is_undefined_is_a_dash_and_the_metric_that_chose_is_the_last(tmp_path: Path) -> None:
     text = shown(tmp_path, 200, results(CLASSES | {"roc_auc": None}, chosen_by="macro_f1"))
     row = next(line for line in text.splitlines() if "chosen" in line)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 
 ROOT = Path(__file__).parents[2]
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # by a disk or its owner: no bug of ours
@@ -66,7 +66,7 @@ def stage(
         except UserError as error:
             sys.exit(f"error: {error}")
         except (HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {sentence(error)}")
+            sys.exit(f"error: {printable(sentence(error))}")
         except Stopped as stopped:
             print(f"stopped by {stopped}; the same command goes on from here", file=sys.stderr)
             sys.exit(128 + stopped.number)
@@ -108,7 +108,9 @@ def _task(main: Callable[[Any], None], components: bool, several: Sequence[str],
         except OSError as error:
             if error.errno not in REFUSED:
                 raise
-            sys.exit(f"error: {error}; free the disk or allow it, and the same command goes on from here")
+            sys.exit(
+                f"error: {printable(str(error))}; free the disk or allow it, and the same command goes on from here"
+            )
 
     module = sys.modules[main.__module__]
     task.__module__ = module.__spec__.name if module.__spec__ else main.__module__  # names the verb, also under `-m`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from src.system.data_meta import DataMeta
+from src.system.errors import printable
 
 MOST_LINES = 60
 WIDTH = 28
@@ -29,5 +30,4 @@ def lines(meta: DataMeta) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Escape what a terminal would act on; names and words come from files."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return printable(text.replace("\n", "\\n"))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from src.metrics.listing import default_selection, formatted
+from src.system.errors import printable
 
 CHOSEN = " ← chosen"
 NARROWEST = 10  # columns of the terminal for the names, which may be folded
@@ -39,7 +40,7 @@ def results_table(metrics: Mapping[str, Any], width: int) -> tuple[Table, list[s
     """
     entries = metrics["ensembles"] | {f"best single: {metrics['best_single']['name']}": metrics["best_single"]}
     entries |= {f"baseline: {name}": scores for name, scores in metrics.get("baselines", {}).items()}
-    labels = [label + CHOSEN * (label == metrics["chosen"]) for label in entries]
+    labels = [printable(label) + CHOSEN * (label == metrics["chosen"]) for label in entries]
     longest = max(map(len, labels))
     columns = [Column(part, name, _cells(entries, part, name)) for part, name in _order(metrics)]
     shown = _fitting(columns, width - 1 - EDGE - longest)

@@ -6,13 +6,14 @@ from typing import Any, get_args
 
 from optuna.trial import FrozenTrial
 
-from src.study.history import TrialState
-from src.system.errors import UserError
+from src.study.history import Goals, Trial, TrialState
+from src.system.errors import UserError, shortened
 
 Event = Mapping[str, Any]
 MAX_FOLDS = 10_000
 SECOND = "second value:"  # begins the attribute of a trial that was trained again, before its number
 ALWAYS = ("slots", "metric", "fingerprint", "code")  # attributes that are there before the first trial
+TYPES = {"metric": str, "fingerprint": str, "device": str, "kernel": str, "code": dict, "parts": dict, "accepted": list}
 
 
 class Damaged(Exception):
@@ -52,9 +53,14 @@ def check_attributes(attributes: Mapping[str, Any], trials: Sequence[FrozenTrial
     for key in ALWAYS:
         if trials and key not in attributes:
             raise Damaged(f"its attribute {key} is missing")
-    for key in ("folds", "slots", "candidates"):
-        if not _is_whole(attributes.get(key, 1), 1, MAX_FOLDS):
-            raise Damaged(f"its attribute {key} cannot be {attributes[key]!r}")
+    goals = attributes.get("goals", {"minimized": [], "bounds": {}})
+    wrong = [key for key, kind in TYPES.items() if not isinstance(attributes.get(key, kind()), kind)]
+    wrong += [key for key in ("folds", "slots", "candidates") if not _is_whole(attributes.get(key, 1), 1, MAX_FOLDS)]
+    wrong += ["goals"] * (
+        not all(type(name) is str for name in goals["minimized"]) or not _are_figures(goals["bounds"])
+    )
+    for key in wrong:
+        raise Damaged(f"its attribute {key} cannot be {shortened(attributes[key])}")
 
 
 def second_values(attributes: Mapping[str, Any], trials: int) -> dict[int, float | None]:
@@ -85,15 +91,34 @@ def folder_below(root: Path, name: str) -> Path:
 def _check(trial: FrozenTrial, event: Event) -> None:
     """Refuse an event with a value of the wrong type: numbers in it become the names of files."""
     if "start" in event:
-        source = event.get("from")
+        source, before = event.get("from"), notes(trial)
         checks = [_is_whole(event["start"]), source is None or (len(source) == 2 and all(map(_is_whole, source)))]
-        checks += [source is None or source[0] < trial.number, _is_whole(notes(trial).get("full"), 1)]
-        checks += [_is_number(notes(trial).get("cost"))]
+        checks += [source is None or source[0] < trial.number, _is_whole(before.get("full"), 1)]
+        checks += [_is_number(before.get("cost")), _are_figures(before.get("measures") or {})]
     else:
-        numbers = [*event["report"], event["seconds"], *(x for curve in event["curves"].values() for x in curve)]
-        checks = [event["state"] in get_args(TrialState), all(map(_is_number, numbers)), type(event["reason"]) is str]
+        times, texts = event.get("times") or (0.0, 0.0), (event["reason"], event.get("kind", ""))
+        numbers = [
+            event["seconds"],
+            *times,
+            *(x for curve in (event["report"], *event["curves"].values()) for x in curve),
+        ]
+        checks = [event["state"] in get_args(TrialState), all(map(_is_number, numbers)), len(times) == 2]
+        checks += [_are_figures(event.get(name) or {}) for name in ("measures", "metrics")]
+        checks += [type(text) is str for text in texts]
     if not all(checks):
         raise Damaged(f"a record of trial {trial.number} is none of a sweep's")
+
+
+def check_trial(trial: Trial, goals: Goals) -> None:
+    """Refuse a trial whose records do not belong together.
+
+    Raises:
+        Damaged: a curve has not all of its epochs, or a measure that is compared is missing.
+    """
+    if short := [name for name, curve in trial.curves.items() if len(curve) < trial.epochs]:
+        raise Damaged(f"the curve {short[0]} of trial {trial.number} ends before the trial")
+    if trial.state == "complete" and (not trial.values or not {*goals.minimized} <= trial.measures.keys()):
+        raise Damaged(f"trial {trial.number} is complete without what it is compared by")
 
 
 def _is_whole(value: Any, low: int = 0, high: int = 2**53) -> bool:
@@ -101,7 +126,11 @@ def _is_whole(value: Any, low: int = 0, high: int = 2**53) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
+    return type(value) is float or (type(value) is int and abs(value) <= 2**53)
+
+
+def _are_figures(value: Any) -> bool:
+    return type(value) is dict and all(map(_is_number, value.values()))
 
 
 def missing_value(trial: FrozenTrial, epochs: int) -> int | None:

@@ -16,6 +16,10 @@ from src.system.errors import UserError, masked, refuse_unescaped_password, requ
 from src.system.services import STARTING, until_it_answers
 
 OPENING = 20.0  # seconds for a server that restarts when its database is opened
+DAMAGE = (  # what reading records raises that are none of ours
+    Damaged,
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError),
+)
 
 T = TypeVar("T")
 
@@ -138,7 +142,7 @@ def damage_as_user_error(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except (Damaged, ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
+    except DAMAGE as error:
         what = f" ({error})" if isinstance(error, Damaged) else ""
         raise UserError(f"study.root: {path} is damaged{what}; restore it, or study.fresh=true starts anew") from error
 

@@ -28,6 +28,7 @@ from src.study.records import (
     SECOND,
     Damaged,
     check_attributes,
+    check_trial,
     missing_value,
     notes,
     ordered_events,
@@ -62,8 +63,7 @@ class Study:
         self.storage, self.name, self.folder = storage, name, folder
         self.id = storage.get_study_id_from_name(name)
         self.attributes = study_attributes(storage, self.id)
-        goals = self.attributes.get("goals", {"minimized": [], "bounds": {}})
-        self.history = History(direction, goals=Goals(tuple(goals["minimized"]), goals["bounds"]))
+        self.history = History(direction)
         self.curves: list[dict[str, list[float]]] = []
         self.seconds: list[float] = []
         self.segments: list[float] = []  # seconds of each report, in order
@@ -136,7 +136,8 @@ class Study:
             UserError: its records are damaged, or it has no name of a folder.
         """
         storage = shelf.readable(name)
-        first, *_ = storage.get_study_directions(storage.get_study_id_from_name(name))
+        with damage_as_user_error(shelf.folder(name) / "journal.log"):
+            first, *_ = storage.get_study_directions(storage.get_study_id_from_name(name))
         return cls(storage, name, shelf.folder(name), "minimize" if first is StudyDirection.MINIMIZE else "maximize")
 
     def start(
@@ -278,6 +279,8 @@ class Study:
         trials = self.storage.get_all_trials(self.id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
         check_attributes(self.attributes, trials)
+        goals = self.attributes.get("goals", {"minimized": [], "bounds": {}})
+        self.history.goals = Goals(tuple(goals["minimized"]), goals["bounds"])
         self.history.candidates = self.attributes.get("candidates", 1)
         self.history.second_values = second_values(self.attributes, len(trials))
         for number, event in ordered_events(trials):
@@ -296,6 +299,7 @@ class Study:
         for loaded, stored in zip(self.history.trials, trials, strict=False):
             if epoch := missing_value(stored, loaded.epochs):
                 raise Damaged(f"the value of trial {loaded.number} after epoch {epoch} is missing")
+            check_trial(loaded, self.history.goals)
         for stored in trials[: len(self.times)]:
             self._complete_times(stored)
 

@@ -84,7 +84,7 @@ def _same(params: Mapping[str, Any], space: Space) -> bool:
 def _contains(distribution: Any, value: Any) -> bool:
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -22,7 +22,7 @@ from src.study.history import History, Reported, Trial
 from src.study.study import Study
 from src.sweeps.objectives import LATENCY
 from src.sweeps.opening import Sweep
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 from src.system.files import entries, write_bytes, write_json, write_npz, write_text
 from src.system.tables import csv_text
 from src.system.tensors import tensor_bytes
@@ -235,7 +235,7 @@ def print_notes(sweep: Sweep) -> None:
     if history.contenders and best is not None and best is not (first := history.contenders[0]):
         print(f"{sweep.label}: trial {best.number} is chosen, since trial {first.number} was {_luck(history, first)}")
     if sweep.loop.traceback:
-        print(f"{sweep.label}: the first trial that failed by an error of its code:\n{sweep.loop.traceback}")
+        print(f"{sweep.label}: the first trial that failed by an error of its code:\n{printable(sweep.loop.traceback)}")
     if sweep.proxy and (rank := _proxy(sweep)["proxy"]):
         follows = (
             "cannot be compared with" if rank["spearman"] is None else f"follows (Spearman {rank['spearman']:.2f})"

@@ -16,6 +16,7 @@ from rich.live import Live
 
 from src.engine.elastic import Load
 from src.study.history import History
+from src.system.errors import printable
 
 EVERY = 10.0  # seconds between plain lines, where there is no terminal
 PATIENCE = 3.0  # seconds of waiting that need no word
@@ -29,7 +30,7 @@ class Progress:
         self.name, self.total, self.history, self._load = name, total, history, load
         self._before = self._over()
         self._began = time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._last, self._text, self._printed = 0.0, "", ""
         self._waits: tuple[str, float] | None = None
         live = Live(console=self._console, refresh_per_second=8, get_renderable=self._shown)
@@ -60,7 +61,7 @@ class Progress:
         self._awaited = awaited
         if len(self.history.events) != self._reports:
             self._reports, self._reported = len(self.history.events), time.monotonic()
-        tail = f"; waiting for {waiting}" if waiting else ""
+        tail = f"; waiting for {printable(waiting)}" if waiting else ""
         if self._live:
             self._text = self.line() + tail
             self._live.refresh()

@@ -10,7 +10,18 @@ MOST_NAMES = 20  # in a sentence
 
 
 class UserError(Exception):
-    """Bad input: one sentence that names the key, column or row and what would be right."""
+    """Bad input: one sentence that names the key, column or row and what would be right.
+
+    Its words may come from files and from servers: what a terminal would obey is escaped.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """Escape all of a text that a terminal would act on; line feeds stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from src.system.errors import first_line
+from src.system.errors import first_line, printable
 
 PAUSE = 0.5  # seconds between two attempts
 CONNECT = 10  # seconds for a database to take a connection
@@ -46,7 +46,7 @@ def until_it_answers(ask: Callable[[], T], away: Callable[[Exception], str], wha
             if not reason or time.monotonic() > end:
                 raise
         if not said:
-            print(f"waiting for {what}: {reason}", flush=True)
+            print(f"waiting for {what}: {printable(reason)}", flush=True)
             said = True
         time.sleep(PAUSE)
 

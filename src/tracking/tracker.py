@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 from src.tracking.record import RunRecord, for_writer
 from src.tracking.uri import absolute, artifacts
 from src.tracking.writer import PATIENCE
@@ -189,7 +189,7 @@ class Tracker:
         elif kind == "waiting":
             (self._obstacle,) = content
             if self._closing and self._obstacle:
-                print(f"waiting for {self._obstacle}", file=sys.stderr, flush=True)
+                print(f"waiting for {printable(self._obstacle)}", file=sys.stderr, flush=True)
         elif kind == "closed":
             self.run_ids, self.seconds = content
             self._closed = True

@@ -13,6 +13,7 @@ from src.study.records import folder_below
 from src.study.storage import Shelf
 from src.study.study import Study
 from src.study.warm_start import warm_start
+from src.sweeps import exports
 from src.system.errors import UserError
 from src.system.locks import exclusive
 from tests.support.stored import Stored, opened, table, without_checksums
@@ -190,3 +191,54 @@ def test_a_tampered_folder_of_a_study_leads_nowhere(tmp_path: Path) -> None:
 def test_a_space_without_dimensions_reads_too(tmp_path: Path, journal: bytes) -> None:
     name = put(tmp_path, journal).parent.name
     assert warm_start(tmp_path, None, name, Space(Leaf(BASE, {})), "loss", "minimize").trials == []
+
+
+# --- hostile values ------------------------------------------------------------------------------------------------------
+
+HOSTILE: list[Any] = [
+    *(float("nan"), float("inf"), -1, 10**12, 10**400, True, None, "", "x", [], {}, [1, 2, 3], {"a": 1}),
+    *("\x1b[31mred", "=cmd|' /C calc'!A0", "<script>alert(1)</script>", "\ud800", json.loads("[" * 400 + "]" * 400)),
+]
+FOUND = [  # what ended in a traceback, at whichever place of its name comes first
+    *(("metric", []), ("seconds", 10**400), ("directions", ""), ("measures", {"a": {}}), ("metrics", {"a": []})),
+    *(("loss", {}), ("a/optimizer.momentum", 10**400), ("optimizer", float("-inf")), ("times", [1]), ("accepted", 3)),
+]
+
+
+def places(node: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = list(node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ())
+    return [place for key, child in items for place in [(*at, key), *places(child, (*at, key))]]
+
+
+def put_value(records: list[Any], place: tuple[Any, ...], value: Any) -> bytes:
+    """A journal with another value at one place."""
+    *parents, last = place
+    changed = json.loads(json.dumps(records))
+    node = changed
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    return "".join(json.dumps(record) + "\n" for record in changed).encode()
+
+
+def test_a_hostile_value_at_any_place_is_refused_in_a_sentence_or_harmless(tmp_path: Path, journal: bytes) -> None:
+    """For the sweep that goes on, for another one that reads the study, and for the tables that are made of it."""
+    records, draw = [json.loads(line) for line in journal.splitlines()], random.Random(0)
+    path, everywhere = put(tmp_path, journal), places(records)
+    kinds = {tuple(key for key in place if isinstance(key, str) and ":" not in key): place for place in everywhere}
+    cases = [(place, draw.choice(HOSTILE)) for place in kinds.values()]
+    for name, value in FOUND:
+        cases += [(place, value) for place in everywhere if place[-1] == name][:1]
+    refusals = []
+    for place, value in cases:
+        path.write_bytes(put_value(records, place, value))
+        try:
+            study = opened(tmp_path)
+            Study.read(Shelf(tmp_path, None), path.parent.name)
+            for table_of in (exports.trials_csv, exports.curves_csv, exports.progress_csv):
+                table_of(study)
+            warm_start(tmp_path, None, path.parent.name, conditional(), "loss", "minimize")
+        except UserError as error:
+            refusals.append(str(error))
+    assert [text for text in refusals if not text.isprintable()] == []
+    assert len(refusals) > len(cases) // 3

@@ -149,7 +149,7 @@ def test_on_a_terminal_it_is_one_live_line() -> None:
         "with Progress('digits', 3, h) as p:\n"
         "    for n in range(3):\n"
         "        h.start(Proposal({}, 1), 1, 1.0); p.show(); time.sleep(0.2)\n"
-        "        h.report(n, [n / 10], 'complete'); p.show(); time.sleep(0.2)\n"
+        "        h.report(n, [n / 10], 'complete'); p.show(waiting='[/red] \\x1b[31m'); time.sleep(0.2)\n"
     )
     master, slave = pty.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
@@ -167,6 +167,7 @@ def test_on_a_terminal_it_is_one_live_line() -> None:
     assert "0/3 trials" in text
     assert "2/3 trials" in text
     assert "\x1b[2K" in text, "lines are drawn over"
+    assert r"waiting for [/red] \x1b[31m" in text, "words of others are neither markup nor commands"
     last = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", text).strip().splitlines()[-1]
     assert last.startswith("digits: 3 trials, 0 pruned, best 0.2000 (trial 2)")
 

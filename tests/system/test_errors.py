@@ -20,6 +20,13 @@ def test_user_and_password_are_hidden_whatever_characters_they_have(text: str, s
     assert masked(text) == shown
 
 
+def test_no_word_of_a_sentence_reaches_a_terminal_as_a_command() -> None:
+    """Of an error in a trial, a server, a cell: colours, titles of windows, cursors, the other direction of writing."""
+    error = UserError("trial 3 failed with: \x1b[31mred\x1b]0;title\x07\r\x9b2J\u202e\ud800, é und 木\nmore")
+    words = r"trial 3 failed with: \x1b[31mred\x1b]0;title\x07\r\x9b2J\u202e\ud800, é und 木"
+    assert str(error) == f"{words}\nmore"
+
+
 @pytest.mark.parametrize("character", "/@?#")
 def test_a_password_that_a_url_cannot_hold_is_refused_and_not_shown(character: str) -> None:
     with pytest.raises(
