@@ -126,6 +126,14 @@ class Space:
         self.walk(look_up)
         return distributions
 
+    def contains(self, params: Mapping[str, Any]) -> bool:
+        """Tell whether a point is one of this space, no more and no less."""
+        try:
+            distributions = self.distributions(params)
+        except (KeyError, ValueError, TypeError):
+            return False
+        return distributions.keys() == params.keys() and all(contains(d, params[n]) for n, d in distributions.items())
+
     def leaf(self, params: Mapping[str, Any]) -> Leaf:
         """Follow the choices of a point to their leaf."""
         node = self.root
@@ -209,6 +217,14 @@ def with_value(config: Mapping[str, Any], key: str, value: Any) -> dict[str, Any
     """Return `config` with one dotted key set to `value`; the rest is shared."""
     first, _, rest = key.partition(".")
     return {**config, first: with_value(config[first], rest, value) if rest else value}
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Tell whether a value of a point is one of a distribution, whatever type it has."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def label(choice: Any) -> bool | int | float | str | None:

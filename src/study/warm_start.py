@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from src.config.space import Space
+from src.config.space import Space, contains
 from src.study.history import Direction, Trial
 from src.study.records import folder_below
 from src.study.storage import Shelf, storage_errors_as_user_errors
@@ -57,7 +57,7 @@ def warm_start(root: Path, url: str | None, name: str, space: Space, metric: str
     tried = [t for t in study.history.of("complete", "pruned") if t.values]
     best = sorted(tried, key=lambda t: (-inf if t.state == "complete" else -t.epochs, sign * t.values[-1], t.number))
     first = [point for trial in best if (point := _fitting(trial.params, space))]
-    same = [t for t in study.history.of("complete", "pruned", "fail") if _same(t.params, space)]
+    same = [t for t in study.history.of("complete", "pruned", "fail") if space.contains(t.params)]
     return WarmStart(_distinct(first)[:FIRST], [replace(t, number=-1 - k) for k, t in enumerate(same)])
 
 
@@ -68,24 +68,8 @@ def _fitting(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
         if all(params.get(name, option) == option for name, option in chosen.items()):
             fits |= {name: params[name] for name in chosen if name in params}
             common = {n: d.distribution for n, d in leaf.dimensions.items() if n in params}
-            fits |= {n: params[n] for n, d in common.items() if _contains(d, params[n])}
+            fits |= {n: params[n] for n, d in common.items() if contains(d, params[n])}
     return fits
-
-
-def _same(params: Mapping[str, Any], space: Space) -> bool:
-    """Tell whether the point is one of the space, no more and no less."""
-    try:
-        distributions = space.distributions(params)
-    except (KeyError, ValueError):
-        return False
-    return distributions.keys() == params.keys() and all(_contains(d, params[n]) for n, d in distributions.items())
-
-
-def _contains(distribution: Any, value: Any) -> bool:
-    try:
-        return bool(distribution._contains(distribution.to_internal_repr(value)))
-    except (TypeError, ValueError, OverflowError):
-        return False
 
 
 def _distinct(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

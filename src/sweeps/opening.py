@@ -98,6 +98,7 @@ def opened(config: Config) -> Iterator[Sweep]:
     cut = trial_folds(load(folder).y_train, config["objective"]["folds"], meta)
     trusted, timeout = tuple(config["trusted"]), config["trial"]["timeout"]
     setup = WorkerSetup(folder, config["device"], trusted, metrics=aims.metrics, timeout=timeout)
+    require_writable("study.root", root, least := _least_bytes(config, meta))
     engine = engine_of(config.root, setup)
     with (
         os_errors_as_user_errors(GO_ON),
@@ -105,7 +106,7 @@ def opened(config: Config) -> Iterator[Sweep]:
         exclusive(output_lock(root, out), f"a sweep into {out}"),
         only_writer(config["storage"], identity.stem, f"the sweep of {identity.label}") as writer,
     ):
-        require_writable("outputs", out, _least_bytes(config, meta))
+        require_writable("outputs", out, least)
         study = _study(config, identity, search, aims)
         study.writer = writer
         loop = Loop(study, search, config.space, meta, config["seed"], aims, cut)
@@ -206,6 +207,12 @@ def _study(config: Config, identity: Identity, search: Search, aims: Objectives)
     if note := left_behind(root, url, identity):
         print(f"{identity.label}: {note}", flush=True)
     study = Study.open(root, url, identity, aims.direction, choices, keys["fresh"], keys["accept_code"], aims.goals)
+    for trial in study.history.trials:
+        if not config.space.contains(trial.params):
+            raise UserError(
+                f"study.root: trial {trial.number} of {study.name} is no point of its space, so a record is damaged; "
+                "restore it, or study.fresh=true starts anew"
+            )
     study.mirror_in(config["store"]["url"])
     means = config["objective"]["folds"] > 1 or config["search"]["name"] == "replay"  # of several seeds already
     study.choose_between(1 if means else config["objective"]["candidates"])

@@ -1,6 +1,7 @@
 """The address of MLflow: its forms, and a check that it works."""
 
 import os
+import shutil
 import socket
 import sqlite3
 from contextlib import closing
@@ -15,6 +16,7 @@ from src.system.services import STARTING, connect_options, connection_error, unt
 
 OPENING = 20.0  # seconds for a server that starts
 ATTEMPT = 5.0  # seconds for one attempt to reach it
+EMPTY_BYTES, ROWS_BYTES = 1_500_000, 100_000  # of a database that MLflow makes, and of the least that a sweep adds
 
 
 def absolute(uri: str) -> str:
@@ -80,6 +82,9 @@ def _check_sqlite(uri: str, path: Path) -> None:
     folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"tracking.uri={uri}: {folder} is no folder that can be written to.")
+    needed = ROWS_BYTES if path.exists() else EMPTY_BYTES + ROWS_BYTES
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise UserError(f"tracking.uri={uri}: {folder} has {free:,} bytes free and needs {needed:,}; free some.")
     if not path.exists():
         return
     try:

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from src.config.dimensions import dimensions
 from src.config.space import Choice, Leaf, Space, with_value
 from src.system.errors import UserError
+from tests.support.virtual import conditional
 
 CONFIG = {"model": {"name": "mlp", "width": 64, "depth": 2}, "optimizer": {"lr": 0.01}, "batch_size": 32}
 TREE = {
@@ -176,3 +177,21 @@ def test_what_makes_no_sense_is_refused_by_its_key(tree: dict[str, Any], words: 
     for word in words:
         assert word in str(caught.value)
     assert str(caught.value).startswith(words[0])
+
+
+def test_a_point_of_another_type_or_with_a_part_more_or_less_is_none_of_the_space() -> None:
+    """A record that was changed by hand, or by a failing disk, is told from a point by which a trial was trained."""
+    space = conditional()
+    params = {
+        "optimizer": "a",
+        "a/optimizer.lr": 1e-3,
+        "a/optimizer.momentum": 0.1,
+        "a/model.width": 64,
+        "a/batch_size": 32,
+    }
+    assert space.contains(params)
+    assert not space.contains({**params, "more": 1})
+    for name in params:
+        assert not space.contains({key: value for key, value in params.items() if key != name})
+        for value in ("x", [1], {}, float("nan"), 10**400, -(10**12)):
+            assert not space.contains({**params, name: value}), (name, value)
