@@ -52,13 +52,15 @@ def stage(
 
         from src.config import data_only
         from src.config.compose import CONF, register_resolvers, sentence, with_force_add
+        from src.config.flags import flags_and_overrides
 
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's errors come here, not to its own printer
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _stop)
         data_only.install()
         try:
-            sys.argv[1:] = [with_force_add(word) for word in sys.argv[1:]]
+            flags, overrides = flags_and_overrides(sys.argv[1:])
+            sys.argv[1:] = [*flags, *map(with_force_add, overrides)]
             register_resolvers(inspect.getdoc(sys.modules[main.__module__]) or "")
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(
                 _task(main, components, several, output)

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.config import data_defaults
 from src.config import params as params_file
 from src.config.quoting import override as typed
+from src.config.secrets import refuse_copies
 from src.system.errors import UserError, first_line, require_one_of, shortened, suggestion
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -225,6 +226,7 @@ def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[s
             OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
+    refuse_copies(container, {override.key_or_group for override in values})
     return {str(key): value for key, value in container.items()}
 
 
