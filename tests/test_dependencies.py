@@ -42,6 +42,7 @@ IDLE = (
     *("cluster", "system", "data", "config/compose.py", "config/command_line.py", "study/study.py", "study/storage.py"),
     *("study/journal.py", "study/database.py", "study/identity.py", "study/records.py", "study/writer.py"),
     *("config/data_defaults.py", "config/data_only.py", "config/params.py", "config/quoting.py"),
+    *("config/flags.py", "config/secrets.py"),
 )
 JUDGES = ("ensembles/final_members.py",)  # after a member is trained
 

@@ -226,8 +226,9 @@ def compose_config(groups: Sequence[str], values: Sequence[Override], met: set[s
             OmegaConf.update(cfg, key, value, merge=merge, force_add=True)
     container = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(container, dict)
-    refuse_copies(container, {override.key_or_group for override in values})
-    return {str(key): value for key, value in container.items()}
+    config = {str(key): value for key, value in container.items()}
+    refuse_copies(config, {override.key_or_group for override in values})
+    return config
 
 
 def _name_by_option(cfg: DictConfig, options: Mapping[str, str]) -> None:
