@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import warm
 from tests.support.loopback import free_port
 from tests.support.running import ROOT, Place, end_all
 
@@ -55,11 +56,11 @@ def environment(**more: str) -> dict[str, str]:
 def from_python(place: Place) -> dict[str, np.ndarray]:
     """Probabilities of the example rows: of the registered model, and of the file for PyTorch alone."""
     script = AROUND.format(blocks="".join(blocks("python")))
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=place.folder, env=environment(), capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return {name: np.array(values) for name, values in json.loads(done.stdout.splitlines()[-1]).items()}
+    command, pipes = [sys.executable, "-c", script], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with warm.Popen(command, cwd=place.folder, env=environment(), text=True, **pipes) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return {name: np.array(values) for name, values in json.loads(out.splitlines()[-1]).items()}
 
 
 def test_the_file_for_pytorch_alone_answers_as_the_registered_model(from_python: dict[str, np.ndarray]) -> None:

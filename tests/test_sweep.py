@@ -222,10 +222,11 @@ def test_changed_code_is_refused_accepted_and_recorded(prepared: Path, tmp_path:
     project = tmp_path / "project"
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    place = Place(tmp_path / "place", prepared, project)
+    place = Place(tmp_path / "place", prepared)
     process = place.start(*SMALL)
     assert wait_until(lambda: place.events() >= 1, process)
     kill(process)
+    place.root = project  # the same code elsewhere
     optim = project / "src" / "optim" / "optimizers" / "adamw.py"
     plain = optim.read_text()
     optim.write_text(f"# a comment\n{plain}")

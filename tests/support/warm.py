@@ -36,6 +36,8 @@ from typing import IO, Any
 
 from filelock import FileLock
 
+from src.system.fingerprint import FINAL_MEMBER, TRIAL, code_digests
+
 ROOT = Path(__file__).parents[2]
 MODULES = (  # what programs import, by the time that it takes
     "src.population",  # first: it fixes the kernels of MKL
@@ -213,6 +215,7 @@ def _serve(listener: socket.socket) -> _Program:
         warnings.simplefilter("ignore")
         for name in MODULES:
             importlib.import_module(name)
+    code_digests(ROOT / "src", (*TRIAL, *FINAL_MEMBER))
     assert threading.active_count() == 1, "only then a fork is whole"
     gc.collect()
     gc.freeze()
