@@ -35,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["prepare"],
         ["sweep", "model=linear", "n_trials=6", "epochs=3"],
         ["train", "model=linear", "members.n=2"],
-        ["ensemble"],
+        ["ensemble", "baselines=[]", "export.pt2=false"],
     ):
         warm.run(folder, *words).check_returncode()
     return folder

@@ -127,7 +127,8 @@ def boosting(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterat
 @pytest.mark.slow
 @pytest.mark.parametrize("combiner", ["average", "weighted"])
 def test_adaboost_is_served_as_one_run_made_it(combiner: str, boosting: Place) -> None:
-    out = boosting.run("models=[mlp]", f"combiner={combiner}", verb="ensemble").stdout
+    words = ("models=[mlp]", f"combiner={combiner}", "baselines=[]", "export.pt2=false")
+    out = boosting.run(*words, verb="ensemble").stdout
     folder, metrics = boosting.folder / "outputs", json.loads((boosting.folder / "metrics.json").read_text())
     lines = json.loads((folder / "train/mlp/members.json").read_text())["items"]
     refits = [line["refit"] for line in lines]

@@ -173,6 +173,8 @@ def test_a_combiner_of_ones_own_is_a_function_and_a_yaml(tmp_path: Path) -> None
         "models=[linear]",
         "trusted=[theirs]",
         "combiner=[average,best,vote]",
+        "baselines=[]",
+        "export.pt2=false",
     )
     done = place.run(*own, "combiner.temperature=true", verb="ensemble", first_path=tmp_path)
     assert "linear:bagging+" in done.stdout

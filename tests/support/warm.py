@@ -54,6 +54,9 @@ MODULES = (  # what programs import, by the time that it takes
     "src.tracking.registry",
     "src.reporting.page",
     "mlflow.cli",
+    "torch.export._trace",
+    "matplotlib.figure",
+    "matplotlib.image",
     "distributed",
     "s3fs",
 )
