@@ -62,7 +62,7 @@ MODULES = (  # what programs import, by the time that it takes
 )
 HASH_SEEDS = ("1", "2")  # of the servers in turn: no table may depend on the order of a set
 Cold = subprocess.Popen  # in a forked process and under some fixtures, `subprocess.Popen` is the one below
-FOLDERS: list[Path] = []  # where the processes of a session of tests share its servers
+FOLDERS: list[Path] = []  # where the processes of a session of tests share its servers; outside of one all is cold
 
 
 class Popen(subprocess.Popen[Any]):
@@ -161,7 +161,11 @@ def _is_writer(args: Any) -> bool:
     return _is_python(args) and "src.tracking.writer" in args[2]
 
 
-_forks = _is_python
+def _is_python_in_tests(args: Any) -> bool:
+    return bool(FOLDERS) and _is_python(args)
+
+
+_forks = _is_python_in_tests
 
 # --- in the tests ----------------------------------------------------------------------------------------------------
 
