@@ -31,7 +31,9 @@ from tests.support.dask_workers import Scheduler  # noqa: E402
 from tests.support.slurm import slurm  # noqa: E402
 from tests.support.training import digits, setup  # noqa: E402
 
-PAUSE = 15.0  # seconds between two disturbances: a worker takes some to start, and one killed sooner trains nothing
+PAUSE = (
+    4.0  # seconds between two disturbances: a worker takes two or three to start, and one killed sooner trains nothing
+)
 
 
 class Sweep:
