@@ -355,7 +355,6 @@ def page(runs: list[dict[str, Any]]) -> str:
 
 
 NOTES = (  # by a thing that was wrong, what it was
-    ("checksums.json", "no fault of a kill: six of these runs had none, and the file is no more"),
     (
         "progress.csv",
         "a fault, mended since: who counts operations was killed, and one trial had another cost, so the order differed",
