@@ -239,3 +239,11 @@ def test_help_imports_nothing_heavy(verb: str, tmp_path: Path) -> None:
 )
 def test_who_knows_what_when_it_is_imported(modules: str, without: set[str], tmp_path: Path) -> None:
     assert not loaded(["-c", f"import {modules}"], tmp_path) & without
+
+
+def test_text_is_read_and_written_as_utf_8_whatever_the_locale() -> None:
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("read_text", "write_text"):
+                said = any(word.arg == "encoding" for word in node.keywords)
+                assert said or len(node.args) == 1 + (node.func.attr == "write_text"), f"{path}:{node.lineno}"  # type: ignore[attr-defined]

@@ -111,7 +111,8 @@ def _connected(address: str, wait: float) -> Any:
     from distributed.comm.core import CommClosedError
 
     def connect() -> Any:
-        place = json.loads(Path(address).read_text())["address"] if address.endswith(".json") else address
+        file = Path(address)
+        place = json.loads(file.read_text(encoding="utf-8"))["address"] if file.suffix == ".json" else address
         asyncio.run(_greet(place))
         return Client(place, timeout=ATTEMPT)  # type: ignore[no-untyped-call]
 
