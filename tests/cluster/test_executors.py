@@ -82,7 +82,7 @@ def test_a_worker_that_hangs_is_named_and_another_trains_its_segment(
 ) -> None:
     """Stopped in mid-training with all its processes, as on a machine that swaps; the other comes later."""
     monkeypatch.setattr(engine_module, "SLOW", 0.5)
-    (task,) = tasks([member(3)], Path("/proc/self/cwd/checkpoints"), stop=120)
+    (task,) = tasks([member(3)], Path("/proc/self/cwd/checkpoints"), stop=500)
     with scheduler(tmp_path / "dask", workers=1) as dask:
         words = config("dask", address=str(dask.file))
         with Engine(bench, 2, starter(words), patience=1.0) as engine:
